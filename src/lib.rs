@@ -1,1 +1,10 @@
-//! Shell.
+//! skala's shell: everything that touches clock, network or disk around the pure core in `policies`.
+//!
+//! Start at `cycle`: observe, propose, settle, record, act, remember. `scheduler` says when cycles run, `board` holds
+//! the newest of everything, `store` what survives a restart, `sources` where readings come from, `api` what people
+//! and Prometheus read. This library names no cloud: it takes providers as an argument.
+
+pub mod clock;
+pub mod entropy;
+pub mod sources;
+pub mod store;

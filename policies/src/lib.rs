@@ -1,1 +1,23 @@
-//! Room.
+//! skala's pure core: policies and facts in, decisions with their explanation out.
+//!
+//! No clock, no I/O, no randomness: the same input gives the same plan, byte for byte. The flow is three functions,
+//! [`absorb`] what happened since, [`propose`] from the rules to the pace, [`settle`] the brakes, holds and bounds; each
+//! returns new memory. [`policy`] turns text into policies, [`wire`] is the JSON of `skala decide` and the journal.
+
+mod absorb;
+pub mod facts;
+pub mod memory;
+pub mod placement;
+pub mod plan;
+pub mod policy;
+mod propose;
+mod rules;
+mod settle;
+mod stages;
+mod text;
+pub mod trace;
+pub mod wire;
+
+pub use absorb::absorb;
+pub use propose::{Proposal, propose};
+pub use settle::settle;

@@ -94,8 +94,11 @@ pub trait Provider: Send + Sync {
     ///
     /// # Errors
     /// `Conflict` when desired differs from what was seen or an instance has come meanwhile.
-    fn cancel_unfilled<'a>(&'a self, target: &'a Target, to: Capacity)
-    -> BoxFuture<'a, Result<Accepted, ProviderError>>;
+    fn cancel_unfilled<'a>(
+        &'a self,
+        target: &'a Target,
+        to: Capacity,
+    ) -> BoxFuture<'a, Result<Accepted, ProviderError>>;
 
     /// How stale plans are kept out.
     fn guard(&self) -> GuardKind;

@@ -1,0 +1,188 @@
+//! What a fleet carries from one cycle to the next, and over a restart. Small on purpose: windows, not samples.
+
+use contract::{Capacity, InstanceId, Timestamp};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// The format's version; a memory from a newer skala is refused, never guessed at.
+pub const VERSION: u8 = 1;
+
+/// One fleet's memory.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct FleetMemory {
+    /// The last decision's time; it never goes back.
+    pub now: Option<Timestamp>,
+    /// The groups, in the policy's order.
+    pub groups: Vec<GroupMemory>,
+    /// Recommendations of the scale-in window: the largest count.
+    pub recommended_in: Series,
+    /// Recommendations of the scale-out window: the smallest count.
+    pub recommended_out: Series,
+    /// Since when usable recommendations have come without too long a gap.
+    pub covered_since: Option<Timestamp>,
+    /// The last usable recommendation.
+    pub covered_until: Option<Timestamp>,
+    /// Changes of capacity, by anybody: what the rates count.
+    pub changes: Series,
+    /// The last scale-out that started a cooldown.
+    pub last_out: Option<Timestamp>,
+    /// The last scale-in that started a cooldown.
+    pub last_in: Option<Timestamp>,
+    /// Serving instances over time, noted at each change.
+    pub serving: Series,
+    /// First sight of running instances whose cloud does not tell since when they run.
+    pub first_running: BTreeMap<InstanceId, Timestamp>,
+    /// When each guard was last true, by its rule's name.
+    pub guards: BTreeMap<Box<str>, Timestamp>,
+    /// Instances that each step rule asked for and that may still be warming, by its rule's name.
+    pub steps: BTreeMap<Box<str>, Capacity>,
+    /// Since when no rule has had a usable reading.
+    pub blind_since: Option<Timestamp>,
+    /// An external change holds scale-in until then.
+    pub external_in_until: Option<Timestamp>,
+    /// An external change holds scale-out until then.
+    pub external_out_until: Option<Timestamp>,
+    /// A pin was in force at the last decision.
+    pub pinned: bool,
+}
+
+/// One group's memory.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct GroupMemory {
+    /// `provider/group`, so that an edited policy does not hand one group's memory to another.
+    pub key: Box<str>,
+    /// Desired as skala last saw or set it; where the cloud keeps none, this is the only place it lives.
+    pub desired: Option<Capacity>,
+    /// A write that has not shown yet.
+    pub in_flight: Option<InFlight>,
+    /// The outcome of a call is unclear and the group has not been read since.
+    pub unclear: bool,
+}
+
+/// A write that has not shown at the cloud yet.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct InFlight {
+    /// Desired before it.
+    pub from: Capacity,
+    /// Desired that was asked for.
+    pub to: Capacity,
+    /// When it was recorded.
+    pub at: Timestamp,
+    /// What to put back when the cloud refuses before any effect.
+    pub undo: Option<Undo>,
+}
+
+/// What a refusal puts back.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Undo {
+    /// The change that was booked.
+    pub change: i32,
+    /// The last scale-out before it.
+    pub last_out: Option<Timestamp>,
+    /// The last scale-in before it.
+    pub last_in: Option<Timestamp>,
+}
+
+/// A short list of numbers over time, oldest first; saved as differences.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Series(pub Vec<(Timestamp, i32)>);
+
+impl Serialize for Series {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut last = 0_i64;
+        serializer.collect_seq(self.0.iter().map(|(at, value)| {
+            let step = at.0 - last;
+            last = at.0;
+            (step, *value)
+        }))
+    }
+}
+
+impl<'de> Deserialize<'de> for Series {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let steps = Vec::<(i64, i32)>::deserialize(deserializer)?;
+        let mut last = 0_i64;
+        let mut entries = Vec::with_capacity(steps.len());
+        for (step, value) in steps {
+            last = last.checked_add(step).ok_or_else(|| serde::de::Error::custom("a time out of range"))?;
+            entries.push((Timestamp(last), value));
+        }
+        Ok(Self(entries))
+    }
+}
+
+/// Something that happened since the last decision.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Event {
+    /// A call ended.
+    Outcome {
+        /// Index into the policy's groups.
+        group: u16,
+        /// How.
+        outcome: Outcome,
+    },
+    /// The daemon was away: time since the last decision was not observed.
+    Restarted,
+}
+
+/// How a call ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// The cloud took it.
+    Accepted,
+    /// It was refused before any effect.
+    Refused,
+    /// It may have taken effect.
+    Unclear,
+}
+
+impl Outcome {
+    /// Reads an outcome's word: `accepted`, or any code of [`contract::ProviderError`], or `timeout`.
+    pub fn from_code(code: &str) -> Option<Self> {
+        match code {
+            "accepted" | "ok" => Some(Outcome::Accepted),
+            "unclear" | "timeout" => Some(Outcome::Unclear),
+            "refused" | "not_found" | "conflict" | "owned" | "out_of_capacity" | "quota_exceeded" | "throttled"
+            | "denied" | "expired" | "invalid" | "transport" => Some(Outcome::Refused),
+            _ => None,
+        }
+    }
+}
+
+/// A memory that cannot be read.
+#[derive(Debug, thiserror::Error, PartialEq)]
+pub enum MemoryError {
+    /// Written by a newer skala: acting on it could be wrong.
+    #[error("memory of version {found} is newer than this skala's {VERSION}; run the newer skala, or restore a backup")]
+    Newer {
+        /// The version found.
+        found: u8,
+    },
+    /// Not a memory.
+    #[error("unreadable memory: {0}")]
+    Unreadable(String),
+}
+
+impl FleetMemory {
+    /// The memory as bytes: one version byte, then the fields.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut bytes = vec![VERSION];
+        // Encoding plain data into a growing vector has no way to fail.
+        bytes.extend(postcard::to_stdvec(self).unwrap_or_default());
+        bytes
+    }
+
+    /// Reads [`FleetMemory::encode`]'s bytes.
+    ///
+    /// # Errors
+    /// When they come from a newer version, or are not a memory.
+    pub fn decode(bytes: &[u8]) -> Result<Self, MemoryError> {
+        match bytes.split_first() {
+            None => Err(MemoryError::Unreadable("no bytes".into())),
+            Some((&found, _)) if found > VERSION => Err(MemoryError::Newer { found }),
+            Some((0, _)) => Err(MemoryError::Unreadable("version 0".into())),
+            Some((_, rest)) => postcard::from_bytes(rest).map_err(|error| MemoryError::Unreadable(error.to_string())),
+        }
+    }
+}

@@ -1,0 +1,1 @@
+//! Fleet desired to group desired, and the choice of victims.

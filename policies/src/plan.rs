@@ -1,0 +1,202 @@
+//! What a cycle decides: proposals before the brakes, plans after them.
+
+use crate::memory::FleetMemory;
+use crate::policy::Policy;
+use crate::trace::{Hold, Limits, Recommendation, Step};
+use contract::{Capacity, InstanceId, Timestamp, Version};
+use std::sync::Arc;
+
+/// One fleet's decision with its whole explanation.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Decision {
+    /// When.
+    pub now: Timestamp,
+    /// What the clouds are asked to hold now; `None`: a group could not be read.
+    pub current: Option<Capacity>,
+    /// Instances running for at least the warm-up.
+    pub serving: Capacity,
+    /// This decision; `None` exactly when current is.
+    pub desired: Option<Capacity>,
+    /// The rules' answers side by side.
+    pub recommendations: Vec<Recommendation>,
+    /// The limits in force.
+    pub limits: Limits,
+    /// The stages, all of them, in order.
+    pub trace: Vec<Step>,
+    /// Why capacity is kept; present exactly when desired equals current.
+    pub hold: Option<Hold>,
+}
+
+impl Decision {
+    /// More, fewer, or the same?
+    pub fn direction(&self) -> Direction {
+        match (self.current, self.desired) {
+            (Some(current), Some(desired)) if desired > current => Direction::Out,
+            (Some(current), Some(desired)) if desired < current => Direction::In,
+            _ => Direction::None,
+        }
+    }
+
+    /// The trace law: it begins at current, every step begins where the last ended, and it ends at desired.
+    ///
+    /// # Panics
+    /// When the law is broken, which is our bug; checked in release too.
+    pub fn assert_trace_law(&self) {
+        assert_eq!(self.trace.len(), crate::trace::Stage::ALL.len(), "every stage is in the trace");
+        let mut at = self.current;
+        for (step, stage) in self.trace.iter().zip(crate::trace::Stage::ALL) {
+            assert_eq!(step.stage, stage, "stages are in order");
+            assert_eq!(step.before, at, "{stage} begins where the last stage ended");
+            at = step.after;
+        }
+        assert_eq!(at, self.desired, "the trace ends at desired");
+        assert_eq!(self.hold.is_some(), self.desired == self.current, "a hold is exactly desired == current");
+    }
+}
+
+/// A decision's direction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Direction {
+    /// Scale-out.
+    Out,
+    /// Scale-in.
+    In,
+    /// Hold.
+    None,
+}
+
+impl Direction {
+    /// The word used in metrics and logs.
+    pub fn word(self) -> &'static str {
+        match self {
+            Direction::Out => "out",
+            Direction::In => "in",
+            Direction::None => "none",
+        }
+    }
+}
+
+/// What is left of the brakes over all fleets, in instances. `None`: no limit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Budget {
+    /// Instances that may still be removed.
+    pub scale_in: Option<Capacity>,
+    /// Instances that may still be added.
+    pub scale_out: Option<Capacity>,
+}
+
+/// All fleets' plans of one batch.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// One for each proposal, in the proposals' order.
+    pub fleets: Vec<FleetPlan>,
+    /// What is left of the budget afterwards.
+    pub budget: Budget,
+}
+
+/// One fleet's plan.
+#[derive(Clone, Debug)]
+pub struct FleetPlan {
+    /// The policy it was made under.
+    pub policy: Arc<Policy>,
+    /// The decision.
+    pub decision: Decision,
+    /// What happens to the groups.
+    pub effect: Effect,
+    /// What is carried to the next cycle.
+    pub memory: FleetMemory,
+}
+
+/// Whether a plan may be carried out. `act` takes [`GroupPlan`]s out of `Act` only.
+#[derive(Clone, Debug)]
+pub enum Effect {
+    /// Record it and carry it out.
+    Act(Vec<GroupPlan>),
+    /// `mode = "observe"`, or no authority: record what would have been done.
+    Observe(Vec<GroupPlan>),
+}
+
+impl Effect {
+    /// The groups' plans, whatever may be done with them.
+    pub fn groups(&self) -> &[GroupPlan] {
+        match self {
+            Effect::Act(groups) | Effect::Observe(groups) => groups,
+        }
+    }
+}
+
+/// One group's part of a plan.
+#[derive(Clone, Debug, PartialEq)]
+pub struct GroupPlan {
+    /// Index into the policy's groups.
+    pub group: u16,
+    /// Its desired after all actions; `None`: unknown.
+    pub desired: Option<Capacity>,
+    /// What to do, in order; empty: nothing.
+    pub actions: Vec<Action>,
+    /// The state that the plan was made from: the fence.
+    pub seen: Option<Version>,
+}
+
+impl GroupPlan {
+    /// The instances named for termination.
+    pub fn terminate(&self) -> &[InstanceId] {
+        self.actions
+            .iter()
+            .find_map(|action| match action {
+                Action::Terminate { instances, .. } => Some(instances.as_slice()),
+                _ => None,
+            })
+            .unwrap_or(&[])
+    }
+}
+
+/// One call to a provider.
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+#[serde(tag = "action", rename_all = "snake_case")]
+pub enum Action {
+    /// Raise desired.
+    Raise {
+        /// To this.
+        to: Capacity,
+    },
+    /// Withdraw what was asked for and has not started.
+    CancelUnfilled {
+        /// Lower desired to this.
+        to: Capacity,
+    },
+    /// Remove these instances and lower desired by as many.
+    Terminate {
+        /// Which.
+        instances: Vec<InstanceId>,
+        /// Desired afterwards.
+        to: Capacity,
+    },
+    /// Lower desired; the cloud picks the victims.
+    Lower {
+        /// To this.
+        to: Capacity,
+    },
+}
+
+impl Action {
+    /// The action's word in metrics, journals and logs.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Action::Raise { .. } => "raise",
+            Action::CancelUnfilled { .. } => "cancel_unfilled",
+            Action::Terminate { .. } => "terminate",
+            Action::Lower { .. } => "lower",
+        }
+    }
+
+    /// Desired after it.
+    pub fn to(&self) -> Capacity {
+        match self {
+            Action::Raise { to }
+            | Action::CancelUnfilled { to }
+            | Action::Terminate { to, .. }
+            | Action::Lower { to } => *to,
+        }
+    }
+}
