@@ -8,7 +8,7 @@ use contract::{
     Accepted, ActionId, Ask, BoxFuture, Capacity, Epoch, GuardKind, InstanceId, Lowerer, Observation, Provider,
     ProviderError, Target, Terminator,
 };
-use sim::{Cloud, Guard, GroupSettings, Sim};
+use sim::{Cloud, GroupSettings, Guard, Sim};
 use stand::{Clock, Stand};
 use std::collections::BTreeSet;
 use std::sync::Mutex;

@@ -3,7 +3,9 @@
 use crate::cases::raising::stale;
 use crate::cases::reading::first_of;
 use crate::fixture::{Spec, told};
-use crate::stage::{Stage, Stop, Verdict, alive_ids, done, ensure, ensure_accepted, ensure_conflict, need, not_applicable};
+use crate::stage::{
+    Stage, Stop, Verdict, alive_ids, done, ensure, ensure_accepted, ensure_conflict, need, not_applicable,
+};
 use contract::{GroupId, InstanceId, Observation};
 
 /// A group whose instances can be removed by name.

@@ -132,16 +132,14 @@ pub async fn a_raise_beyond_the_quota_is_typed(stage: &mut Stage<'_>) -> Verdict
 }
 
 pub async fn an_unsent_write_changes_nothing(stage: &mut Stage<'_>) -> Verdict {
-    let plain = |error: &ProviderError| {
-        matches!(error, ProviderError::Transport { .. } | ProviderError::Unclear { .. })
-    };
+    let plain =
+        |error: &ProviderError| matches!(error, ProviderError::Transport { .. } | ProviderError::Unclear { .. });
     check_refusal(stage, Fault::Unsent, plain).await
 }
 
 pub async fn an_error_before_the_effect_is_not_a_success(stage: &mut Stage<'_>) -> Verdict {
-    let plain = |error: &ProviderError| {
-        matches!(error, ProviderError::Transport { .. } | ProviderError::Unclear { .. })
-    };
+    let plain =
+        |error: &ProviderError| matches!(error, ProviderError::Transport { .. } | ProviderError::Unclear { .. });
     check_refusal(stage, Fault::ErrorBeforeEffect, plain).await
 }
 
