@@ -9,6 +9,7 @@ use contract::{
     Abilities, CAPACITY_MAX, Capacity, Instance, InstanceId, InstanceState, Observation, OwnerTag, ProviderError,
     Suspended, Timestamp,
 };
+use std::collections::BTreeSet;
 
 /// Most instances in one TerminateInstanceInAutoScalingGroup.
 pub(crate) const TERMINATE_BATCH: u32 = 100;
