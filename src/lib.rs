@@ -6,5 +6,6 @@
 
 pub mod clock;
 pub mod entropy;
+pub mod http;
 pub mod sources;
 pub mod store;
