@@ -5,6 +5,7 @@
 //! and Prometheus read. This library names no cloud: it takes providers as an argument.
 
 pub mod clock;
+pub mod config;
 pub mod control;
 pub mod entropy;
 pub mod http;
