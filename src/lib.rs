@@ -10,3 +10,4 @@ pub mod entropy;
 pub mod published;
 pub mod sources;
 pub mod store;
+pub mod telemetry;
