@@ -7,6 +7,7 @@
 pub mod clock;
 pub mod control;
 pub mod entropy;
+pub mod http;
 pub mod published;
 pub mod sources;
 pub mod store;

@@ -45,33 +45,16 @@ pub(crate) fn cut(text: &str, most: usize) -> Box<str> {
 }
 
 /// Classifies a call's failure.
-pub(crate) fn classify<E>(
-    operation: &str,
-    effect: Effect,
-    error: SdkError<E, HttpResponse>,
-) -> Failure
+pub(crate) fn classify<E>(operation: &str, effect: Effect, error: SdkError<E, HttpResponse>) -> Failure
 where
     E: ProvideErrorMetadata + Error + Send + Sync + 'static,
 {
     let status = error.raw_response().map(|raw| raw.status().as_u16());
-    let retry_after = error
-        .raw_response()
-        .and_then(|raw| retry_after(raw.headers().get("retry-after")));
-    let code = error
-        .code()
-        .filter(|code| !code.is_empty())
-        .map(str::to_owned);
+    let retry_after = error.raw_response().and_then(|raw| retry_after(raw.headers().get("retry-after")));
+    let code = error.code().filter(|code| !code.is_empty()).map(str::to_owned);
     let message = error.message().unwrap_or_default().to_owned();
     match (&error, status, code) {
-        (_, Some(status), Some(code)) => by_code(
-            operation,
-            effect,
-            &code,
-            &message,
-            status,
-            retry_after,
-            error,
-        ),
+        (_, Some(status), Some(code)) => by_code(operation, effect, &code, &message, status, retry_after, error),
         (_, Some(status), None) => by_status(operation, effect, status, retry_after, error),
         _ if !was_sent(&error) => unsent(operation, error),
         _ => unanswered(operation, effect, &deepest(&error), Some(Box::new(error))),
@@ -90,11 +73,7 @@ pub(crate) fn unanswered(
         Effect::Read => ProviderError::Transport { what, source },
         Effect::Write => ProviderError::Unclear { what, source },
     };
-    Failure {
-        error,
-        foreign_tongue: false,
-        harmless: effect == Effect::Read,
-    }
+    Failure { error, foreign_tongue: false, harmless: effect == Effect::Read }
 }
 
 /// The same failure for one more group: an SDK's error cannot be cloned, so its words stay and its source does not.
@@ -103,30 +82,15 @@ pub(crate) fn again(error: &ProviderError) -> ProviderError {
         ProviderError::NotFound { what } => ProviderError::NotFound { what: what.clone() },
         ProviderError::Conflict { what } => ProviderError::Conflict { what: what.clone() },
         ProviderError::Owned { by } => ProviderError::Owned { by: by.clone() },
-        ProviderError::OutOfCapacity { scope } => ProviderError::OutOfCapacity {
-            scope: scope.clone(),
-        },
-        ProviderError::QuotaExceeded { what } => {
-            ProviderError::QuotaExceeded { what: what.clone() }
-        }
-        ProviderError::Throttled { retry_after } => ProviderError::Throttled {
-            retry_after: *retry_after,
-        },
+        ProviderError::OutOfCapacity { scope } => ProviderError::OutOfCapacity { scope: scope.clone() },
+        ProviderError::QuotaExceeded { what } => ProviderError::QuotaExceeded { what: what.clone() },
+        ProviderError::Throttled { retry_after } => ProviderError::Throttled { retry_after: *retry_after },
         ProviderError::Denied { what } => ProviderError::Denied { what: what.clone() },
         ProviderError::Expired { what } => ProviderError::Expired { what: what.clone() },
         ProviderError::Invalid { what } => ProviderError::Invalid { what: what.clone() },
-        ProviderError::Unclear { what, .. } => ProviderError::Unclear {
-            what: what.clone(),
-            source: None,
-        },
-        ProviderError::Transport { what, .. } => ProviderError::Transport {
-            what: what.clone(),
-            source: None,
-        },
-        other => ProviderError::Transport {
-            what: other.to_string().into(),
-            source: None,
-        },
+        ProviderError::Unclear { what, .. } => ProviderError::Unclear { what: what.clone(), source: None },
+        ProviderError::Transport { what, .. } => ProviderError::Transport { what: what.clone(), source: None },
+        other => ProviderError::Transport { what: other.to_string().into(), source: None },
     }
 }
 
@@ -146,25 +110,16 @@ where
     let words = cut(&format!("{operation}: {}", deepest(&error)), 300);
     let error = match credentials_error(&error) {
         Some(CredentialsError::CredentialsNotLoaded(_)) => {
-            let what = format!(
-                "no credentials found (environment, profile, web identity, container, IMDS): {words}"
-            );
-            ProviderError::Denied {
-                what: cut(&what, 300),
-            }
+            let what = format!("no credentials found (environment, profile, web identity, container, IMDS): {words}");
+            ProviderError::Denied { what: cut(&what, 300) }
         }
         Some(CredentialsError::InvalidConfiguration(_)) => ProviderError::Invalid { what: words },
-        Some(CredentialsError::ProviderTimedOut(_)) | None => ProviderError::Transport {
-            what: words,
-            source: Some(Box::new(error)),
-        },
+        Some(CredentialsError::ProviderTimedOut(_)) | None => {
+            ProviderError::Transport { what: words, source: Some(Box::new(error)) }
+        }
         Some(_) => ProviderError::Denied { what: words },
     };
-    Failure {
-        error,
-        foreign_tongue: false,
-        harmless: true,
-    }
+    Failure { error, foreign_tongue: false, harmless: true }
 }
 
 fn by_status<E>(
@@ -177,42 +132,25 @@ fn by_status<E>(
 where
     E: Error + Send + Sync + 'static,
 {
-    let settled = |error| Failure {
-        error,
-        foreign_tongue: false,
-        harmless: true,
-    };
+    let settled = |error| Failure { error, foreign_tongue: false, harmless: true };
     match status {
         429 => settled(ProviderError::Throttled { retry_after }),
-        401 | 403 => settled(ProviderError::Denied {
-            what: format!("{operation}: status {status} without a reason").into(),
-        }),
+        401 | 403 => {
+            settled(ProviderError::Denied { what: format!("{operation}: status {status} without a reason").into() })
+        }
         400..=499 => {
-            let what = format!(
-                "{operation}: status {status}, not an answer of this API; check endpoint_url"
-            );
-            Failure {
-                foreign_tongue: true,
-                ..settled(ProviderError::Invalid { what: what.into() })
-            }
+            let what = format!("{operation}: status {status}, not an answer of this API; check endpoint_url");
+            Failure { foreign_tongue: true, ..settled(ProviderError::Invalid { what: what.into() }) }
         }
         300..=399 => {
-            let why = format!(
-                "the endpoint redirects (status {status}), which is not followed; check endpoint_url"
-            );
+            let why = format!("the endpoint redirects (status {status}), which is not followed; check endpoint_url");
             unanswered(operation, effect, &why, Some(Box::new(error)))
         }
         _ => {
-            let why = format!(
-                "status {status}, and the body is not an answer of this API ({})",
-                deepest(&error)
-            );
+            let why = format!("status {status}, and the body is not an answer of this API ({})", deepest(&error));
             // 502 to 504 come from what stands in front of an endpoint; only 500 and 501 speak of the call itself.
             let foreign_tongue = matches!(status, 500 | 501);
-            Failure {
-                foreign_tongue,
-                ..unanswered(operation, effect, &why, Some(Box::new(error)))
-            }
+            Failure { foreign_tongue, ..unanswered(operation, effect, &why, Some(Box::new(error))) }
         }
     }
 }
@@ -230,31 +168,19 @@ where
     E: Error + Send + Sync + 'static,
 {
     let what = cut(&format!("{operation}: {code}: {message}"), 300);
-    let settled = |error| Failure {
-        error,
-        foreign_tongue: false,
-        harmless: true,
-    };
+    let settled = |error| Failure { error, foreign_tongue: false, harmless: true };
     match meaning(code, message) {
         Some(Meaning::Throttled) => settled(ProviderError::Throttled { retry_after }),
         Some(Meaning::Denied) => settled(ProviderError::Denied { what }),
         Some(Meaning::Expired) => settled(ProviderError::Expired { what }),
         Some(Meaning::NotFound) => settled(ProviderError::NotFound { what }),
         Some(Meaning::Conflict) => settled(ProviderError::Conflict { what }),
-        Some(Meaning::OutOfCapacity) => settled(ProviderError::OutOfCapacity {
-            scope: scope(message),
-        }),
+        Some(Meaning::OutOfCapacity) => settled(ProviderError::OutOfCapacity { scope: scope(message) }),
         Some(Meaning::Quota) => settled(ProviderError::QuotaExceeded { what }),
-        Some(Meaning::Unknown) => Failure {
-            foreign_tongue: true,
-            ..settled(ProviderError::Invalid { what })
-        },
-        None if status >= 500 || status < 400 => unanswered(
-            operation,
-            effect,
-            &format!("{code}: {message} (status {status})"),
-            Some(Box::new(error)),
-        ),
+        Some(Meaning::Unknown) => Failure { foreign_tongue: true, ..settled(ProviderError::Invalid { what }) },
+        None if status >= 500 || status < 400 => {
+            unanswered(operation, effect, &format!("{code}: {message} (status {status})"), Some(Box::new(error)))
+        }
         None => settled(ProviderError::Invalid { what }),
     }
 }
@@ -275,10 +201,7 @@ enum Meaning {
 fn meaning(code: &str, message: &str) -> Option<Meaning> {
     let words = message.to_ascii_lowercase();
     // EC2 sometimes names the side at fault first: `Client.`, `Server.`.
-    let code = code
-        .strip_prefix("Client.")
-        .or_else(|| code.strip_prefix("Server."))
-        .unwrap_or(code);
+    let code = code.strip_prefix("Client.").or_else(|| code.strip_prefix("Server.")).unwrap_or(code);
     Some(match code {
         "Throttling"
         | "ThrottlingException"
@@ -293,15 +216,11 @@ fn meaning(code: &str, message: &str) -> Option<Meaning> {
         | "BandwidthLimitExceeded" => Meaning::Throttled,
         // HTTP 500, but documented: another update of the group is pending and this one was not taken.
         "ResourceContention" => Meaning::Throttled,
-        "ExpiredToken"
-        | "ExpiredTokenException"
-        | "RequestExpired"
-        | "RequestTimeTooSkewed"
-        | "RequestInTheFuture" => Meaning::Expired,
+        "ExpiredToken" | "ExpiredTokenException" | "RequestExpired" | "RequestTimeTooSkewed" | "RequestInTheFuture" => {
+            Meaning::Expired
+        }
         "SignatureDoesNotMatch" | "InvalidSignatureException" | "AuthFailure"
-            if ["expired", "not yet current", "clock", "too skewed"]
-                .iter()
-                .any(|w| words.contains(w)) =>
+            if ["expired", "not yet current", "clock", "too skewed"].iter().any(|w| words.contains(w)) =>
         {
             Meaning::Expired
         }
@@ -321,12 +240,8 @@ fn meaning(code: &str, message: &str) -> Option<Meaning> {
         | "OptInRequired"
         | "Blocked"
         | "PendingVerification" => Meaning::Denied,
-        "ValidationError" if words.contains("min size") || words.contains("minsize") => {
-            Meaning::Conflict
-        }
-        "ValidationError" if words.contains("not found") || words.contains("does not exist") => {
-            Meaning::NotFound
-        }
+        "ValidationError" if words.contains("min size") || words.contains("minsize") => Meaning::Conflict,
+        "ValidationError" if words.contains("not found") || words.contains("does not exist") => Meaning::NotFound,
         "InvalidInstanceID.NotFound" | "InvalidInstanceID.Malformed" => Meaning::NotFound,
         "ScalingActivityInProgress"
         | "ResourceInUse"
@@ -379,31 +294,20 @@ fn zone_in(message: &str) -> Option<&str> {
 
 /// `us-east-1a`, `us-gov-west-1b`, `us-west-2-lax-1a`.
 fn is_zone(text: &str) -> bool {
-    let plain = text
-        .chars()
-        .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-');
-    plain
-        && text.matches('-').count() >= 2
-        && text.len() <= 32
-        && text.ends_with(|c: char| c.is_ascii_lowercase())
+    let plain = text.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-');
+    plain && text.matches('-').count() >= 2 && text.len() <= 32 && text.ends_with(|c: char| c.is_ascii_lowercase())
 }
 
 /// The type in `... do not have sufficient m5.large capacity ...`.
 fn type_in(message: &str) -> Option<&str> {
     let after = &message[message.find("sufficient ")? + "sufficient ".len()..];
     let word = after.split_whitespace().next()?;
-    word.split_once('.')
-        .filter(|(family, size)| !family.is_empty() && !size.is_empty())
-        .map(|_| word)
+    word.split_once('.').filter(|(family, size)| !family.is_empty() && !size.is_empty()).map(|_| word)
 }
 
 fn retry_after(header: Option<&str>) -> Option<Duration> {
     // Seconds only: the other form, a date, would need a clock. A day is the longest that makes sense.
-    header?
-        .trim()
-        .parse::<u64>()
-        .ok()
-        .map(|secs| Duration::from_secs(secs.min(86_400)))
+    header?.trim().parse::<u64>().ok().map(|secs| Duration::from_secs(secs.min(86_400)))
 }
 
 /// False only when the request has certainly not left: it could not be built, no credentials, or no connection.

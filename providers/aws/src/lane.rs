@@ -40,10 +40,7 @@ pub struct Deadlines {
 
 impl Default for Deadlines {
     fn default() -> Self {
-        Self {
-            read: Duration::from_millis(4_500),
-            write: Duration::from_secs(25),
-        }
+        Self { read: Duration::from_millis(4_500), write: Duration::from_secs(25) }
     }
 }
 
@@ -55,51 +52,30 @@ pub(crate) struct Lane {
 
 impl Lane {
     pub fn new(rate: f64) -> Self {
-        Self {
-            limiter: Limiter::new(rate),
-            deadlines: Deadlines::default(),
-            on_call: None,
-        }
+        Self { limiter: Limiter::new(rate), deadlines: Deadlines::default(), on_call: None }
     }
 
     /// Makes a call that changes nothing.
-    pub async fn read<T, E, F>(
-        &self,
-        operation: &'static str,
-        call: impl Fn() -> F,
-    ) -> Result<T, Failure>
+    pub async fn read<T, E, F>(&self, operation: &'static str, call: impl Fn() -> F) -> Result<T, Failure>
     where
         F: Future<Output = Result<T, SdkError<E, HttpResponse>>>,
         E: ProvideErrorMetadata + Error + Send + Sync + 'static,
     {
         let deadline = Instant::now() + self.deadlines.read;
-        match self
-            .attempt(operation, Effect::Read, deadline, call())
-            .await
-        {
-            Err((_, true)) => {
-                self.attempt(operation, Effect::Read, deadline, call())
-                    .await
-            }
+        match self.attempt(operation, Effect::Read, deadline, call()).await {
+            Err((_, true)) => self.attempt(operation, Effect::Read, deadline, call()).await,
             first => first,
         }
         .map_err(|(failure, _)| failure)
     }
 
     /// Makes a call that may change something: one attempt.
-    pub async fn write<T, E, F>(
-        &self,
-        operation: &'static str,
-        deadline: Instant,
-        call: F,
-    ) -> Result<T, Failure>
+    pub async fn write<T, E, F>(&self, operation: &'static str, deadline: Instant, call: F) -> Result<T, Failure>
     where
         F: Future<Output = Result<T, SdkError<E, HttpResponse>>>,
         E: ProvideErrorMetadata + Error + Send + Sync + 'static,
     {
-        self.attempt(operation, Effect::Write, deadline, call)
-            .await
-            .map_err(|(failure, _)| failure)
+        self.attempt(operation, Effect::Write, deadline, call).await.map_err(|(failure, _)| failure)
     }
 
     /// One attempt; the flag beside the failure says that the connection broke.
@@ -117,56 +93,29 @@ impl Lane {
         // Half of the time for the limiter: a call that is let through at the last moment would only time out.
         let patience = deadline.saturating_duration_since(Instant::now()) / 2;
         if let Err(wait) = self.limiter.acquire(effect, patience).await {
-            let error = ProviderError::Throttled {
-                retry_after: Some(wait),
-            };
-            return Err((
-                Failure {
-                    error,
-                    foreign_tongue: false,
-                    harmless: true,
-                },
-                false,
-            ));
+            let error = ProviderError::Throttled { retry_after: Some(wait) };
+            return Err((Failure { error, foreign_tongue: false, harmless: true }, false));
         }
         let started = Instant::now();
         let result = match tokio::time::timeout_at(deadline, call).await {
             Ok(Ok(answer)) => Ok(answer),
             Ok(Err(error)) => {
-                let broke =
-                    matches!(&error, SdkError::DispatchFailure(failure) if !failure.is_timeout());
+                let broke = matches!(&error, SdkError::DispatchFailure(failure) if !failure.is_timeout());
                 let failure = classify(operation, effect, error);
                 let broke = broke && matches!(failure.error, ProviderError::Transport { .. });
                 Err((failure, broke))
             }
             Err(_) => {
-                let why = format!(
-                    "no answer within {:?}",
-                    deadline.saturating_duration_since(started)
-                );
+                let why = format!("no answer within {:?}", deadline.saturating_duration_since(started));
                 Err((unanswered(operation, effect, &why, None), false))
             }
         };
-        if let Err((
-            Failure {
-                error: ProviderError::Throttled { retry_after },
-                ..
-            },
-            _,
-        )) = &result
-        {
+        if let Err((Failure { error: ProviderError::Throttled { retry_after }, .. }, _)) = &result {
             self.limiter.throttled(*retry_after);
         }
         if let Some(on_call) = &self.on_call {
-            let code = result
-                .as_ref()
-                .err()
-                .map_or("ok", |(failure, _)| failure.error.code());
-            on_call(&Call {
-                operation,
-                code,
-                took: started.elapsed(),
-            });
+            let code = result.as_ref().err().map_or("ok", |(failure, _)| failure.error.code());
+            on_call(&Call { operation, code, took: started.elapsed() });
         }
         result
     }

@@ -12,14 +12,15 @@ mod lane;
 mod limiter;
 mod owner;
 mod settings;
+mod whole;
 
 pub use lane::{Call, Deadlines, OnCall};
 pub use settings::Settings;
 
 use aws_config::SdkConfig;
 use contract::{
-    Accepted, Ask, BoxFuture, Capacity, GuardKind, InstanceId, Observation, Owner, Provider,
-    ProviderError, Target, Terminator, Timestamp,
+    Accepted, Ask, BoxFuture, Capacity, GuardKind, InstanceId, Observation, Owner, Provider, ProviderError, Target,
+    Terminator, Timestamp,
 };
 use std::sync::Arc;
 
@@ -36,22 +37,18 @@ impl Aws {
     ///
     /// # Errors
     /// `Invalid` when the settings are wrong, all of what is wrong in one text.
-    pub async fn connect(
-        settings: Settings,
-        owner: Owner,
-        clock: Clock,
-    ) -> Result<Self, ProviderError> {
+    pub async fn connect(settings: Settings, owner: Owner, clock: Clock) -> Result<Self, ProviderError> {
         Ok(Self::over(settings.load().await?, &settings, owner, clock))
     }
 
     /// Makes a provider over a configuration that the caller loaded; its retries and timeouts are replaced.
     pub fn over(config: SdkConfig, settings: &Settings, owner: Owner, clock: Clock) -> Self {
         let config = settings::tame(config);
-        let client = aws_sdk_autoscaling::Client::new(&config);
-        let ec2 = aws_sdk_ec2::Client::new(&config);
-        Self {
-            asg: Arc::new(asg::Asg::new(client, ec2, settings.rate(), owner, clock)),
-        }
+        let client = aws_sdk_autoscaling::config::Builder::from(&config).interceptor(whole::Whole).build();
+        let client = aws_sdk_autoscaling::Client::from_conf(client);
+        let ec2 = aws_sdk_ec2::config::Builder::from(&config).interceptor(whole::Whole).build();
+        let ec2 = aws_sdk_ec2::Client::from_conf(ec2);
+        Self { asg: Arc::new(asg::Asg::new(client, ec2, settings.rate(), owner, clock)) }
     }
 
     /// The same provider with other deadlines.
@@ -76,21 +73,14 @@ impl Aws {
 }
 
 impl Provider for Aws {
-    fn observe<'a>(
-        &'a self,
-        asks: &'a [Ask],
-    ) -> BoxFuture<'a, Vec<Result<Observation, ProviderError>>> {
+    fn observe<'a>(&'a self, asks: &'a [Ask]) -> BoxFuture<'a, Vec<Result<Observation, ProviderError>>> {
         Box::pin(async move {
             let asks: Vec<&Ask> = asks.iter().collect();
             self.asg.observe(&asks).await
         })
     }
 
-    fn raise<'a>(
-        &'a self,
-        target: &'a Target,
-        to: Capacity,
-    ) -> BoxFuture<'a, Result<Accepted, ProviderError>> {
+    fn raise<'a>(&'a self, target: &'a Target, to: Capacity) -> BoxFuture<'a, Result<Accepted, ProviderError>> {
         Box::pin(self.asg.raise(target, to))
     }
 

@@ -31,14 +31,7 @@ impl Bucket {
     fn new(rate: f64, now: Instant) -> Self {
         // Two seconds' worth: the pages of a thousand groups at the default rate pass at once.
         let burst = (rate * 2.0).max(5.0);
-        Self {
-            full_rate: rate,
-            rate,
-            burst,
-            tokens: burst,
-            at: now,
-            closed_until: None,
-        }
+        Self { full_rate: rate, rate, burst, tokens: burst, at: now, closed_until: None }
     }
 
     fn refill(&mut self, now: Instant) {
@@ -71,9 +64,7 @@ impl Bucket {
 
     fn throttled(&mut self, retry_after: Option<Duration>, now: Instant) {
         self.refill(now);
-        let lowest = (self.full_rate * LOWEST_SHARE)
-            .max(LOWEST_RATE)
-            .min(self.full_rate);
+        let lowest = (self.full_rate * LOWEST_SHARE).max(LOWEST_RATE).min(self.full_rate);
         self.rate = (self.rate / 2.0).max(lowest);
         // What was saved up was saved under a rate that proved too high.
         self.tokens = self.tokens.min(self.burst * WRITE_SHARE + 1.0);
@@ -92,9 +83,7 @@ pub(crate) struct Limiter {
 impl Limiter {
     /// `rate` in calls a second.
     pub fn new(rate: f64) -> Self {
-        Self {
-            bucket: Mutex::new(Bucket::new(rate, Instant::now())),
-        }
+        Self { bucket: Mutex::new(Bucket::new(rate, Instant::now())) }
     }
 
     /// Waits for leave to make one call, at most `patience`.
@@ -136,9 +125,7 @@ mod tests {
 
     /// Calls that pass at one moment.
     fn drain(bucket: &mut Bucket, effect: Effect, now: Instant) -> u32 {
-        (0..10_000)
-            .take_while(|_| bucket.take(effect, now).is_ok())
-            .count() as u32
+        (0..10_000).take_while(|_| bucket.take(effect, now).is_ok()).count() as u32
     }
 
     #[test]
@@ -155,10 +142,7 @@ mod tests {
         let mut bucket = Bucket::new(10.0, start);
         drain(&mut bucket, Effect::Write, start);
         let wait = bucket.take(Effect::Write, start).unwrap_err();
-        assert!(
-            wait >= Duration::from_millis(100) && wait < Duration::from_millis(101),
-            "{wait:?}"
-        );
+        assert!(wait >= Duration::from_millis(100) && wait < Duration::from_millis(101), "{wait:?}");
         assert_eq!(bucket.take(Effect::Write, start + wait), Ok(()));
     }
 
@@ -186,14 +170,8 @@ mod tests {
         let mut bucket = Bucket::new(10.0, start);
         bucket.throttled(Some(Duration::from_secs(7)), start);
         bucket.throttled(Some(Duration::from_secs(2)), start);
-        assert_eq!(
-            bucket.take(Effect::Write, start),
-            Err(Duration::from_secs(7))
-        );
-        assert_eq!(
-            bucket.take(Effect::Write, at(start, 6.0)),
-            Err(Duration::from_secs(1))
-        );
+        assert_eq!(bucket.take(Effect::Write, start), Err(Duration::from_secs(7)));
+        assert_eq!(bucket.take(Effect::Write, at(start, 6.0)), Err(Duration::from_secs(1)));
         assert_eq!(bucket.take(Effect::Write, at(start, 7.0)), Ok(()));
     }
 
@@ -201,10 +179,7 @@ mod tests {
     async fn who_would_wait_too_long_is_told_at_once() {
         let limiter = Limiter::new(10.0);
         limiter.throttled(Some(Duration::from_secs(60)));
-        let wait = limiter
-            .acquire(Effect::Write, Duration::from_secs(5))
-            .await
-            .unwrap_err();
+        let wait = limiter.acquire(Effect::Write, Duration::from_secs(5)).await.unwrap_err();
         assert!(wait > Duration::from_secs(50), "{wait:?}");
     }
 }

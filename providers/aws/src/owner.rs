@@ -16,11 +16,7 @@ pub(crate) fn parse(text: &str) -> Option<OwnerTag> {
     let expiry = parts.next()?.parse::<u32>().ok()?;
     let epoch = parts.next()?.parse::<u64>().ok()?;
     let id = parts.next().filter(|id| !id.is_empty())?;
-    Some(OwnerTag {
-        id: id.into(),
-        epoch: Epoch(epoch),
-        expiry: Timestamp::from_secs(i64::from(expiry)),
-    })
+    Some(OwnerTag { id: id.into(), epoch: Epoch(epoch), expiry: Timestamp::from_secs(i64::from(expiry)) })
 }
 
 pub(crate) fn format(owner: &Owner, epoch: Epoch, now: Timestamp) -> String {
@@ -69,29 +65,14 @@ mod tests {
 
     #[test]
     fn a_tag_survives_the_way_there_and_back() {
-        let owner = Owner {
-            id: "site/a-1".into(),
-        };
+        let owner = Owner { id: "site/a-1".into() };
         let now = Timestamp::from_secs(1_700_000_000);
         let tag = parse(&format(&owner, Epoch(7), now)).unwrap();
         assert_eq!(
             tag,
-            OwnerTag {
-                id: "site/a-1".into(),
-                epoch: Epoch(7),
-                expiry: Timestamp::from_secs(1_700_003_600)
-            }
+            OwnerTag { id: "site/a-1".into(), epoch: Epoch(7), expiry: Timestamp::from_secs(1_700_003_600) }
         );
-        for text in [
-            "",
-            "a",
-            "a/1",
-            "a/b/c",
-            "/1/2",
-            "a/1/-5",
-            "a/1/99999999999",
-            "a/1/5/",
-        ] {
+        for text in ["", "a", "a/1", "a/b/c", "/1/2", "a/1/-5", "a/1/99999999999", "a/1/5/"] {
             assert_eq!(parse(text), None, "{text}");
         }
     }

@@ -41,34 +41,26 @@ impl Settings {
         let mut problems = Vec::new();
         let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
         if self.region.is_empty() || !self.region.chars().all(plain) {
-            problems.push(format!(
-                "region: {:?} is not a region; something like \"eu-west-1\" is",
-                self.region
-            ));
+            problems.push(format!("region: {:?} is not a region; something like \"eu-west-1\" is", self.region));
         }
         if let Some(url) = &self.endpoint_url
             && !(url.starts_with("http://") || url.starts_with("https://"))
         {
-            problems.push(format!(
-                "endpoint_url: {url:?} must begin with http:// or https://"
-            ));
+            problems.push(format!("endpoint_url: {url:?} must begin with http:// or https://"));
         }
         if let Some(role) = &self.assume_role
             && !(role.starts_with("arn:") && role.contains(":role/"))
         {
-            problems.push(format!("assume_role: {role:?} is not a role's ARN; \"arn:aws:iam::123456789012:role/NAME\" is"));
-        }
-        if self.assume_role.is_none() && (self.external_id.is_some() || self.session_name.is_some())
-        {
             problems
-                .push("external_id and session_name are for assume_role, which is not set".into());
+                .push(format!("assume_role: {role:?} is not a role's ARN; \"arn:aws:iam::123456789012:role/NAME\" is"));
+        }
+        if self.assume_role.is_none() && (self.external_id.is_some() || self.session_name.is_some()) {
+            problems.push("external_id and session_name are for assume_role, which is not set".into());
         }
         if let Some(rate) = self.calls_per_second
             && !(0.1..=1000.0).contains(&rate)
         {
-            problems.push(format!(
-                "calls_per_second: {rate} is not between 0.1 and 1000"
-            ));
+            problems.push(format!("calls_per_second: {rate} is not between 0.1 and 1000"));
         }
         problems
     }
@@ -81,12 +73,9 @@ impl Settings {
     pub(crate) async fn load(&self) -> Result<SdkConfig, ProviderError> {
         let problems = self.problems();
         if !problems.is_empty() {
-            return Err(ProviderError::Invalid {
-                what: problems.join("; ").into(),
-            });
+            return Err(ProviderError::Invalid { what: problems.join("; ").into() });
         }
-        let mut loader = aws_config::defaults(BehaviorVersion::latest())
-            .region(Region::new(self.region.clone()));
+        let mut loader = aws_config::defaults(BehaviorVersion::latest()).region(Region::new(self.region.clone()));
         if let Some(url) = &self.endpoint_url {
             loader = loader.endpoint_url(url);
         }
@@ -103,12 +92,8 @@ impl Settings {
         if let Some(id) = &self.external_id {
             provider = provider.external_id(id);
         }
-        let credentials =
-            aws_credential_types::provider::SharedCredentialsProvider::new(provider.build().await);
-        Ok(base
-            .into_builder()
-            .credentials_provider(credentials)
-            .build())
+        let credentials = aws_credential_types::provider::SharedCredentialsProvider::new(provider.build().await);
+        Ok(base.into_builder().credentials_provider(credentials).build())
     }
 }
 
@@ -118,18 +103,10 @@ pub(crate) fn tame(config: SdkConfig) -> SdkConfig {
     config
         .into_builder()
         .retry_config(RetryConfig::disabled())
-        .timeout_config(
-            TimeoutConfig::builder()
-                .connect_timeout(Duration::from_secs(2))
-                .build(),
-        )
+        .timeout_config(TimeoutConfig::builder().connect_timeout(Duration::from_secs(2)).build())
         .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
         // Below a read's deadline, so that credentials that do not come are said to be the trouble.
-        .identity_cache(
-            IdentityCache::lazy()
-                .load_timeout(Duration::from_secs(4))
-                .build(),
-        )
+        .identity_cache(IdentityCache::lazy().load_timeout(Duration::from_secs(4)).build())
         .build()
 }
 
@@ -147,30 +124,11 @@ mod tests {
             ..Settings::default()
         };
         let problems = settings.problems();
-        for key in [
-            "region:",
-            "endpoint_url:",
-            "assume_role:",
-            "calls_per_second:",
-        ] {
-            assert!(
-                problems.iter().any(|p| p.starts_with(key)),
-                "{key} in {problems:?}"
-            );
+        for key in ["region:", "endpoint_url:", "assume_role:", "calls_per_second:"] {
+            assert!(problems.iter().any(|p| p.starts_with(key)), "{key} in {problems:?}");
         }
-        let lonely = Settings {
-            region: "eu-west-1".into(),
-            external_id: Some("x".into()),
-            ..Settings::default()
-        };
+        let lonely = Settings { region: "eu-west-1".into(), external_id: Some("x".into()), ..Settings::default() };
         assert_eq!(lonely.problems().len(), 1);
-        assert_eq!(
-            Settings {
-                region: "us-gov-west-1".into(),
-                ..Settings::default()
-            }
-            .problems(),
-            Vec::<String>::new()
-        );
+        assert_eq!(Settings { region: "us-gov-west-1".into(), ..Settings::default() }.problems(), Vec::<String>::new());
     }
 }

@@ -4,9 +4,7 @@
 //! is shown as an unknown controller, which stops writes: an error is unknown, never empty.
 
 use crate::errors::cut;
-use aws_sdk_autoscaling::types::{
-    PredictiveScalingMode, ScalingPolicy, ScheduledUpdateGroupAction,
-};
+use aws_sdk_autoscaling::types::{PredictiveScalingMode, ScalingPolicy, ScheduledUpdateGroupAction};
 use contract::{Foreign, Timestamp};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -67,9 +65,7 @@ impl Account {
         let mut jobs = Vec::new();
         for kind in [Kind::Policies, Kind::Schedules] {
             let listing = self.listing(kind);
-            let waited = listing
-                .asked
-                .is_none_or(|asked| now.saturating_duration_since(asked) >= ASK_AGAIN);
+            let waited = listing.asked.is_none_or(|asked| now.saturating_duration_since(asked) >= ASK_AGAIN);
             if listing.all_read.is_none() && waited {
                 listing.asked = Some(now);
                 jobs.push(Job::List(kind));
@@ -79,11 +75,7 @@ impl Account {
         let slot = Duration::from_secs(if groups >= 300 { 200 } else { 600 });
         let next = *self.next_slot.get_or_insert(now + slot);
         if jobs.is_empty() && now >= next {
-            let turns = [
-                Job::List(Kind::Policies),
-                Job::List(Kind::Schedules),
-                Job::RenewClaims,
-            ];
+            let turns = [Job::List(Kind::Policies), Job::List(Kind::Schedules), Job::RenewClaims];
             jobs.push(turns[self.turn % turns.len()]);
             self.turn += 1;
             self.next_slot = Some(now + slot);
@@ -101,12 +93,7 @@ impl Account {
     /// Notes a listing of the whole account.
     pub fn learn_all(&mut self, kind: Kind, of: BTreeMap<Box<str>, Vec<Foreign>>, now: Instant) {
         let listing = self.listing(kind);
-        *listing = Listing {
-            of,
-            all_read: Some(now),
-            asked: listing.asked,
-            ..Listing::default()
-        };
+        *listing = Listing { of, all_read: Some(now), asked: listing.asked, ..Listing::default() };
     }
 
     /// Notes a listing of one group.
@@ -124,9 +111,7 @@ impl Account {
     /// How long ago a group's controllers of a kind were read; `None` when never.
     pub fn age(&mut self, kind: Kind, group: &str, now: Instant) -> Option<Duration> {
         let listing = self.listing(kind);
-        let read = listing
-            .all_read
-            .max(listing.named_read.get(group).copied())?;
+        let read = listing.all_read.max(listing.named_read.get(group).copied())?;
         Some(now.saturating_duration_since(read))
     }
 
@@ -137,10 +122,7 @@ impl Account {
             let listing = self.listing(kind);
             if listing.all_read.is_none() && !listing.named_read.contains_key(group) {
                 let why = listing.trouble.as_deref().unwrap_or("not read yet");
-                all.push(Foreign {
-                    name: format!("unknown {}: {why}", kind.words()).into(),
-                    removes: None,
-                });
+                all.push(Foreign { name: format!("unknown {}: {why}", kind.words()).into(), removes: None });
             }
             all.extend(listing.of.get(group).into_iter().flatten().cloned());
         }
@@ -157,57 +139,31 @@ pub(crate) fn policy(policy: &ScalingPolicy) -> Option<(Box<str>, Foreign)> {
     let removes = match policy.policy_type().unwrap_or("SimpleScaling") {
         "PredictiveScaling" => {
             // A forecast alone changes nothing; with scaling it only ever adds.
-            let mode = policy
-                .predictive_scaling_configuration()
-                .and_then(|config| config.mode());
+            let mode = policy.predictive_scaling_configuration().and_then(|config| config.mode());
             if matches!(mode, None | Some(PredictiveScalingMode::ForecastOnly)) {
                 return None;
             }
             Some(false)
         }
         "TargetTrackingScaling" => {
-            let disabled = policy
-                .target_tracking_configuration()
-                .and_then(|config| config.disable_scale_in());
+            let disabled = policy.target_tracking_configuration().and_then(|config| config.disable_scale_in());
             Some(disabled != Some(true))
         }
         "StepScaling" | "SimpleScaling" => {
-            let steps = policy
-                .step_adjustments()
-                .iter()
-                .filter_map(|step| step.scaling_adjustment());
+            let steps = policy.step_adjustments().iter().filter_map(|step| step.scaling_adjustment());
             let exact = policy.adjustment_type() == Some("ExactCapacity");
-            Some(
-                exact
-                    || steps
-                        .chain(policy.scaling_adjustment())
-                        .any(|change| change < 0),
-            )
+            Some(exact || steps.chain(policy.scaling_adjustment()).any(|change| change < 0))
         }
         _ => None,
     };
-    let name = format!(
-        "scaling policy {}",
-        policy.policy_name().unwrap_or("without a name")
-    );
-    Some((
-        group.into(),
-        Foreign {
-            name: name.into(),
-            removes,
-        },
-    ))
+    let name = format!("scaling policy {}", policy.policy_name().unwrap_or("without a name"));
+    Some((group.into(), Foreign { name: name.into(), removes }))
 }
 
 /// What one scheduled action can do; `None` when it is over or does nothing.
-pub(crate) fn schedule(
-    action: &ScheduledUpdateGroupAction,
-    now: Timestamp,
-) -> Option<(Box<str>, Foreign)> {
+pub(crate) fn schedule(action: &ScheduledUpdateGroupAction, now: Timestamp) -> Option<(Box<str>, Foreign)> {
     let group = action.auto_scaling_group_name()?;
-    let end = action
-        .end_time()
-        .and_then(|time| Timestamp::from_secs_f64(time.as_secs_f64()));
+    let end = action.end_time().and_then(|time| Timestamp::from_secs_f64(time.as_secs_f64()));
     if end.is_some_and(|end| end < now) {
         return None;
     }
@@ -216,17 +172,8 @@ pub(crate) fn schedule(
     if !removes && action.min_size().is_none() {
         return None;
     }
-    let name = format!(
-        "scheduled action {}",
-        action.scheduled_action_name().unwrap_or("without a name")
-    );
-    Some((
-        group.into(),
-        Foreign {
-            name: name.into(),
-            removes: Some(removes),
-        },
-    ))
+    let name = format!("scheduled action {}", action.scheduled_action_name().unwrap_or("without a name"));
+    Some((group.into(), Foreign { name: name.into(), removes: Some(removes) }))
 }
 
 #[cfg(test)]

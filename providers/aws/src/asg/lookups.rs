@@ -67,18 +67,11 @@ impl Asg {
                 if activities_due(group, observation, !ask.open_actions.is_empty(), now) {
                     troubled.push(name.clone());
                 }
-                let may = no_refreshes
-                    .is_none_or(|at| now.saturating_duration_since(at) >= NO_REFRESHES_FOR);
+                let may = no_refreshes.is_none_or(|at| now.saturating_duration_since(at) >= NO_REFRESHES_FOR);
                 if may && refresh_due(group, observation, now) {
                     refreshing.push(name.clone());
                 }
-                unknown.extend(
-                    group
-                        .facts
-                        .to_ask(now)
-                        .into_iter()
-                        .map(|id| (name.clone(), id)),
-                );
+                unknown.extend(group.facts.to_ask(now).into_iter().map(|id| (name.clone(), id)));
             });
         }
         let mut tasks = Vec::new();
@@ -87,14 +80,10 @@ impl Asg {
             tasks.push(tokio::spawn(async move {
                 let asg = &asg;
                 futures_util::stream::iter(troubled)
-                    .for_each_concurrent(CONCURRENT, |name| async move {
-                        asg.read_activities(&name).await
-                    })
+                    .for_each_concurrent(CONCURRENT, |name| async move { asg.read_activities(&name).await })
                     .await;
                 futures_util::stream::iter(refreshing)
-                    .for_each_concurrent(CONCURRENT, |name| async move {
-                        _ = asg.read_refresh(&name).await
-                    })
+                    .for_each_concurrent(CONCURRENT, |name| async move { _ = asg.read_refresh(&name).await })
                     .await;
             }));
         }
@@ -128,17 +117,12 @@ impl Asg {
                 // Nobody knows, so instances are left alone, and it is said why.
                 Refresh::Unknown(why) => {
                     observation.suspended.push(Suspended::Refresh);
-                    observation.suspended.push(Suspended::Other(
-                        format!("instance refresh unknown: {why}").into(),
-                    ));
+                    observation.suspended.push(Suspended::Other(format!("instance refresh unknown: {why}").into()));
                 }
             }
             // The launch times may have come within the moment.
             for instance in &mut observation.instances {
-                let (launched, since) =
-                    group
-                        .facts
-                        .seen(&instance.id, instance.state, observation.at);
+                let (launched, since) = group.facts.seen(&instance.id, instance.state, observation.at);
                 (instance.launched, instance.running_since) = (launched, since);
             }
         });
@@ -170,11 +154,7 @@ impl Asg {
             Kind::Policies => self.list_policies(Some(name)).await?,
             Kind::Schedules => self.list_schedules(Some(name)).await?,
         };
-        let of = listed
-            .into_iter()
-            .filter(|(group, _)| &**group == name)
-            .map(|(_, foreign)| foreign)
-            .collect();
+        let of = listed.into_iter().filter(|(group, _)| &**group == name).map(|(_, foreign)| foreign).collect();
         self.memory(|memory| memory.account.learn(kind, name, of, Instant::now()));
         Ok(())
     }
@@ -188,15 +168,9 @@ impl Asg {
                 .set_auto_scaling_group_name(name.map(str::to_owned))
                 .max_records(100)
                 .set_next_token(token.take());
-            let page = self
-                .lane
-                .read("DescribePolicies", || request.clone().send())
-                .await?;
+            let page = self.lane.read("DescribePolicies", || request.clone().send()).await?;
             all.extend(page.scaling_policies().iter().filter_map(policy));
-            token = page
-                .next_token()
-                .filter(|token| !token.is_empty())
-                .map(str::to_owned);
+            token = page.next_token().filter(|token| !token.is_empty()).map(str::to_owned);
             if token.is_none() {
                 return Ok(all);
             }
@@ -204,10 +178,7 @@ impl Asg {
         Err(endless("DescribePolicies"))
     }
 
-    async fn list_schedules(
-        &self,
-        name: Option<&str>,
-    ) -> Result<Vec<(Box<str>, Foreign)>, Failure> {
+    async fn list_schedules(&self, name: Option<&str>) -> Result<Vec<(Box<str>, Foreign)>, Failure> {
         let (mut all, mut token) = (Vec::new(), None);
         for _ in 0..PAGES_MAX {
             let request = self
@@ -216,20 +187,10 @@ impl Asg {
                 .set_auto_scaling_group_name(name.map(str::to_owned))
                 .max_records(100)
                 .set_next_token(token.take());
-            let page = self
-                .lane
-                .read("DescribeScheduledActions", || request.clone().send())
-                .await?;
+            let page = self.lane.read("DescribeScheduledActions", || request.clone().send()).await?;
             let now = (self.now)();
-            all.extend(
-                page.scheduled_update_group_actions()
-                    .iter()
-                    .filter_map(|action| schedule(action, now)),
-            );
-            token = page
-                .next_token()
-                .filter(|token| !token.is_empty())
-                .map(str::to_owned);
+            all.extend(page.scheduled_update_group_actions().iter().filter_map(|action| schedule(action, now)));
+            token = page.next_token().filter(|token| !token.is_empty()).map(str::to_owned);
             if token.is_none() {
                 return Ok(all);
             }
@@ -240,16 +201,8 @@ impl Asg {
     async fn read_activities(&self, name: &str) {
         let since = (self.now)().before(FAILURES_KEPT);
         // Newest first by AWS' own order; a hundred cover half an hour of a group in trouble.
-        let request = self
-            .client
-            .describe_scaling_activities()
-            .auto_scaling_group_name(name)
-            .max_records(100);
-        match self
-            .lane
-            .read("DescribeScalingActivities", || request.clone().send())
-            .await
-        {
+        let request = self.client.describe_scaling_activities().auto_scaling_group_name(name).max_records(100);
+        match self.lane.read("DescribeScalingActivities", || request.clone().send()).await {
             Ok(page) => {
                 let failures = activities::failures(page.activities(), since);
                 self.group(name, |group| group.failures = failures);
@@ -263,41 +216,22 @@ impl Asg {
     /// Asks whether an instance refresh runs, and remembers the answer.
     pub(super) async fn read_refresh(&self, name: &str) -> Result<Refresh, ProviderError> {
         // The newest is the first; only one can be active.
-        let request = self
-            .client
-            .describe_instance_refreshes()
-            .auto_scaling_group_name(name)
-            .max_records(5);
-        let (refresh, error) = match self
-            .lane
-            .read("DescribeInstanceRefreshes", || request.clone().send())
-            .await
-        {
+        let request = self.client.describe_instance_refreshes().auto_scaling_group_name(name).max_records(5);
+        let (refresh, error) = match self.lane.read("DescribeInstanceRefreshes", || request.clone().send()).await {
             Ok(page) => {
                 let running = page
                     .instance_refreshes()
                     .iter()
                     .filter_map(|refresh| refresh.status())
                     .find(|status| is_active(status));
-                (
-                    running.map_or(Refresh::Idle, |status| {
-                        Refresh::Running(status.as_str().into())
-                    }),
-                    None,
-                )
+                (running.map_or(Refresh::Idle, |status| Refresh::Running(status.as_str().into())), None)
             }
             // Not an answer of the API while the group itself was just described: this endpoint has no refreshes.
-            Err(Failure {
-                foreign_tongue: true,
-                ..
-            }) => {
+            Err(Failure { foreign_tongue: true, .. }) => {
                 self.memory(|memory| memory.no_refreshes = Some(Instant::now()));
                 (Refresh::Idle, None)
             }
-            Err(failure) => (
-                Refresh::Unknown(failure.error.to_string().into()),
-                Some(failure.error),
-            ),
+            Err(failure) => (Refresh::Unknown(failure.error.to_string().into()), Some(failure.error)),
         };
         self.group(name, |group| {
             group.refresh = refresh.clone();
@@ -332,34 +266,23 @@ impl Asg {
 /// States in which instances are being replaced or the replacement is being undone.
 fn is_active(status: &InstanceRefreshStatus) -> bool {
     use InstanceRefreshStatus as S;
-    !matches!(
-        status,
-        S::Successful | S::Failed | S::Cancelled | S::RollbackFailed | S::RollbackSuccessful
-    )
+    !matches!(status, S::Successful | S::Failed | S::Cancelled | S::RollbackFailed | S::RollbackSuccessful)
 }
 
 fn activities_due(group: &mut Group, observation: &Observation, open: bool, now: Instant) -> bool {
     let alive = u32::try_from(observation.alive().count()).unwrap_or(u32::MAX);
     let unfilled = observation.desired.is_some_and(|desired| desired > alive);
-    let booting = open
-        || observation
-            .instances
-            .iter()
-            .any(|i| i.state == InstanceState::Pending);
+    let booting = open || observation.instances.iter().any(|i| i.state == InstanceState::Pending);
     if unfilled {
         group.unfilled_at = Some(now);
     }
-    let lately = group
-        .unfilled_at
-        .is_some_and(|at| now.saturating_duration_since(at) < FAILURES_KEPT / 2);
+    let lately = group.unfilled_at.is_some_and(|at| now.saturating_duration_since(at) < FAILURES_KEPT / 2);
     let every = match (unfilled, booting || (lately && !group.failures.is_empty())) {
         (true, _) => UNFILLED_EVERY,
         (false, true) => BOOTING_EVERY,
         (false, false) => return false,
     };
-    let due = group
-        .activities_asked
-        .is_none_or(|asked| now.saturating_duration_since(asked) >= every);
+    let due = group.activities_asked.is_none_or(|asked| now.saturating_duration_since(asked) >= every);
     if due {
         group.activities_asked = Some(now);
     }
@@ -368,19 +291,14 @@ fn activities_due(group: &mut Group, observation: &Observation, open: bool, now:
 
 fn refresh_due(group: &mut Group, observation: &Observation, now: Instant) -> bool {
     let alive = u32::try_from(observation.alive().count()).unwrap_or(u32::MAX);
-    let moving = observation.desired != Some(alive)
-        || observation
-            .instances
-            .iter()
-            .any(|i| i.state != InstanceState::Running);
+    let moving =
+        observation.desired != Some(alive) || observation.instances.iter().any(|i| i.state != InstanceState::Running);
     let every = match group.refresh {
         Refresh::Running(_) | Refresh::Unknown(_) => REFRESH_RUNNING_EVERY,
         _ if moving => REFRESH_EVERY,
         _ => return false,
     };
-    let due = group
-        .refresh_asked
-        .is_none_or(|asked| now.saturating_duration_since(asked) >= every);
+    let due = group.refresh_asked.is_none_or(|asked| now.saturating_duration_since(asked) >= every);
     if due {
         group.refresh_asked = Some(now);
     }
@@ -392,9 +310,5 @@ fn endless(operation: &str) -> Failure {
         what: format!("{operation}: more pages than an account can fill").into(),
         source: None,
     };
-    Failure {
-        error,
-        foreign_tongue: false,
-        harmless: true,
-    }
+    Failure { error, foreign_tongue: false, harmless: true }
 }

@@ -80,15 +80,7 @@ impl Asg {
         now: Clock,
     ) -> Self {
         let memory = Mutex::default();
-        Self {
-            client,
-            ec2,
-            lane: Lane::new(rate),
-            ec2_lane: Lane::new(rate),
-            owner,
-            now,
-            memory,
-        }
+        Self { client, ec2, lane: Lane::new(rate), ec2_lane: Lane::new(rate), owner, now, memory }
     }
 
     /// Changes the memory; never across a call.

@@ -29,23 +29,13 @@ struct Answer {
 
 impl Asg {
     /// Observes groups; the answers are in the order of the asks.
-    pub async fn observe(
-        self: &Arc<Self>,
-        asks: &[&Ask],
-    ) -> Vec<Result<Observation, ProviderError>> {
+    pub async fn observe(self: &Arc<Self>, asks: &[&Ask]) -> Vec<Result<Observation, ProviderError>> {
         let around = self.look_around(asks.len());
-        let names: BTreeSet<&str> = asks
-            .iter()
-            .map(|ask| ask.group.as_str())
-            .filter(|name| is_name(name))
-            .collect();
+        let names: BTreeSet<&str> = asks.iter().map(|ask| ask.group.as_str()).filter(|name| is_name(name)).collect();
         let names: Vec<&str> = names.into_iter().collect();
         let batches: Vec<&[&str]> = names.chunks(NAMES_MAX).collect();
         let calls: Vec<_> = batches.iter().map(|batch| self.describe(batch)).collect();
-        let answers: Vec<Answer> = futures_util::stream::iter(calls)
-            .buffered(CONCURRENT)
-            .collect()
-            .await;
+        let answers: Vec<Answer> = futures_util::stream::iter(calls).buffered(CONCURRENT).collect().await;
         let mut by_name: BTreeMap<&str, &Answer> = BTreeMap::new();
         for (batch, answer) in batches.iter().zip(&answers) {
             by_name.extend(batch.iter().map(|name| (*name, answer)));
@@ -61,24 +51,17 @@ impl Asg {
         observations
     }
 
-    fn shape(
-        &self,
-        ask: &Ask,
-        answers: &BTreeMap<&str, &Answer>,
-    ) -> Result<Observation, ProviderError> {
+    fn shape(&self, ask: &Ask, answers: &BTreeMap<&str, &Answer>) -> Result<Observation, ProviderError> {
         let name = ask.group.as_str();
         let Some(answer) = answers.get(name) else {
-            let what = format!(
-                "{name:?} is not a name of an Auto Scaling group (1 to 255 characters, no control ones)"
-            );
+            let what =
+                format!("{name:?} is not a name of an Auto Scaling group (1 to 255 characters, no control ones)");
             return Err(ProviderError::Invalid { what: what.into() });
         };
         let Some(group) = answer.groups.get(name) else {
             return Err(match &answer.broken {
                 Some(error) => again(error),
-                None => ProviderError::NotFound {
-                    what: format!("Auto Scaling group {name}").into(),
-                },
+                None => ProviderError::NotFound { what: format!("Auto Scaling group {name}").into() },
             });
         };
         self.group(name, |memory| {
@@ -100,18 +83,12 @@ impl Asg {
         match (answer.groups.remove(name), answer.broken) {
             (Some(group), _) => Ok(group),
             (None, Some(error)) => Err(error),
-            (None, None) => Err(ProviderError::NotFound {
-                what: format!("Auto Scaling group {name}").into(),
-            }),
+            (None, None) => Err(ProviderError::NotFound { what: format!("Auto Scaling group {name}").into() }),
         }
     }
 
     async fn describe(&self, names: &[&str]) -> Answer {
-        let mut answer = Answer {
-            at: (self.now)(),
-            groups: BTreeMap::new(),
-            broken: None,
-        };
+        let mut answer = Answer { at: (self.now)(), groups: BTreeMap::new(), broken: None };
         if let Err(error) = self.describe_into(names, &mut answer.groups).await {
             answer.broken = Some(error);
         }
@@ -130,9 +107,7 @@ impl Asg {
             let request = self
                 .client
                 .describe_auto_scaling_groups()
-                .set_auto_scaling_group_names(Some(
-                    names.iter().map(|name| (*name).to_owned()).collect(),
-                ))
+                .set_auto_scaling_group_names(Some(names.iter().map(|name| (*name).to_owned()).collect()))
                 .max_records(NAMES_MAX as i32)
                 .set_next_token(token.take());
             let page = self
@@ -140,10 +115,7 @@ impl Asg {
                 .read("DescribeAutoScalingGroups", || request.clone().send())
                 .await
                 .map_err(|f: Failure| f.error)?;
-            let next = page
-                .next_token()
-                .filter(|token| !token.is_empty())
-                .map(str::to_owned);
+            let next = page.next_token().filter(|token| !token.is_empty()).map(str::to_owned);
             for group in page.auto_scaling_groups.unwrap_or_default() {
                 // A group shown twice is one group: the first page was the older one, and age is never underestimated.
                 match group.auto_scaling_group_name() {
@@ -158,23 +130,16 @@ impl Asg {
                 return Ok(());
             };
             if !tokens.insert(next.clone()) {
-                return Err(nonsense(
-                    "DescribeAutoScalingGroups: the same page is offered again and again",
-                ));
+                return Err(nonsense("DescribeAutoScalingGroups: the same page is offered again and again"));
             }
             token = Some(next);
         }
-        Err(nonsense(
-            "DescribeAutoScalingGroups: more pages than a hundred groups can fill",
-        ))
+        Err(nonsense("DescribeAutoScalingGroups: more pages than a hundred groups can fill"))
     }
 }
 
 fn nonsense(why: &str) -> ProviderError {
-    ProviderError::Transport {
-        what: why.into(),
-        source: None,
-    }
+    ProviderError::Transport { what: why.into(), source: None }
 }
 
 /// An empty name must never be sent: a list without names means *all* groups.

@@ -6,9 +6,10 @@ use aws_sdk_autoscaling::types::{
     AutoScalingGroup, Instance as AsgInstance, LaunchTemplateSpecification, LifecycleState,
 };
 use contract::{
-    Abilities, CAPACITY_MAX, Capacity, Instance, InstanceId, InstanceState, Observation, OwnerTag,
-    ProviderError, Suspended, Timestamp,
+    Abilities, CAPACITY_MAX, Capacity, Instance, InstanceId, InstanceState, Observation, OwnerTag, ProviderError,
+    Suspended, Timestamp,
 };
+use std::collections::BTreeSet;
 
 /// Most instances in one TerminateInstanceInAutoScalingGroup.
 pub(crate) const TERMINATE_BATCH: u32 = 100;
@@ -29,49 +30,27 @@ pub(crate) struct Sizes {
 pub(crate) fn sizes(group: &AutoScalingGroup) -> Result<Sizes, ProviderError> {
     let name = group.auto_scaling_group_name().unwrap_or_default();
     if let Some(status) = group.status().filter(|status| status.starts_with("Delete")) {
-        return Err(ProviderError::NotFound {
-            what: format!("{name}: {status}").into(),
-        });
+        return Err(ProviderError::NotFound { what: format!("{name}: {status}").into() });
     }
-    if let Some(unit) = group
-        .desired_capacity_type()
-        .filter(|unit| !unit.is_empty() && *unit != "units")
-    {
-        let what = format!(
-            "{name}: its capacity counts {unit}, not instances; only DesiredCapacityType units can be scaled"
-        );
+    if let Some(unit) = group.desired_capacity_type().filter(|unit| !unit.is_empty() && *unit != "units") {
+        let what =
+            format!("{name}: its capacity counts {unit}, not instances; only DesiredCapacityType units can be scaled");
         return Err(ProviderError::Invalid { what: what.into() });
     }
-    let weighted =
-        |weight: Option<&str>| weight.is_some_and(|weight| !weight.is_empty() && weight != "1");
-    let overrides = group
-        .mixed_instances_policy()
-        .and_then(|p| p.launch_template())
-        .map(|t| t.overrides())
-        .unwrap_or_default();
+    let weighted = |weight: Option<&str>| weight.is_some_and(|weight| !weight.is_empty() && weight != "1");
+    let overrides =
+        group.mixed_instances_policy().and_then(|p| p.launch_template()).map(|t| t.overrides()).unwrap_or_default();
     if overrides.iter().any(|o| weighted(o.weighted_capacity()))
-        || group
-            .instances()
-            .iter()
-            .any(|i| weighted(i.weighted_capacity()))
+        || group.instances().iter().any(|i| weighted(i.weighted_capacity()))
     {
-        let what = format!(
-            "{name}: its instances have weights, so its capacity does not count instances; remove them"
-        );
+        let what = format!("{name}: its instances have weights, so its capacity does not count instances; remove them");
         return Err(ProviderError::Invalid { what: what.into() });
     }
     let number = |what: &str, value: Option<i32>| {
-        value
-            .and_then(|n| u32::try_from(n).ok())
-            .filter(|n| *n <= CAPACITY_MAX)
-            .ok_or_else(|| {
-                let what =
-                    format!("{name}: the answer has {what} {value:?}, which no group can have");
-                ProviderError::Transport {
-                    what: what.into(),
-                    source: None,
-                }
-            })
+        value.and_then(|n| u32::try_from(n).ok()).filter(|n| *n <= CAPACITY_MAX).ok_or_else(|| {
+            let what = format!("{name}: the answer has {what} {value:?}, which no group can have");
+            ProviderError::Transport { what: what.into(), source: None }
+        })
     };
     Ok(Sizes {
         desired: number("DesiredCapacity", group.desired_capacity())?,
@@ -89,9 +68,7 @@ pub(crate) fn state(lifecycle: Option<&LifecycleState>) -> Option<InstanceState>
     match text.split(':').next().unwrap_or_default() {
         "Warmed" | "Standby" => None,
         "InService" => Some(InstanceState::Running),
-        "Terminating" | "Terminated" | "Detaching" | "Detached" | "EnteringStandby" => {
-            Some(InstanceState::Terminating)
-        }
+        "Terminating" | "Terminated" | "Detaching" | "Detached" | "EnteringStandby" => Some(InstanceState::Terminating),
         // Also everything unknown: it is there, so it is counted, and nobody said that it serves.
         _ => Some(InstanceState::Pending),
     }
@@ -103,13 +80,7 @@ fn is_known(lifecycle: Option<&LifecycleState>) -> bool {
     let text = lifecycle.map_or("", LifecycleState::as_str);
     matches!(
         text.split(':').next().unwrap_or_default(),
-        "Pending"
-            | "InService"
-            | "Terminating"
-            | "Terminated"
-            | "Detaching"
-            | "Detached"
-            | "EnteringStandby"
+        "Pending" | "InService" | "Terminating" | "Terminated" | "Detaching" | "Detached" | "EnteringStandby"
     )
 }
 
@@ -120,12 +91,7 @@ pub(crate) fn is_protected(instance: &AsgInstance) -> bool {
 
 /// The group's owner tag, if it has one that parses.
 pub(crate) fn owner_tag(group: &AutoScalingGroup) -> Option<OwnerTag> {
-    group
-        .tags()
-        .iter()
-        .find(|tag| tag.key() == Some(owner::KEY))
-        .and_then(|tag| tag.value())
-        .and_then(owner::parse)
+    group.tags().iter().find(|tag| tag.key() == Some(owner::KEY)).and_then(|tag| tag.value()).and_then(owner::parse)
 }
 
 /// The group's suspended processes.
@@ -147,17 +113,10 @@ pub(crate) fn suspended(group: &AutoScalingGroup) -> Vec<Suspended> {
 
 /// How many instances the group holds, those on their way out not counted.
 pub(crate) fn present(group: &AutoScalingGroup) -> Capacity {
-    let count = group
-        .instances()
-        .iter()
-        .filter(|i| {
-            matches!(
-                state(i.lifecycle_state()),
-                Some(InstanceState::Pending | InstanceState::Running)
-            )
-        })
-        .count();
-    u32::try_from(count).unwrap_or(Capacity::MAX)
+    let there =
+        |i: &&AsgInstance| matches!(state(i.lifecycle_state()), Some(InstanceState::Pending | InstanceState::Running));
+    let ids: BTreeSet<Option<&str>> = group.instances().iter().filter(there).map(AsgInstance::instance_id).collect();
+    u32::try_from(ids.len()).unwrap_or(Capacity::MAX)
 }
 
 /// Builds the observation from what DescribeAutoScalingGroups alone says, and the facts known of its instances.
@@ -173,14 +132,8 @@ pub(crate) fn observation(
     let mut instances: Vec<Instance> = Vec::with_capacity(group.instances().len());
     for shown in group.instances() {
         let Some(id) = shown.instance_id().filter(|id| !id.is_empty()) else {
-            let what = format!(
-                "{}: an instance without an id",
-                group.auto_scaling_group_name().unwrap_or_default()
-            );
-            return Err(ProviderError::Transport {
-                what: what.into(),
-                source: None,
-            });
+            let what = format!("{}: an instance without an id", group.auto_scaling_group_name().unwrap_or_default());
+            return Err(ProviderError::Transport { what: what.into(), source: None });
         };
         let Some(state) = state(shown.lifecycle_state()) else {
             continue;
@@ -209,10 +162,7 @@ pub(crate) fn observation(
         suspended: suspended(group),
         foreign: Vec::new(),
         owner: owner_tag(group),
-        abilities: Abilities {
-            terminate_batch: TERMINATE_BATCH,
-            ..Abilities::default()
-        },
+        abilities: Abilities { terminate_batch: TERMINATE_BATCH, ..Abilities::default() },
         token: None,
         at,
     })
@@ -223,26 +173,15 @@ fn is_outdated(group: &AutoScalingGroup, instance: &AsgInstance) -> bool {
     if let Some(config) = group.launch_configuration_name() {
         return instance.launch_configuration_name() != Some(config);
     }
-    let mixed = group
-        .mixed_instances_policy()
-        .and_then(|policy| policy.launch_template());
+    let mixed = group.mixed_instances_policy().and_then(|policy| policy.launch_template());
     // With a template per override there is more than one present template.
-    if mixed.is_some_and(|m| {
-        m.overrides()
-            .iter()
-            .any(|o| o.launch_template_specification().is_some())
-    }) {
+    if mixed.is_some_and(|m| m.overrides().iter().any(|o| o.launch_template_specification().is_some())) {
         return false;
     }
-    let Some(wanted) = group
-        .launch_template()
-        .or(mixed.and_then(|m| m.launch_template_specification()))
-    else {
+    let Some(wanted) = group.launch_template().or(mixed.and_then(|m| m.launch_template_specification())) else {
         return false;
     };
-    instance
-        .launch_template()
-        .is_some_and(|has| differs(wanted, has))
+    instance.launch_template().is_some_and(|has| differs(wanted, has))
 }
 
 fn differs(wanted: &LaunchTemplateSpecification, has: &LaunchTemplateSpecification) -> bool {
@@ -252,10 +191,7 @@ fn differs(wanted: &LaunchTemplateSpecification, has: &LaunchTemplateSpecificati
     };
     // `$Latest` and `$Default` (also meant by none) are resolved at launch; which number they mean now is not in this answer.
     let is_number = |v: &&str| v.starts_with(|c: char| c.is_ascii_digit());
-    let other_version = match (
-        wanted.version().filter(is_number),
-        has.version().filter(is_number),
-    ) {
+    let other_version = match (wanted.version().filter(is_number), has.version().filter(is_number)) {
         (Some(a), Some(b)) => a != b,
         _ => false,
     };

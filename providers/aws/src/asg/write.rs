@@ -11,10 +11,7 @@ use super::{Asg, Refresh};
 use crate::errors::{Failure, before_the_write};
 use crate::owner::{self, Claim};
 use aws_sdk_autoscaling::types::{AutoScalingGroup, Tag};
-use contract::{
-    Accepted, CAPACITY_MAX, Capacity, Epoch, InstanceId, InstanceState, ProviderError, Suspended,
-    Target,
-};
+use contract::{Accepted, CAPACITY_MAX, Capacity, Epoch, InstanceId, InstanceState, ProviderError, Suspended, Target};
 use futures_util::StreamExt;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -51,17 +48,11 @@ impl Asg {
                 return not_above(target, look.sizes.desired, to, "raised");
             }
             if to > look.sizes.max.min(CAPACITY_MAX) {
-                let what = format!(
-                    "{}: {to} is above the group's MaxSize {}",
-                    target.group, look.sizes.max
-                );
+                let what = format!("{}: {to} is above the group's MaxSize {}", target.group, look.sizes.max);
                 return Err(ProviderError::Invalid { what: what.into() });
             }
             if to < look.sizes.min {
-                let what = format!(
-                    "{}: {to} is below the group's MinSize {}",
-                    target.group, look.sizes.min
-                );
+                let what = format!("{}: {to} is below the group's MinSize {}", target.group, look.sizes.min);
                 return Err(ProviderError::Invalid { what: what.into() });
             }
             if shape::suspended(&look.group).contains(&Suspended::Launch) {
@@ -72,50 +63,32 @@ impl Asg {
         self.set_desired(target, to, &check).await
     }
 
-    pub async fn cancel_unfilled(
-        &self,
-        target: &Target,
-        to: Capacity,
-    ) -> Result<Accepted, ProviderError> {
+    pub async fn cancel_unfilled(&self, target: &Target, to: Capacity) -> Result<Accepted, ProviderError> {
         let check = |look: &Look| {
             if to == look.sizes.desired {
                 return Ok(Go::Nothing);
             }
             if to > look.sizes.desired {
-                let what = format!(
-                    "{}: {to} is above desired {}; cancelling only lowers",
-                    target.group, look.sizes.desired
-                );
+                let what =
+                    format!("{}: {to} is above desired {}; cancelling only lowers", target.group, look.sizes.desired);
                 return Err(ProviderError::Invalid { what: what.into() });
             }
             let present = shape::present(&look.group);
             if to < present {
-                return Err(conflict(
-                    target,
-                    &format!("{present} instances are there, so {to} would remove some"),
-                ));
+                return Err(conflict(target, &format!("{present} instances are there, so {to} would remove some")));
             }
             if to < look.sizes.min {
-                return Err(conflict(
-                    target,
-                    &format!("{to} is below the group's MinSize {}", look.sizes.min),
-                ));
+                return Err(conflict(target, &format!("{to} is below the group's MinSize {}", look.sizes.min)));
             }
             Ok(Go::Write)
         };
         self.set_desired(target, to, &check).await
     }
 
-    async fn set_desired(
-        &self,
-        target: &Target,
-        to: Capacity,
-        check: Check<'_>,
-    ) -> Result<Accepted, ProviderError> {
+    async fn set_desired(&self, target: &Target, to: Capacity, check: Check<'_>) -> Result<Accepted, ProviderError> {
         let deadline = Instant::now() + self.lane.deadlines.write;
-        let wanted = i32::try_from(to).map_err(|_| ProviderError::Invalid {
-            what: format!("{}: no group can hold {to}", target.group).into(),
-        })?;
+        let wanted = i32::try_from(to)
+            .map_err(|_| ProviderError::Invalid { what: format!("{}: no group can hold {to}", target.group).into() })?;
         for last in [false, true] {
             if !self.fence(target, target.seen.desired, check).await? {
                 return Ok(Accepted::default());
@@ -139,30 +112,22 @@ impl Asg {
     }
 
     /// Terminates named instances and lowers desired by as many, at most a hundred to a call.
-    pub async fn terminate(
-        &self,
-        target: &Target,
-        ids: &[InstanceId],
-    ) -> Result<Accepted, ProviderError> {
+    pub async fn terminate(&self, target: &Target, ids: &[InstanceId]) -> Result<Accepted, ProviderError> {
         let mut done = Accepted::default();
         let mut expected = target.seen.desired;
         for (index, batch) in ids.chunks(shape::TERMINATE_BATCH as usize).enumerate() {
             match self.terminate_batch(target, expected, batch).await {
                 Ok(accepted) => {
                     let removed = batch.len() - accepted.skipped.len();
-                    expected = expected.map(|desired| {
-                        desired.saturating_sub(u32::try_from(removed).unwrap_or(u32::MAX))
-                    });
+                    expected =
+                        expected.map(|desired| desired.saturating_sub(u32::try_from(removed).unwrap_or(u32::MAX)));
                     done.operations.extend(accepted.operations);
                     done.skipped.extend(accepted.skipped);
                 }
                 Err(error) if index == 0 => return Err(error),
                 Err(error) => {
                     let what = format!("{}: a part was terminated, then: {error}", target.group);
-                    return Err(ProviderError::Unclear {
-                        what: what.into(),
-                        source: Some(Box::new(error)),
-                    });
+                    return Err(ProviderError::Unclear { what: what.into(), source: Some(Box::new(error)) });
                 }
             }
         }
@@ -180,14 +145,9 @@ impl Asg {
             let named = std::sync::Mutex::new((Vec::new(), Vec::new()));
             let check = |look: &Look| {
                 let (removable, skipped) = removable(&look.group, ids);
-                let leaves = look
-                    .sizes
-                    .desired
-                    .saturating_sub(u32::try_from(removable.len()).unwrap_or(u32::MAX));
+                let leaves = look.sizes.desired.saturating_sub(u32::try_from(removable.len()).unwrap_or(u32::MAX));
                 let none = removable.is_empty();
-                *named
-                    .lock()
-                    .unwrap_or_else(std::sync::PoisonError::into_inner) = (removable, skipped);
+                *named.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = (removable, skipped);
                 if none {
                     return Ok(Go::Nothing);
                 }
@@ -195,45 +155,29 @@ impl Asg {
                     return Err(conflict(target, "terminating is suspended in the group"));
                 }
                 if leaves < look.sizes.min {
-                    let what = format!(
-                        "removing them leaves {leaves}, below the group's MinSize {}",
-                        look.sizes.min
-                    );
+                    let what = format!("removing them leaves {leaves}, below the group's MinSize {}", look.sizes.min);
                     return Err(conflict(target, &what));
                 }
                 Ok(Go::Write)
             };
             let go = self.fence(target, expected, &check).await?;
-            let (removable, skipped) = named
-                .into_inner()
-                .unwrap_or_else(std::sync::PoisonError::into_inner);
+            let (removable, skipped) = named.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
             if !go {
-                return Ok(Accepted {
-                    operations: Vec::new(),
-                    skipped,
-                });
+                return Ok(Accepted { operations: Vec::new(), skipped });
             }
             self.no_refresh_runs(target).await?;
             let one_at_a_time = self.memory(|memory| memory.one_at_a_time);
             let result = match removable.as_slice() {
-                [only] => self
-                    .terminate_one(target, only, deadline)
-                    .await
-                    .map(|operation| vec![operation]),
+                [only] => self.terminate_one(target, only, deadline).await.map(|operation| vec![operation]),
                 several if one_at_a_time => {
-                    return self
-                        .terminate_singly(target, several, skipped, deadline)
-                        .await;
+                    return self.terminate_singly(target, several, skipped, deadline).await;
                 }
                 several => self.terminate_together(target, several, deadline).await,
             };
             match result {
                 Ok(operations) => {
                     self.wrote(target);
-                    return Ok(Accepted {
-                        operations: operations.into_iter().flatten().collect(),
-                        skipped,
-                    });
+                    return Ok(Accepted { operations: operations.into_iter().flatten().collect(), skipped });
                 }
                 Err(failure) => self.pause_or_fail(target, failure, last, deadline).await?,
             }
@@ -254,11 +198,7 @@ impl Asg {
             .set_instance_ids(Some(ids.iter().map(|id| id.0.to_string()).collect()))
             .should_decrement_desired_capacity(true)
             .send();
-        match self
-            .lane
-            .write("TerminateInstanceInAutoScalingGroup", deadline, call)
-            .await
-        {
+        match self.lane.write("TerminateInstanceInAutoScalingGroup", deadline, call).await {
             Ok(answer) => Ok(answer
                 .activities()
                 .iter()
@@ -267,11 +207,10 @@ impl Asg {
                 .collect()),
             Err(failure) => {
                 // A server that stumbles over a list of ids, or asks for the single one it knows, has no batches.
-                let wants_one = matches!(&failure.error, ProviderError::Invalid { what } if what.contains("InstanceId"));
+                let wants_one =
+                    matches!(&failure.error, ProviderError::Invalid { what } if what.contains("InstanceId"));
                 if failure.foreign_tongue || wants_one {
-                    tracing::info!(
-                        "this endpoint does not terminate instances in batches; one id a call from now on"
-                    );
+                    tracing::info!("this endpoint does not terminate instances in batches; one id a call from now on");
                     self.memory(|memory| memory.one_at_a_time = true);
                 }
                 Err(failure)
@@ -291,15 +230,9 @@ impl Asg {
             .instance_id(id.as_str())
             .should_decrement_desired_capacity(true)
             .send();
-        let answer = self
-            .lane
-            .write("TerminateInstanceInAutoScalingGroup", deadline, call)
-            .await?;
+        let answer = self.lane.write("TerminateInstanceInAutoScalingGroup", deadline, call).await?;
         tracing::debug!(group = %target.group, instance = %id, "terminating");
-        Ok(answer
-            .activity()
-            .and_then(|activity| activity.activity_id())
-            .map(Into::into))
+        Ok(answer.activity().and_then(|activity| activity.activity_id()).map(Into::into))
     }
 
     /// One call an instance. Each is idempotent by its id, so a part that fails leaves nothing half done: what was
@@ -311,18 +244,9 @@ impl Asg {
         skipped: Vec<InstanceId>,
         deadline: Instant,
     ) -> Result<Accepted, ProviderError> {
-        let calls: Vec<_> = ids
-            .iter()
-            .map(|id| self.terminate_one(target, id, deadline))
-            .collect();
-        let results: Vec<_> = futures_util::stream::iter(calls)
-            .buffered(SINGLES)
-            .collect()
-            .await;
-        let mut accepted = Accepted {
-            operations: Vec::new(),
-            skipped,
-        };
+        let calls: Vec<_> = ids.iter().map(|id| self.terminate_one(target, id, deadline)).collect();
+        let results: Vec<_> = futures_util::stream::iter(calls).buffered(SINGLES).collect().await;
+        let mut accepted = Accepted { operations: Vec::new(), skipped };
         let (mut worked, mut refusal, mut unclear) = (false, None, None);
         for (id, result) in ids.iter().zip(results) {
             match result {
@@ -378,22 +302,12 @@ impl Asg {
         Ok(false)
     }
 
-    async fn look(
-        &self,
-        target: &Target,
-        expected: Option<Capacity>,
-    ) -> Result<Look, ProviderError> {
+    async fn look(&self, target: &Target, expected: Option<Capacity>) -> Result<Look, ProviderError> {
         let group = self.describe_one(target.group.as_str()).await?;
         let sizes = shape::sizes(&group)?;
         if expected != Some(sizes.desired) {
             let seen = expected.map_or("no desired".into(), |desired| format!("desired {desired}"));
-            return Err(conflict(
-                target,
-                &format!(
-                    "the plan was made at {seen}, the group has {}",
-                    sizes.desired
-                ),
-            ));
+            return Err(conflict(target, &format!("the plan was made at {seen}, the group has {}", sizes.desired)));
         }
         Ok(Look { group, sizes })
     }
@@ -401,34 +315,17 @@ impl Asg {
     /// Refuses when the group has a foreign controller that the last observation did not show.
     async fn no_new_foreign(&self, target: &Target) -> Result<(), ProviderError> {
         let name = target.group.as_str();
-        let (shown, written) = self.group(name, |group| {
-            (
-                group.shown_foreign.clone().unwrap_or_default(),
-                group.written,
-            )
-        });
-        let limit = if written {
-            FRESH_ENOUGH
-        } else {
-            FRESH_ENOUGH_AT_FIRST
-        };
+        let (shown, written) =
+            self.group(name, |group| (group.shown_foreign.clone().unwrap_or_default(), group.written));
+        let limit = if written { FRESH_ENOUGH } else { FRESH_ENOUGH_AT_FIRST };
         for kind in [Kind::Policies, Kind::Schedules] {
             let age = self.memory(|memory| memory.account.age(kind, name, Instant::now()));
             if age.is_none_or(|age| age > limit) {
-                self.list_one(kind, name)
-                    .await
-                    .map_err(|failure| before_the_write(failure.error))?;
+                self.list_one(kind, name).await.map_err(|failure| before_the_write(failure.error))?;
             }
         }
-        match self
-            .memory(|memory| memory.account.of(name))
-            .into_iter()
-            .find(|foreign| !shown.contains(foreign))
-        {
-            Some(new) => Err(conflict(
-                target,
-                &format!("{} was not there when the group was observed", new.name),
-            )),
+        match self.memory(|memory| memory.account.of(name)).into_iter().find(|foreign| !shown.contains(foreign)) {
+            Some(new) => Err(conflict(target, &format!("{} was not there when the group was observed", new.name))),
             None => Ok(()),
         }
     }
@@ -439,10 +336,7 @@ impl Asg {
             return Ok(());
         }
         match self.read_refresh(name).await.map_err(before_the_write)? {
-            Refresh::Running(status) => Err(conflict(
-                target,
-                &format!("an instance refresh is {status}"),
-            )),
+            Refresh::Running(status) => Err(conflict(target, &format!("an instance refresh is {status}"))),
             _ => Ok(()),
         }
     }
@@ -463,11 +357,7 @@ impl Asg {
             })
             .collect();
         let deadline = Instant::now() + self.lane.deadlines.write / 2;
-        let call = self
-            .client
-            .create_or_update_tags()
-            .set_tags(Some(tags))
-            .send();
+        let call = self.client.create_or_update_tags().set_tags(Some(tags)).send();
         self.lane
             .write("CreateOrUpdateTags", deadline, call)
             .await
@@ -485,19 +375,13 @@ impl Asg {
     pub(super) async fn renew_claims(&self) {
         let now = (self.now)();
         let mut due: Vec<(Epoch, Box<str>)> = self.memory(|memory| {
-            let due = memory
-                .groups
-                .iter()
-                .filter(|(_, group)| match (&group.tag, group.claimed) {
-                    (Some(tag), Some(epoch)) => {
-                        tag.id == self.owner.id
-                            && tag.epoch == epoch
-                            && tag.expiry.since(now) < RENEW_BELOW
-                    }
-                    _ => false,
-                });
-            due.filter_map(|(name, group)| Some((group.claimed?, name.clone())))
-                .collect()
+            let due = memory.groups.iter().filter(|(_, group)| match (&group.tag, group.claimed) {
+                (Some(tag), Some(epoch)) => {
+                    tag.id == self.owner.id && tag.epoch == epoch && tag.expiry.since(now) < RENEW_BELOW
+                }
+                _ => false,
+            });
+            due.filter_map(|(name, group)| Some((group.claimed?, name.clone()))).collect()
         });
         due.sort();
         for same_epoch in due.chunk_by(|a, b| a.0 == b.0) {
@@ -546,36 +430,21 @@ fn removable(group: &AutoScalingGroup, ids: &[InstanceId]) -> (Vec<InstanceId>, 
     ids.sort();
     ids.dedup();
     ids.into_iter().partition(|id| {
-        group
-            .instances()
-            .iter()
-            .filter(|i| i.instance_id() == Some(id.as_str()))
-            .any(|instance| {
-                let state = shape::state(instance.lifecycle_state());
-                matches!(state, Some(InstanceState::Pending | InstanceState::Running))
-                    && !shape::is_protected(instance)
-            })
+        group.instances().iter().filter(|i| i.instance_id() == Some(id.as_str())).any(|instance| {
+            let state = shape::state(instance.lifecycle_state());
+            matches!(state, Some(InstanceState::Pending | InstanceState::Running)) && !shape::is_protected(instance)
+        })
     })
 }
 
-fn not_above(
-    target: &Target,
-    desired: Capacity,
-    to: Capacity,
-    verb: &str,
-) -> Result<Go, ProviderError> {
+fn not_above(target: &Target, desired: Capacity, to: Capacity, verb: &str) -> Result<Go, ProviderError> {
     if to == desired {
         return Ok(Go::Nothing);
     }
-    let what = format!(
-        "{}: {to} is below desired {desired}; it can only be {verb}",
-        target.group
-    );
+    let what = format!("{}: {to} is below desired {desired}; it can only be {verb}", target.group);
     Err(ProviderError::Invalid { what: what.into() })
 }
 
 fn conflict(target: &Target, why: &str) -> ProviderError {
-    ProviderError::Conflict {
-        what: format!("{}: {why}", target.group).into(),
-    }
+    ProviderError::Conflict { what: format!("{}: {why}", target.group).into() }
 }

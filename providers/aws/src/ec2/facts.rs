@@ -63,9 +63,7 @@ impl Facts {
             }
             _ => {}
         }
-        let running_since = fact
-            .running_since
-            .filter(|_| state == InstanceState::Running);
+        let running_since = fact.running_since.filter(|_| state == InstanceState::Running);
         (fact.launched, running_since)
     }
 
@@ -77,9 +75,7 @@ impl Facts {
     /// Instances whose facts are to be asked for now; they count as asked.
     pub fn to_ask(&mut self, now: Instant) -> Vec<InstanceId> {
         let due = |fact: &Fact| {
-            fact.launched.is_none()
-                && fact.asks < ASKS_MAX
-                && fact.ask_after.is_none_or(|after| now >= after)
+            fact.launched.is_none() && fact.asks < ASKS_MAX && fact.ask_after.is_none_or(|after| now >= after)
         };
         let mut ids = Vec::new();
         for (id, fact) in self.known.iter_mut().filter(|(_, fact)| due(fact)) {
@@ -114,33 +110,20 @@ pub(crate) async fn launch_times(
     lane: &Lane,
     ids: &[InstanceId],
 ) -> Result<Vec<(InstanceId, Timestamp)>, Failure> {
-    let filter = Filter::builder()
-        .name("instance-id")
-        .set_values(Some(ids.iter().map(|id| id.0.to_string()).collect()))
-        .build();
+    let filter =
+        Filter::builder().name("instance-id").set_values(Some(ids.iter().map(|id| id.0.to_string()).collect())).build();
     let mut times = Vec::with_capacity(ids.len());
     let mut token: Option<String> = None;
     for _ in 0..PAGES_MAX {
-        let request = ec2
-            .describe_instances()
-            .filters(filter.clone())
-            .max_results(1000)
-            .set_next_token(token.take());
-        let page = lane
-            .read("DescribeInstances", || request.clone().send())
-            .await?;
+        let request = ec2.describe_instances().filters(filter.clone()).max_results(1000).set_next_token(token.take());
+        let page = lane.read("DescribeInstances", || request.clone().send()).await?;
         for instance in page.reservations().iter().flat_map(|r| r.instances()) {
-            let launched = instance
-                .launch_time()
-                .and_then(|t| Timestamp::from_secs_f64(t.as_secs_f64()));
+            let launched = instance.launch_time().and_then(|t| Timestamp::from_secs_f64(t.as_secs_f64()));
             if let (Some(id), Some(launched)) = (instance.instance_id(), launched) {
                 times.push((InstanceId::from(id), launched));
             }
         }
-        token = page
-            .next_token()
-            .filter(|t| !t.is_empty())
-            .map(str::to_owned);
+        token = page.next_token().filter(|t| !t.is_empty()).map(str::to_owned);
         if token.is_none() {
             break;
         }
@@ -165,14 +148,8 @@ mod tests {
         assert_eq!(facts.seen(&id(), Pending, NOW), (None, None));
         facts.learn(&id(), Timestamp::from_secs(1));
         let later = Timestamp::from_secs(10_060);
-        assert_eq!(
-            facts.seen(&id(), Running, later),
-            (Some(Timestamp::from_secs(1)), Some(later))
-        );
-        assert_eq!(
-            facts.seen(&id(), Running, Timestamp::from_secs(10_090)).1,
-            Some(later)
-        );
+        assert_eq!(facts.seen(&id(), Running, later), (Some(Timestamp::from_secs(1)), Some(later)));
+        assert_eq!(facts.seen(&id(), Running, Timestamp::from_secs(10_090)).1, Some(later));
     }
 
     #[test]
@@ -181,11 +158,7 @@ mod tests {
             let mut facts = Facts::default();
             assert_eq!(facts.seen(&id(), Running, NOW), (None, None));
             facts.learn(&id(), Timestamp::from_secs(launched));
-            assert_eq!(
-                facts.seen(&id(), Running, NOW).1,
-                expected.map(Timestamp::from_secs),
-                "{launched}"
-            );
+            assert_eq!(facts.seen(&id(), Running, NOW).1, expected.map(Timestamp::from_secs), "{launched}");
         };
         check(5_000, Some(5_000));
         check(9_399, Some(9_399));

@@ -44,16 +44,8 @@ pub async fn config(url: &str) -> SdkConfig {
 
 /// A provider over such a configuration.
 pub fn provider(config: &SdkConfig, owner: &str) -> Aws {
-    let settings = Settings {
-        region: "us-east-1".into(),
-        ..Settings::default()
-    };
-    Aws::over(
-        config.clone(),
-        &settings,
-        Owner { id: owner.into() },
-        Arc::new(now),
-    )
+    let settings = Settings { region: "us-east-1".into(), ..Settings::default() };
+    Aws::over(config.clone(), &settings, Owner { id: owner.into() }, Arc::new(now))
 }
 
 impl Moto {
@@ -71,20 +63,12 @@ impl Moto {
                     .expect("moto_server of SKALA_VENV does not start");
                 (format!("http://127.0.0.1:{port}"), Some(child))
             }
-            _ => panic!(
-                "no moto: set SKALA_MOTO_URL or SKALA_VENV; tests/run installs and does both"
-            ),
+            _ => panic!("no moto: set SKALA_MOTO_URL or SKALA_VENV; tests/run installs and does both"),
         };
         let config = config(&url).await;
         let client = aws_sdk_autoscaling::Client::new(&config);
         let ec2 = aws_sdk_ec2::Client::new(&config);
-        let moto = Self {
-            config,
-            client,
-            ec2,
-            child,
-            made: AtomicU32::new(0),
-        };
+        let moto = Self { config, client, ec2, child, made: AtomicU32::new(0) };
         for _ in 0..200 {
             if moto.answers().await {
                 return moto;
@@ -95,21 +79,12 @@ impl Moto {
     }
 
     async fn answers(&self) -> bool {
-        self.client
-            .describe_auto_scaling_groups()
-            .max_records(1)
-            .send()
-            .await
-            .is_ok()
+        self.client.describe_auto_scaling_groups().max_records(1).send().await.is_ok()
     }
 
     /// A group of its own, with a name that no other test has.
     pub async fn group(&self, min: i32, max: i32, desired: i32) -> String {
-        let name = format!(
-            "g-{}-{}",
-            std::process::id(),
-            self.made.fetch_add(1, Ordering::Relaxed)
-        );
+        let name = format!("g-{}-{}", std::process::id(), self.made.fetch_add(1, Ordering::Relaxed));
         let name = format!("{name}-{:x}", now().0);
         self.ec2
             .create_launch_template()
@@ -150,9 +125,5 @@ impl Moto {
 
 /// A port that nobody listens on just now.
 pub fn free_port() -> u16 {
-    std::net::TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port()
+    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
