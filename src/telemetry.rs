@@ -5,8 +5,8 @@
 //! them out. Two daemons fit in one process, a test reads only its own numbers, and 10,000 fleets cost a buffer of 32 KiB
 //! where a registry keeps a hash entry and its labels for each of 21 series a fleet (measured: 124 MB).
 
-pub mod logs;
 mod exposition;
 mod families;
+pub mod logs;
 
 pub use exposition::Scrape;

@@ -4,15 +4,15 @@
 //! In come HTTP requests, out go what the actor published and requests to it ([`crate::control`]). Nothing here decides,
 //! keeps or observes anything, and nothing here waits for a cloud.
 
-pub mod answers;
 mod admin;
+pub mod answers;
 mod explain;
 mod health;
 mod listen;
 mod peer;
 mod public;
 
-pub use explain::{Wanted, explain};
+pub use explain::{Explained, Replay, Wanted, Without, explain};
 pub use listen::{ApiError, Listeners};
 pub use peer::GROUP;
 

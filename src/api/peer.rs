@@ -2,7 +2,7 @@
 
 use super::Refused;
 use axum::http::StatusCode;
-use nix::unistd::{Gid, Group, Uid, User, getgrouplist, geteuid};
+use nix::unistd::{Gid, Group, Uid, User, geteuid, getgrouplist};
 use std::ffi::CString;
 use std::io;
 use tokio::net::UnixStream;

@@ -69,10 +69,14 @@ mod tests {
 
     #[test]
     fn only_addresses_and_localhost_are_answered() {
-        for host in ["127.0.0.1:9464", "127.0.0.1", "localhost:9464", "LOCALHOST", "[::1]:9464", "[::1]", "10.0.0.7:9464"] {
+        for host in
+            ["127.0.0.1:9464", "127.0.0.1", "localhost:9464", "LOCALHOST", "[::1]:9464", "[::1]", "10.0.0.7:9464"]
+        {
             assert!(is_local(host), "{host}");
         }
-        for host in ["evil.example", "evil.example:9464", "localhost.evil.example", "127.0.0.1.evil.example", "", "?", ":80"] {
+        for host in
+            ["evil.example", "evil.example:9464", "localhost.evil.example", "127.0.0.1.evil.example", "", "?", ":80"]
+        {
             assert!(!is_local(host), "{host}");
         }
     }

@@ -142,7 +142,9 @@ mod tests {
 
     #[test]
     fn labels_are_escaped() {
-        for (text, expect) in [("web", "web"), ("a\"b", "a\\\"b"), ("a\\b\nc", "a\\\\b\\nc"), ("ü\"", "ü\\\""), ("", "")] {
+        for (text, expect) in
+            [("web", "web"), ("a\"b", "a\\\"b"), ("a\\b\nc", "a\\\\b\\nc"), ("ü\"", "ü\\\""), ("", "")]
+        {
             assert_eq!(Escaped(text).to_string(), expect, "{text}");
         }
     }

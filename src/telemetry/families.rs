@@ -162,14 +162,24 @@ pub(super) const FLEET_FAMILIES: &[FleetFamily] = &[
         }
     }),
     fleet("fleet_serving", "gauge", "Instances running for at least the warm-up. (stable)", serving),
-    fleet("fleet_min", "gauge", "Min in force: the policy's, a schedule's or the cloud's. (stable)", |_, fleet, series| {
-        let min = fleet.decision.as_ref().map_or(fleet.policy.min, |decision| decision.limits.min);
-        series.put(&[("fleet", &fleet.policy.id)], min);
-    }),
-    fleet("fleet_max", "gauge", "Max in force: the policy's, a schedule's or the cloud's. (stable)", |_, fleet, series| {
-        let max = fleet.decision.as_ref().map_or(fleet.policy.max, |decision| decision.limits.max);
-        series.put(&[("fleet", &fleet.policy.id)], max);
-    }),
+    fleet(
+        "fleet_min",
+        "gauge",
+        "Min in force: the policy's, a schedule's or the cloud's. (stable)",
+        |_, fleet, series| {
+            let min = fleet.decision.as_ref().map_or(fleet.policy.min, |decision| decision.limits.min);
+            series.put(&[("fleet", &fleet.policy.id)], min);
+        },
+    ),
+    fleet(
+        "fleet_max",
+        "gauge",
+        "Max in force: the policy's, a schedule's or the cloud's. (stable)",
+        |_, fleet, series| {
+            let max = fleet.decision.as_ref().map_or(fleet.policy.max, |decision| decision.limits.max);
+            series.put(&[("fleet", &fleet.policy.id)], max);
+        },
+    ),
     fleet("fleet_recommended", "gauge", "What each rule asks for. (stable)", |_, fleet, series| {
         for recommendation in fleet.decision.iter().flat_map(|decision| &decision.recommendations) {
             let rule = fleet.policy.rules.get(usize::from(recommendation.rule));
@@ -191,7 +201,8 @@ pub(super) const FLEET_FAMILIES: &[FleetFamily] = &[
     fleet("group_desired", "gauge", "A group's part of the last decision. (stable)", |_, fleet, series| {
         for (group, status) in fleet.policy.groups.iter().zip(&fleet.groups) {
             if let Some(desired) = status.desired {
-                let labels = [("fleet", &*fleet.policy.id), ("provider", &group.provider), ("group", group.group.as_str())];
+                let labels =
+                    [("fleet", &*fleet.policy.id), ("provider", &group.provider), ("group", group.group.as_str())];
                 series.put(&labels, desired);
             }
         }
@@ -215,14 +226,19 @@ pub(super) const FLEET_FAMILIES: &[FleetFamily] = &[
             series.put(&[("fleet", &fleet.policy.id), ("reason", hold.reason.word())], 1);
         }
     }),
-    fleet("reading_age_seconds", "gauge", "Age of the newest sample behind a reading. (stable)", |scrape, fleet, series| {
-        for (metric, reading) in fleet.policy.metrics.iter().zip(&fleet.readings) {
-            if let ReadingStatus::Value { at, .. } = reading {
-                let age = scrape.now.since(*at).as_secs_f64();
-                series.put(&[("fleet", &fleet.policy.id), ("metric", &metric.name)], age);
+    fleet(
+        "reading_age_seconds",
+        "gauge",
+        "Age of the newest sample behind a reading. (stable)",
+        |scrape, fleet, series| {
+            for (metric, reading) in fleet.policy.metrics.iter().zip(&fleet.readings) {
+                if let ReadingStatus::Value { at, .. } = reading {
+                    let age = scrape.now.since(*at).as_secs_f64();
+                    series.put(&[("fleet", &fleet.policy.id), ("metric", &metric.name)], age);
+                }
             }
-        }
-    }),
+        },
+    ),
     fleet(
         "last_successful_cycle_timestamp_seconds",
         "gauge",
