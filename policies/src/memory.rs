@@ -55,8 +55,6 @@ pub struct GroupMemory {
     pub desired: Option<Capacity>,
     /// A write that has not shown yet.
     pub in_flight: Option<InFlight>,
-    /// The outcome of a call is unclear and the group has not been read since.
-    pub unclear: bool,
 }
 
 /// A write that has not shown at the cloud yet.

@@ -29,7 +29,7 @@ pub fn propose(policy: &Arc<Policy>, facts: &FleetFacts<'_>, memory: &FleetMemor
     let decision = Decision {
         now: facts.now,
         current: None,
-        serving: 0,
+        serving: None,
         desired: None,
         recommendations: Vec::new(),
         limits,
