@@ -5,6 +5,9 @@
 //! and Prometheus read. This library names no cloud: it takes providers as an argument.
 
 pub mod clock;
+pub mod control;
 pub mod entropy;
+pub mod http;
+pub mod published;
 pub mod sources;
 pub mod store;

@@ -1,0 +1,94 @@
+//! Auto Scaling groups: what is known of them between two observations.
+//!
+//! `observe` and `write` are the two ways in; `shape`, `activities` and `foreign` read answers, purely; `lookups` asks
+//! what the observation itself does not say, rarely and beside it.
+
+pub(crate) mod activities;
+pub(crate) mod foreign;
+pub(crate) mod lookups;
+pub(crate) mod observe;
+pub(crate) mod shape;
+pub(crate) mod write;
+
+use crate::Clock;
+use crate::ec2::facts::Facts;
+use crate::lane::Lane;
+use contract::{Epoch, Foreign, LaunchFailure, Owner, OwnerTag};
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+use tokio::time::Instant;
+
+/// The Auto Scaling groups of one account and region.
+pub(crate) struct Asg {
+    pub client: aws_sdk_autoscaling::Client,
+    pub ec2: aws_sdk_ec2::Client,
+    pub lane: Lane,
+    pub ec2_lane: Lane,
+    pub owner: Owner,
+    pub now: Clock,
+    memory: Mutex<Memory>,
+}
+
+/// What this process remembers; all of it can be lost without harm.
+#[derive(Default)]
+pub(crate) struct Memory {
+    pub groups: BTreeMap<Box<str>, Group>,
+    pub account: foreign::Account,
+    /// This endpoint does not know DescribeInstanceRefreshes; when that was last found.
+    pub no_refreshes: Option<Instant>,
+    /// This endpoint does not know batches of terminations.
+    pub one_at_a_time: bool,
+}
+
+/// What this process remembers of one group.
+#[derive(Default)]
+pub(crate) struct Group {
+    pub facts: Facts,
+    /// The foreign controllers that the last observation showed: a write that finds others is a conflict.
+    pub shown_foreign: Option<Vec<Foreign>>,
+    pub failures: Vec<LaunchFailure>,
+    pub activities_asked: Option<Instant>,
+    pub unfilled_at: Option<Instant>,
+    pub refresh: Refresh,
+    pub refresh_asked: Option<Instant>,
+    /// The tag as last read, and the epoch of our own claim when this process made one.
+    pub tag: Option<OwnerTag>,
+    pub claimed: Option<Epoch>,
+    pub written: bool,
+}
+
+/// Whether a rolling replacement runs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Refresh {
+    /// Not asked: nothing of the group hints at one. A termination asks before it writes.
+    #[default]
+    NotAsked,
+    /// None runs.
+    Idle,
+    /// One runs, in the state named.
+    Running(Box<str>),
+    /// It was asked and not answered: as long as nobody knows, instances are left alone.
+    Unknown(Box<str>),
+}
+
+impl Asg {
+    pub fn new(
+        client: aws_sdk_autoscaling::Client,
+        ec2: aws_sdk_ec2::Client,
+        rate: f64,
+        owner: Owner,
+        now: Clock,
+    ) -> Self {
+        let memory = Mutex::default();
+        Self { client, ec2, lane: Lane::new(rate), ec2_lane: Lane::new(rate), owner, now, memory }
+    }
+
+    /// Changes the memory; never across a call.
+    pub fn memory<T>(&self, change: impl FnOnce(&mut Memory) -> T) -> T {
+        change(&mut self.memory.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub fn group<T>(&self, name: &str, change: impl FnOnce(&mut Group) -> T) -> T {
+        self.memory(|memory| change(memory.groups.entry(name.into()).or_default()))
+    }
+}

@@ -1,0 +1,3 @@
+//! What is asked of EC2 itself: facts of instances, and groups that are nothing but a tag.
+
+pub(crate) mod facts;

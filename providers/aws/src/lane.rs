@@ -1,0 +1,122 @@
+//! How every call is made: leave of the limiter first, a deadline around it, one typed error after it.
+//!
+//! A read is tried once more when its connection broke (an idle one that the server had closed); a write never is, not
+//! here: whoever retries a write must read again first.
+
+use crate::errors::{Effect, Failure, classify, unanswered};
+use crate::limiter::Limiter;
+use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
+use aws_smithy_runtime_api::client::result::SdkError;
+use aws_smithy_types::error::metadata::ProvideErrorMetadata;
+use contract::ProviderError;
+use std::error::Error;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// One call that was made, for whoever counts.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Call {
+    /// The operation as AWS calls it.
+    pub operation: &'static str,
+    /// `ok`, or the error's [`ProviderError::code`].
+    pub code: &'static str,
+    /// How long it took, without waiting for the limiter.
+    pub took: Duration,
+}
+
+/// Told of every call after it ended; must return at once.
+pub type OnCall = Arc<dyn Fn(&Call) + Send + Sync>;
+
+/// How long a call may take, the wait for the limiter included.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Deadlines {
+    /// For a call that changes nothing; under the 5 s in which a poller gives up.
+    pub read: Duration,
+    /// For a call that may change something; under the 30 s of an action.
+    pub write: Duration,
+}
+
+impl Default for Deadlines {
+    fn default() -> Self {
+        Self { read: Duration::from_millis(4_500), write: Duration::from_secs(25) }
+    }
+}
+
+pub(crate) struct Lane {
+    pub limiter: Limiter,
+    pub deadlines: Deadlines,
+    pub on_call: Option<OnCall>,
+}
+
+impl Lane {
+    pub fn new(rate: f64) -> Self {
+        Self { limiter: Limiter::new(rate), deadlines: Deadlines::default(), on_call: None }
+    }
+
+    /// Makes a call that changes nothing.
+    pub async fn read<T, E, F>(&self, operation: &'static str, call: impl Fn() -> F) -> Result<T, Failure>
+    where
+        F: Future<Output = Result<T, SdkError<E, HttpResponse>>>,
+        E: ProvideErrorMetadata + Error + Send + Sync + 'static,
+    {
+        let deadline = Instant::now() + self.deadlines.read;
+        match self.attempt(operation, Effect::Read, deadline, call()).await {
+            Err((_, true)) => self.attempt(operation, Effect::Read, deadline, call()).await,
+            first => first,
+        }
+        .map_err(|(failure, _)| failure)
+    }
+
+    /// Makes a call that may change something: one attempt.
+    pub async fn write<T, E, F>(&self, operation: &'static str, deadline: Instant, call: F) -> Result<T, Failure>
+    where
+        F: Future<Output = Result<T, SdkError<E, HttpResponse>>>,
+        E: ProvideErrorMetadata + Error + Send + Sync + 'static,
+    {
+        self.attempt(operation, Effect::Write, deadline, call).await.map_err(|(failure, _)| failure)
+    }
+
+    /// One attempt; the flag beside the failure says that the connection broke.
+    async fn attempt<T, E, F>(
+        &self,
+        operation: &'static str,
+        effect: Effect,
+        deadline: Instant,
+        call: F,
+    ) -> Result<T, (Failure, bool)>
+    where
+        F: Future<Output = Result<T, SdkError<E, HttpResponse>>>,
+        E: ProvideErrorMetadata + Error + Send + Sync + 'static,
+    {
+        // Half of the time for the limiter: a call that is let through at the last moment would only time out.
+        let patience = deadline.saturating_duration_since(Instant::now()) / 2;
+        if let Err(wait) = self.limiter.acquire(effect, patience).await {
+            let error = ProviderError::Throttled { retry_after: Some(wait) };
+            return Err((Failure { error, foreign_tongue: false, harmless: true }, false));
+        }
+        let started = Instant::now();
+        let result = match tokio::time::timeout_at(deadline, call).await {
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(error)) => {
+                let broke = matches!(&error, SdkError::DispatchFailure(failure) if !failure.is_timeout());
+                let failure = classify(operation, effect, error);
+                let broke = broke && matches!(failure.error, ProviderError::Transport { .. });
+                Err((failure, broke))
+            }
+            Err(_) => {
+                let why = format!("no answer within {:?}", deadline.saturating_duration_since(started));
+                Err((unanswered(operation, effect, &why, None), false))
+            }
+        };
+        if let Err((Failure { error: ProviderError::Throttled { retry_after }, .. }, _)) = &result {
+            self.limiter.throttled(*retry_after);
+        }
+        if let Some(on_call) = &self.on_call {
+            let code = result.as_ref().err().map_or("ok", |(failure, _)| failure.error.code());
+            on_call(&Call { operation, code, took: started.elapsed() });
+        }
+        result
+    }
+}
