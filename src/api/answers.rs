@@ -233,7 +233,7 @@ impl Fleet {
             owner: policy.owner.to_string(),
             mode: mode_word(policy.mode).into(),
             current: decision.and_then(|decision| decision.current),
-            serving: decision.and_then(|decision| decision.current.map(|_| decision.serving)),
+            serving: decision.and_then(|decision| decision.serving),
             desired: decision.and_then(|decision| decision.desired),
             min: decision.map_or(policy.min, |decision| decision.limits.min),
             max: decision.map_or(policy.max, |decision| decision.limits.max),

@@ -266,9 +266,8 @@ pub(super) const FLEET_FAMILIES: &[FleetFamily] = &[
 ];
 
 fn serving(_: &Scrape, fleet: &FleetStatus, series: &mut Series<'_>) {
-    // With a group unknown, so is how many serve.
-    if let Some(decision) = fleet.decision.as_ref().filter(|decision| decision.current.is_some()) {
-        series.put(&[("fleet", &fleet.policy.id)], decision.serving);
+    if let Some(serving) = fleet.decision.as_ref().and_then(|decision| decision.serving) {
+        series.put(&[("fleet", &fleet.policy.id)], serving);
     }
 }
 
