@@ -1,6 +1,12 @@
 //! Where readings come from. A [`MetricSource`] answers one query text with its series, each stamped with its own
 //! sample's time; what a fleet makes of them is decided by [`pick`] and then by the core.
 
+pub mod pick;
+pub mod prometheus;
+pub mod sim;
+
+pub use pick::{AnswerIndex, OwnedReading, pick};
+
 use contract::{BoxFuture, Timestamp};
 use policies::facts::MissingWhy;
 use std::sync::Arc;
@@ -27,8 +33,8 @@ pub struct SeriesPoint {
     pub labels: Box<[(Box<str>, Box<str>)]>,
     /// Its value; may be NaN or infinite, which the core rejects.
     pub value: f64,
-    /// The newest underlying sample's own time.
-    pub at: Timestamp,
+    /// The newest underlying sample's own time; `None` when it cannot be told, which is never taken for fresh.
+    pub at: Option<Timestamp>,
 }
 
 /// A source's answer to one question, or why there is none. An empty list is an answer: there are no series.

@@ -1,0 +1,1 @@
+//! Runs the `[[test]]` tables through the same three functions as the daemon.

@@ -1,0 +1,157 @@
+//! Readings from Prometheus, and from what speaks its HTTP API: Thanos, Mimir, VictoriaMetrics. A question comes in;
+//! its series with their samples' own times go out, or the reason why there are none. It never takes an answer that
+//! may be incomplete, and never a time that it does not know for a fresh one.
+
+mod decode;
+mod freshness;
+mod selectors;
+
+pub use selectors::{QUERY_MAX, check_query};
+
+use super::{Answer, MetricSource, QueryAsk, SeriesPoint};
+use crate::http::{FetchError, FetchSettings, Fetcher};
+use contract::{BoxFuture, Timestamp};
+use decode::{Decoded, Failure, decode, decode_refusal, shown};
+use freshness::{Plan, Stamps};
+use policies::facts::MissingWhy;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+/// More texts than this at once are not remembered; every text can be found again.
+const TEXTS_MAX: usize = 20_000;
+
+/// One server that speaks the Prometheus HTTP API.
+pub struct Prometheus {
+    name: Box<str>,
+    fetcher: Fetcher,
+    timeout: Duration,
+    /// How each question's freshness is found, since parsing costs more than the rest of a question.
+    plans: Mutex<HashMap<QueryAsk, Arc<Plan>>>,
+    /// What went wrong with each query last, so that the log says it once.
+    complaints: Mutex<HashMap<Arc<str>, Failure>>,
+}
+
+impl Prometheus {
+    /// The server at `url`, called `name` in skala.toml. `settings.timeout` is for a whole question, which takes up to
+    /// two requests. Fails when the settings can never work; opens no connection.
+    pub fn new(name: &str, url: &str, settings: FetchSettings) -> Result<Self, FetchError> {
+        let timeout = settings.timeout;
+        let fetcher = Fetcher::new(url, settings)?;
+        Ok(Self { name: name.into(), fetcher, timeout, plans: Mutex::default(), complaints: Mutex::default() })
+    }
+
+    async fn answer(&self, ask: &QueryAsk, now: Timestamp) -> Result<Arc<[SeriesPoint]>, Failure> {
+        let evaluated = now.before(ask.offset);
+        // Freshness first: a sample that arrives between the two requests then makes the value look older than it is,
+        // never fresher.
+        let mut stamps = self.stamps(ask, evaluated).await?;
+        let series = match self.instant(&ask.query, evaluated).await? {
+            Decoded::Scalar(value) => vec![decode::Series { labels: Box::default(), value }],
+            Decoded::Vector(series) => series,
+        };
+        Ok(series
+            .into_iter()
+            .map(|one| SeriesPoint { at: stamps.at(&one.labels), value: one.value, labels: one.labels })
+            .collect())
+    }
+
+    async fn stamps(&self, ask: &QueryAsk, evaluated: Timestamp) -> Result<Stamps, Failure> {
+        let plan = self.plan(ask);
+        let told = match &*plan {
+            Plan::Evaluation => return Ok(Stamps::Same(Some(evaluated))),
+            Plan::Unknown(why) => return Err(no_time(format!("the query does not parse as PromQL: {}", shown(why)))),
+            Plan::Override { query } | Plan::Selectors { query, .. } => self.instant(query, evaluated).await,
+        };
+        match (told, &*plan) {
+            (Ok(told), Plan::Selectors { count, .. }) => Ok(Stamps::of_selectors(told, *count, &ask.by)),
+            (Ok(told), _) => Ok(Stamps::of_override(told, &ask.by)),
+            // The value's query may still work, as with a selector of several metrics' names, whose times Prometheus
+            // cannot give side by side.
+            (Err(Failure { why: MissingWhy::Refused | MissingWhy::WrongShape, detail }), _) => {
+                Err(no_time(format!("its samples' time cannot be asked for ({detail}); `freshness` can say how")))
+            }
+            (Err(other), _) => Err(other),
+        }
+    }
+
+    fn plan(&self, ask: &QueryAsk) -> Arc<Plan> {
+        let mut plans = self.plans.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = plans.get(ask) {
+            return known.clone();
+        }
+        if plans.len() >= TEXTS_MAX {
+            plans.clear();
+        }
+        let plan = Arc::new(Plan::of(ask));
+        plans.insert(ask.clone(), plan.clone());
+        plan
+    }
+
+    /// One instant query, as of `evaluated`.
+    async fn instant(&self, query: &str, evaluated: Timestamp) -> Result<Decoded, Failure> {
+        let time = evaluated.to_string();
+        let timeout = format!("{}ms", self.timeout.as_millis());
+        let form = [("query", query), ("time", &time), ("timeout", &timeout)];
+        match self.fetcher.post_form("api/v1/query", &form).await {
+            Ok(body) => decode(body.text().map_err(failure_of)?),
+            Err(FetchError::Refused { status, body }) => Err(decode_refusal(status, &body)),
+            Err(error) => Err(failure_of(error)),
+        }
+    }
+
+    /// Says in the log what changed about a query, once.
+    fn note(&self, query: &Arc<str>, failure: Option<&Failure>) {
+        let mut complaints = self.complaints.lock().unwrap_or_else(PoisonError::into_inner);
+        match failure {
+            None => {
+                if complaints.remove(query).is_some() {
+                    tracing::info!(source = &*self.name, query = shown(query), "query answers again");
+                }
+            }
+            Some(failure) if complaints.get(query) == Some(failure) => {}
+            Some(failure) => {
+                let Failure { why, detail } = failure;
+                tracing::warn!(source = &*self.name, query = shown(query), %why, detail, "query gave no readings");
+                if complaints.len() >= TEXTS_MAX {
+                    complaints.clear();
+                }
+                complaints.insert(query.clone(), failure.clone());
+            }
+        }
+    }
+}
+
+impl MetricSource for Prometheus {
+    fn query<'a>(&'a self, ask: &'a QueryAsk, now: Timestamp) -> BoxFuture<'a, Answer> {
+        Box::pin(async move {
+            let answer = match tokio::time::timeout(self.timeout, self.answer(ask, now)).await {
+                Ok(answer) => answer,
+                Err(_) => Err(failure_of(FetchError::Timeout)),
+            };
+            self.note(&ask.query, answer.as_ref().err());
+            answer.map_err(|failure| failure.why)
+        })
+    }
+}
+
+fn no_time(detail: String) -> Failure {
+    Failure::new(MissingWhy::NoTime, detail)
+}
+
+fn failure_of(error: FetchError) -> Failure {
+    let why = match &error {
+        FetchError::Timeout => MissingWhy::Timeout,
+        FetchError::Unreachable { .. } => MissingWhy::Unreachable,
+        FetchError::Forbidden { .. } | FetchError::Refused { .. } => MissingWhy::Refused,
+        FetchError::Redirect { .. } => MissingWhy::Other("redirect".into()),
+        FetchError::TooLarge { .. } => MissingWhy::Other("answer_too_large".into()),
+        FetchError::NotText => MissingWhy::Other("malformed_answer".into()),
+        FetchError::Secret(_) => MissingWhy::Other("credentials".into()),
+        FetchError::Settings(_) => MissingWhy::Other("settings".into()),
+    };
+    Failure::new(why, error.to_string())
+}
+
+#[cfg(test)]
+mod tests;
