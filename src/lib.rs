@@ -4,6 +4,7 @@
 //! the newest of everything, `store` what survives a restart, `sources` where readings come from, `api` what people
 //! and Prometheus read. This library names no cloud: it takes providers as an argument.
 
+pub mod api;
 pub mod clock;
 pub mod config;
 pub mod control;
@@ -12,3 +13,4 @@ pub mod http;
 pub mod published;
 pub mod sources;
 pub mod store;
+pub mod telemetry;

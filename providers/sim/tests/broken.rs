@@ -34,7 +34,7 @@ enum Flaw {
     HidesSuspensions,
     HidesLaunchFailures,
     HidesToken,
-    HidesTerminating,
+    ShowsNothing,
     ShowsOnlyWhatRuns,
     // Writes.
     RaiseIsRelative,
@@ -66,7 +66,7 @@ enum Flaw {
     // Errors and owners.
     UnclearIsTransport,
     UnclearIsOk,
-    UnclearIsRetriedAsNew,
+    UnclearIsConflict,
     RefusalsAreAllInvalid,
     RefusalsAreAllOk,
     LosesRetryAfter,
@@ -88,10 +88,6 @@ struct Broken {
 }
 
 type Answer = Result<Accepted, ProviderError>;
-
-fn fake(observation: &Observation) -> Observation {
-    Observation { instances: Vec::new(), desired: observation.desired.map(|_| 0), ..observation.clone() }
-}
 
 impl Broken {
     fn any_observation(&self) -> Observation {
@@ -163,7 +159,10 @@ impl Broken {
             HidesLaunchFailures => seen.launch_failures.clear(),
             HidesToken => seen.token = None,
             ShowsOnlyWhatRuns => seen.desired = seen.desired.map(|_| seen.alive().count() as u32),
-            HidesTerminating => seen = fake(&seen),
+            ShowsNothing => {
+                seen.instances.clear();
+                seen.desired = seen.desired.map(|_| 0);
+            }
             _ => {}
         }
         Ok(seen)
@@ -271,7 +270,7 @@ impl Provider for Broken {
                 _ => {}
             }
             let answer = self.sim.raise(&sent, to).await;
-            if self.flaw == UnclearIsRetriedAsNew && matches!(answer, Err(ProviderError::Unclear { .. })) {
+            if self.flaw == UnclearIsConflict && matches!(answer, Err(ProviderError::Unclear { .. })) {
                 return Err(ProviderError::Conflict { what: "desired is not what was seen".into() });
             }
             if self.flaw == RefusesEveryClaim && answer.is_ok() {
@@ -405,7 +404,7 @@ const TABLE: &[(Flaw, &str, &str)] = &[
     (HidesSuspensions, GROUP, "suspension_is_shown"),
     (HidesLaunchFailures, GROUP, "launch_failures_are_data"),
     (HidesToken, GROUP, "an_atomic_guard_shows_a_token"),
-    (HidesTerminating, GROUP, "observation_shows_the_truth"),
+    (ShowsNothing, GROUP, "observation_shows_the_truth"),
     (ShowsOnlyWhatRuns, GROUP, "unfilled_capacity_is_shown"),
     (RaiseIsRelative, GROUP, "raise_is_absolute"),
     (RaiseLowers, GROUP, "raise_never_lowers"),
@@ -443,7 +442,7 @@ const TABLE: &[(Flaw, &str, &str)] = &[
     (UnclearIsOk, GROUP, "an_error_before_the_effect_is_not_a_success"),
     (UnclearIsOk, GROUP, "a_write_that_times_out_is_unclear"),
     (UnclearIsOk, GROUP, "a_termination_that_times_out_is_unclear"),
-    (UnclearIsRetriedAsNew, GROUP, "an_error_after_the_effect_is_unclear"),
+    (UnclearIsConflict, GROUP, "an_error_after_the_effect_is_unclear"),
     (RefusalsAreAllInvalid, GROUP, "a_denied_write_changes_nothing"),
     (RefusalsAreAllInvalid, GROUP, "an_expired_read_is_typed"),
     (RefusalsAreAllInvalid, GROUP, "a_raise_without_machines_is_typed"),

@@ -364,6 +364,15 @@ async fn instance_time_is_billed_from_launch_to_end() {
     assert!((cloud.cost(&web) - 1.5).abs() < 1e-9);
 }
 
+#[tokio::test]
+async fn a_refusal_says_where() {
+    let (sim, _, _) = cloud(settings(
+        "faults = [{ group = 'web', zone = 'b', fault = { refuse = { why = 'out-of-capacity' } } }]\n[groups.web]",
+    ));
+    let answer = raise(&sim, "web", 1, 2).await;
+    assert!(matches!(&answer, Err(ProviderError::OutOfCapacity { scope: Scope::Zone(zone) }) if &**zone == "b"));
+}
+
 /// A day of everything at once, told as text: the audit, and every observation on the way.
 async fn a_day(seed: u64, step: Duration) -> (String, String) {
     let text = "

@@ -18,6 +18,9 @@ const ESSENTIAL: [&str; 8] = ["meta", "names", "memories", "actions", "overrides
 /// Up to this size the whole file is checked.
 const CHECK_ALL_BELOW: u64 = 64 << 20;
 
+/// What can only be set before the first table; setting it again would write to a store that may be damaged.
+const FROM_THE_START: &str = "PRAGMA auto_vacuum = INCREMENTAL";
+
 /// Opens for a daemon.
 pub(super) fn writer(path: &Path, options: Options) -> Result<Db, StoreError> {
     let lock = lock(path)?;
@@ -65,6 +68,7 @@ pub(super) fn reader(path: &Path) -> Result<Db, StoreError> {
 /// A store that lives in memory.
 pub(super) fn without_file(options: Options) -> Result<Db, StoreError> {
     let mut conn = Connection::open_in_memory()?;
+    conn.execute_batch(FROM_THE_START)?;
     settle(&mut conn)?;
     schema::migrate(&mut conn)?;
     name_it(&conn, &options.new_id)?;
@@ -118,6 +122,7 @@ fn create(path: &Path, options: &Options) -> Result<(), StoreError> {
         || -> io::Result<()> { OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft).map(drop) };
     make().map_err(|error| failed(&draft, &error))?;
     let mut conn = Connection::open(&draft)?;
+    conn.execute_batch(FROM_THE_START)?;
     settle(&mut conn)?;
     schema::migrate(&mut conn)?;
     name_it(&conn, &options.new_id)?;
@@ -166,12 +171,11 @@ fn identify(path: &Path, conn: &Connection) -> Result<u32, StoreError> {
     }
 }
 
-/// Sets what SQLite does not keep in the file, and what it keeps from the first table on.
+/// Sets what SQLite does not keep in the file, and the log, which it does.
 fn settle(conn: &mut Connection) -> Result<(), StoreError> {
     conn.set_prepared_statement_cache_capacity(64);
     conn.execute_batch(
         "PRAGMA busy_timeout = 5000;
-         PRAGMA auto_vacuum = INCREMENTAL;
          PRAGMA journal_mode = WAL;
          PRAGMA synchronous = FULL;
          PRAGMA foreign_keys = ON;

@@ -1,19 +1,36 @@
+mod damage;
+mod full;
+mod kill;
+mod opening;
+
 use super::*;
 use crate::store::conformance::{self, options};
+use std::path::PathBuf;
 
-pub(super) struct OnDisk(pub tempfile::TempDir);
+/// A directory with a store in it.
+struct OnDisk(tempfile::TempDir);
 
 impl OnDisk {
-    pub fn new() -> Self {
+    fn new() -> Self {
         Self(tempfile::tempdir().expect("a directory"))
     }
 
-    pub fn path(&self) -> std::path::PathBuf {
+    fn path(&self) -> PathBuf {
         self.0.path().join("skala.db")
     }
 
-    pub fn store(&self) -> Result<SqliteStore, StoreError> {
+    fn beside(&self, ending: &str) -> PathBuf {
+        self.0.path().join(format!("skala.db{ending}"))
+    }
+
+    fn store(&self) -> Result<SqliteStore, StoreError> {
         SqliteStore::open(&self.path(), options())
+    }
+
+    /// Runs SQL on the file behind the store's back.
+    fn sql(&self, sql: &str) {
+        let conn = rusqlite::Connection::open(self.path()).expect("opens");
+        conn.execute_batch(sql).expect("runs");
     }
 }
 

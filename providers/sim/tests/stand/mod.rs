@@ -5,7 +5,7 @@ use conformance::{Call, Calls, Fault, Fixture, Offers, Spec, Truth, Unsupported}
 use contract::{
     BoxFuture, Capacity, Foreign, GroupId, InstanceId, InstanceState, Owner, OwnerTag, Suspended, Timestamp,
 };
-use sim::{Boot, Cloud, GroupSettings, Guard, Operation, Process, Refusal, Script, Settings, Sim, Span};
+use sim::{Boot, Cloud, GroupSettings, Guard, Operation, Refusal, Script, Settings, Sim, Span};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering::SeqCst};
 use std::time::Duration;
@@ -150,9 +150,7 @@ impl Fixture for Stand {
         let settings = GroupSettings { min, max, desired: running, zones, ..GroupSettings::default() };
         self.cloud.create(id.as_str(), &settings).unwrap();
         if desired > running {
-            let process = Process::Launch;
-            let group = Some(id.as_str().into());
-            self.cloud.inject(Script { group, ..Script::new(sim::Fault::Suspend { process }) });
+            assert!(self.cloud.set_suspended(&id, vec![Suspended::Launch]));
             assert!(self.cloud.set_desired(&id, desired));
         }
         ready(Ok(id))
