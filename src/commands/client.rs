@@ -3,8 +3,8 @@
 use super::{invalid, usage};
 use anyhow::{Context, bail};
 use http_body_util::{BodyExt, Full, Limited};
-use hyper::client::conn::http1;
 use hyper::body::Bytes;
+use hyper::client::conn::http1;
 use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use serde::Serialize;
@@ -14,8 +14,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::net::UnixStream;
 
-/// Where skala.toml is unless somebody says otherwise.
-pub const CONFIG_DEFAULT: &str = "/etc/skala/skala.toml";
+pub use super::check::CONFIG_DEFAULT;
 const SOCKET_DEFAULT: &str = "/run/skala/skala.sock";
 const STORE_DEFAULT: &str = "sqlite:///var/lib/skala/skala.db";
 /// Longer than the daemon itself waits for its scheduler.

@@ -78,7 +78,11 @@ fn lines<R: Read, W: Write>(
             if std::mem::take(&mut skipping) {
                 continue;
             }
-            if line.len() > LINE_BYTES_MAX { too_long(out)? } else { answer(&buffer[line], out)? }
+            if line.len() > LINE_BYTES_MAX {
+                too_long(out)?
+            } else {
+                answer(&buffer[line], out)?
+            }
             continue;
         }
         if skipping {

@@ -78,7 +78,9 @@ impl Explain {
         let path = match url.parse::<StoreUrl>() {
             Ok(StoreUrl::Sqlite(path)) => path,
             Ok(StoreUrl::Memory) => bail!("{why:#}, and a store in memory ended with its daemon"),
-            Err(error) => return Err(super::invalid(format!("{}: [store] url: {error}", self.daemon.config.display()))),
+            Err(error) => {
+                return Err(super::invalid(format!("{}: [store] url: {error}", self.daemon.config.display())));
+            }
         };
         let store = SqliteStore::open_read_only(&path)
             .with_context(|| format!("{why:#}, and its store {} cannot be read", path.display()))?;

@@ -2,6 +2,7 @@
 //!
 //! Data goes to `out` (standard output), logs and errors to standard error. Nothing here decides anything.
 
+pub mod check;
 pub mod client;
 pub mod completion;
 pub mod decide;
@@ -13,6 +14,7 @@ pub mod release;
 pub mod reload;
 pub mod status;
 pub mod table;
+pub mod test;
 
 use clap::{CommandFactory, Parser, Subcommand};
 use policies::policy::PolicySet;
@@ -85,6 +87,8 @@ enum Command {
     Release(release::Release),
     Reload(reload::Reload),
     Decide(decide::Decide),
+    Check(check::Check),
+    Test(test::Test),
     Completion(completion::Completion),
     Man(man::Man),
 }
@@ -103,6 +107,8 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, out: &mut Out) -> anyh
         Command::Release(command) => command.run(out),
         Command::Reload(command) => command.run(out),
         Command::Decide(command) => command.run(out),
+        Command::Check(command) => command.run(crate::registry::KINDS, out),
+        Command::Test(command) => command.run(out),
         Command::Completion(command) => command.run(out),
         Command::Man(command) => command.run(out),
     }
