@@ -122,7 +122,7 @@ impl Draft {
         let foreigns = [("refuse", ForeignPolicy::Refuse), ("allow-scale-out", ForeignPolicy::AllowScaleOut)];
         let foreign = r.take("foreign", units::choice(&foreigns));
         let priority = r.take("priority", units::signed).unwrap_or(0);
-        let groups = read_groups(r);
+        let groups = read_groups(r, context.options.providers);
         let metrics = metric::read(context, r);
         let rules = rule::read(r, &metrics);
         let mut places = places(r);
@@ -201,7 +201,7 @@ fn places(r: &Reader<'_>) -> Places {
     places
 }
 
-fn read_groups(r: &mut Reader<'_>) -> Vec<Group> {
+fn read_groups(r: &mut Reader<'_>, providers: Option<&[&str]>) -> Vec<Group> {
     let mut groups = Vec::new();
     let partial = r.is_partial();
     if !partial && !r.has("group") {
@@ -212,7 +212,11 @@ fn read_groups(r: &mut Reader<'_>) -> Vec<Group> {
     let list = r.list("group");
     too_many(r, "group", list.len());
     for (index, mut r) in list.into_iter().take(PARTS_MAX).enumerate() {
-        let provider = r.need_or("provider", units::name, Some("the NAME of a [provider.NAME] in skala.toml"));
+        let provider = r.need_or(
+            "provider",
+            units::listed("provider", providers),
+            Some("the NAME of a [provider.NAME] in skala.toml"),
+        );
         let group = r.need_or("group", units::line(512), Some("the group's name at its cloud"));
         let min = r.take("min", units::capacity);
         let max = r.take("max", units::capacity);

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// Longest query. Beyond this it is a program.
-const QUERY_BYTES_MAX: usize = 16 * 1024;
+const QUERY_BYTES_MAX: usize = 4 * 1024;
 const SELECT_MAX: usize = 16;
 /// The share of serving instances that a value must cover to push in.
 const MIN_MEMBERS_DEFAULT: f64 = 0.8;
@@ -97,7 +97,11 @@ pub(super) fn references(r: &mut Reader<'_>) -> Vec<Arc<str>> {
 
 fn read_one(context: &mut Context<'_>, mut reader: Reader<'_>, name: &str, at: At) -> (Option<Metric>, bool) {
     let r = &mut reader;
-    let source = r.need_or("source", units::name, Some("the NAME of a [source.NAME] in skala.toml"));
+    let source = r.need_or(
+        "source",
+        units::listed("source", context.options.sources),
+        Some("the NAME of a [source.NAME] in skala.toml"),
+    );
     let query = read_query(context, r, "query", true);
     let select = r.take("select", read_select);
     let units_known =

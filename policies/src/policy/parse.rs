@@ -42,11 +42,15 @@ pub struct ParseOptions<'a> {
     pub default_interval: Duration,
     /// Checks a query; without it any text is taken.
     pub query: Option<QueryCheck<'a>>,
+    /// The providers that skala.toml has; `None`: any name is taken.
+    pub providers: Option<&'a [&'a str]>,
+    /// The sources that skala.toml has; `None`: any name is taken.
+    pub sources: Option<&'a [&'a str]>,
 }
 
 impl Default for ParseOptions<'_> {
     fn default() -> Self {
-        Self { default_interval: INTERVAL_DEFAULT, query: None }
+        Self { default_interval: INTERVAL_DEFAULT, query: None, providers: None, sources: None }
     }
 }
 

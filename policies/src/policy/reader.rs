@@ -191,6 +191,13 @@ impl<'t> Reader<'t> {
         read
     }
 
+    /// Leaves the keys that nobody took to somebody else.
+    pub fn rest(self) -> Table {
+        let mut rest = self.table.clone();
+        rest.entries.retain(|entry| !self.known.contains(&entry.key.as_ref()));
+        rest
+    }
+
     /// Reports the keys that nobody took.
     pub fn finish(self) {
         for entry in &self.table.entries {
@@ -229,9 +236,7 @@ fn distance(a: &str, b: &str) -> usize {
     for (i, row) in rows.iter_mut().enumerate() {
         row[0] = i;
     }
-    for j in 0..=b.len() {
-        rows[0][j] = j;
-    }
+    rows[0] = (0..=b.len()).collect();
     for i in 1..=a.len() {
         for j in 1..=b.len() {
             let other = rows[i - 1][j - 1] + usize::from(a[i - 1] != b[j - 1]);

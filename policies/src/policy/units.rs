@@ -56,6 +56,24 @@ pub fn name(node: &Node) -> Result<Arc<str>, Fault> {
     name_fault(&text).map_or(Ok(text), Err)
 }
 
+/// A name of skala.toml, which has to be among the known ones where they are known.
+pub fn listed(what: &'static str, known: Option<&[&str]>) -> impl Fn(&Node) -> Result<Arc<str>, Fault> {
+    move |node| {
+        let name = name(node)?;
+        match known {
+            Some(known) if !known.contains(&name.as_ref()) => {
+                let fault = Fault::new(format!("is `{name}`, and skala.toml has no [{what}.{name}]"));
+                Err(match nearest(&name, known.iter().copied()) {
+                    Some(near) => fault.hint(format!("did you mean `{near}`?")),
+                    None if known.is_empty() => fault.hint(format!("skala.toml has no {what} at all")),
+                    None => fault.hint(format!("it has: {}", known.join(", "))),
+                })
+            }
+            _ => Ok(name),
+        }
+    }
+}
+
 /// True or false.
 pub fn flag(node: &Node) -> Result<bool, Fault> {
     match &node.value {
