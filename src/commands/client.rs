@@ -105,9 +105,7 @@ impl Daemon {
     fn socket(&self) -> anyhow::Result<PathBuf> {
         match &self.socket {
             Some(socket) => Ok(socket.clone()),
-            None => {
-                Ok(self.beside_config(self.whereabouts()?.api.socket.unwrap_or_else(|| SOCKET_DEFAULT.into())))
-            }
+            None => Ok(self.beside_config(self.whereabouts()?.api.socket.unwrap_or_else(|| SOCKET_DEFAULT.into()))),
         }
     }
 

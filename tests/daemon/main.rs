@@ -1,0 +1,5 @@
+//! The daemon as a whole, seen from outside.
+
+mod api;
+mod cli;
+mod living;
