@@ -3,6 +3,8 @@
 //! not configured, talks to no metadata service, and never shows a secret.
 
 mod address;
+#[cfg(test)]
+pub(crate) mod scripted;
 mod secret;
 
 pub use secret::{Auth, SecretError, SecretFault};
