@@ -271,7 +271,7 @@ async fn what_is_no_vector_of_numbers_is_missing() {
     let cases: &[(&str, Option<&str>, MissingWhy)] = &[
         (r#""text""#, None, MissingWhy::WrongShape),
         ("load[1m]", None, MissingWhy::WrongShape),
-        ("sum(", None, MissingWhy::NoTime),
+        ("sum(", None, MissingWhy::Refused),
         ("sum(", Some("time()"), MissingWhy::Refused),
         ("load * ignoring(asg) other", None, MissingWhy::Refused),
         (r#"sum({__name__=~"load|other"})"#, None, MissingWhy::NoTime),

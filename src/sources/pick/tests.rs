@@ -112,8 +112,9 @@ fn a_series_without_a_time_is_never_a_reading() {
     let alive = answer(&[(&[], 1.0, 0)]);
     let read = picked(&metric(A, None), &Ok(Arc::new([timeless(A)])), None, Some(&alive));
     assert_eq!(read, missing(MissingWhy::NoTime));
-    let instances: Answer = Ok(Arc::new([timeless(&[("id", "i-1")]), SimSource::point(&[("id", "i-2")], 1.0, NOW)]));
-    assert_eq!(picked(&metric(&[], Some("id")), &instances, None, None), missing(MissingWhy::NoTime));
+    let instance = timeless(&[("asg", "a"), ("id", "i-1")]);
+    let read = picked(&metric(A, Some("id")), &Ok(Arc::new([instance])), None, Some(&alive));
+    assert_eq!(read, missing(MissingWhy::NoTime));
     // Nor does it prove life, or count members.
     let dead: Answer = Ok(Arc::new([timeless(&[])]));
     assert_eq!(picked(&metric(A, None), &answer(&[]), None, Some(&dead)), missing(MissingWhy::Empty));
@@ -192,6 +193,24 @@ fn each_instance_has_its_value_and_the_oldest_tells_the_time() {
     );
     check(&[other], missing(MissingWhy::Empty));
     check(&[], missing(MissingWhy::Empty));
+}
+
+#[test]
+fn an_instance_that_is_gone_takes_no_other_instances_reading_with_it() {
+    let live = SimSource::point(&[("id", "i-1")], 0.1, at(5));
+    let check = |gone: SeriesPoint, expected: &[(&str, f64)], age| {
+        let answer: Answer = Ok(Arc::new([live.clone(), gone]));
+        let values = expected.iter().map(|(id, value)| (InstanceId::from(*id), *value)).collect();
+        let expected = OwnedReading::PerInstance { values, at: at(age) };
+        assert_eq!(picked(&metric(&[], Some("id")), &answer, None, None), expected);
+    };
+    let gone = SimSource::point(&[("id", "i-2")], 0.2, NOW);
+    check(SeriesPoint { at: None, ..gone.clone() }, &[("i-1", 0.1)], 5);
+    check(SeriesPoint { at: Some(at(186)), ..gone.clone() }, &[("i-1", 0.1)], 5);
+    check(SeriesPoint { at: Some(at(185)), ..gone }, &[("i-1", 0.1), ("i-2", 0.2)], 185);
+    // The same instance's earlier life is no second value of it.
+    let before = SimSource::point(&[("id", "i-1"), ("boot", "1")], 0.9, NOW);
+    check(SeriesPoint { at: None, ..before }, &[("i-1", 0.1)], 5);
 }
 
 #[test]

@@ -72,10 +72,12 @@ async fn every_trouble_is_missing_with_its_reason() {
     for (act, why) in cases {
         let value = answered("up", vec![times(1_700_000_000), act.clone()]).await;
         assert_eq!(value.unwrap_err().to_string(), why, "as the value's answer");
-        // Where only the time cannot be asked for, that is what is missing; the other reasons are the source's.
-        let why = if why == "refused" { "no_time" } else { why };
-        let freshness = answered("up", vec![act, vector(ONE)]).await;
-        assert_eq!(freshness.unwrap_err().to_string(), why, "as the time's answer");
+        // Where only the time cannot be asked for, that is what is missing; every other reason is the source's.
+        let only_time = if why == "refused" { "no_time" } else { why };
+        let freshness = answered("up", vec![act.clone(), vector(ONE)]).await;
+        assert_eq!(freshness.unwrap_err().to_string(), only_time, "as the time's answer");
+        let both = answered("up", vec![act]).await;
+        assert_eq!(both.unwrap_err().to_string(), why, "as both answers");
     }
 }
 
@@ -116,6 +118,26 @@ async fn a_complaint_is_kept_until_the_query_answers() {
     let source = Prometheus::new("test", &server.url(), settings()).unwrap();
     for kept in [1, 1, 0] {
         let _ = source.query(&ask("up"), NOW).await;
-        assert_eq!(source.complaints.lock().unwrap().len(), kept);
+        assert_eq!(source.complaints.lock().unwrap().known.len(), kept);
     }
+}
+
+#[test]
+fn changes_are_news_once_and_many_at_once_are_quiet() {
+    let mut complaints = Complaints::default();
+    let (slow, wrong) = (failure_of(FetchError::Timeout), failure_of(FetchError::NotText));
+    let query: Arc<str> = "up".into();
+    assert_eq!(complaints.note(&query, None, NOW), None);
+    assert_eq!(complaints.note(&query, Some(&slow), NOW), Some(News::Loud));
+    assert_eq!(complaints.note(&query, Some(&slow), NOW), None);
+    assert_eq!(complaints.note(&query, Some(&wrong), NOW), Some(News::Loud));
+    assert_eq!(complaints.note(&query, None, NOW), Some(News::Loud));
+    let mut many = |from: u32, now| {
+        let said = (from..from + 100).map(|n| complaints.note(&format!("q{n}").into(), Some(&slow), now));
+        let said: Vec<_> = said.flatten().collect();
+        (said.len(), said.iter().filter(|news| **news != News::Quiet).count())
+    };
+    assert_eq!(many(0, NOW), (100, 17));
+    assert_eq!(many(100, NOW), (100, 0));
+    assert_eq!(many(200, NOW.after(Duration::from_secs(60))), (100, 20));
 }
