@@ -178,6 +178,14 @@ async fn read_up_to(mut response: Response, limit: usize) -> Result<(Vec<u8>, bo
     Ok((bytes, true))
 }
 
+/// Whether this can be the base URL of a server, for whoever reads a configuration.
+///
+/// # Errors
+/// As [`Fetcher::new`] would.
+pub fn check_base(text: &str) -> Result<(), FetchError> {
+    parse_base(text).map(|_| ())
+}
+
 fn parse_base(text: &str) -> Result<Url, FetchError> {
     let wrong = |why: &str| Err(FetchError::Settings(format!("the URL {why}")));
     let Ok(url) = Url::parse(text) else {

@@ -1,8 +1,45 @@
 //! What happened since the last decision goes into memory: outcomes of calls, and a restart.
 
-use crate::memory::{Event, FleetMemory};
+use crate::memory::{Event, FleetMemory, Outcome};
 use crate::policy::Policy;
 use contract::Timestamp;
 
 /// Takes in what happened since the last decision.
-pub fn absorb(_policy: &Policy, _memory: &mut FleetMemory, _events: &[Event], _now: Timestamp) {}
+///
+/// An accepted call changes nothing: its booking was made when the plan was recorded. A refusal before any effect puts
+/// the booking back (safety rule 6). An unclear outcome keeps it: it may have taken effect.
+pub fn absorb(policy: &Policy, memory: &mut FleetMemory, events: &[Event], now: Timestamp) {
+    for event in events {
+        match event {
+            Event::Outcome { group, outcome: Outcome::Refused } => put_back(memory, usize::from(*group)),
+            Event::Outcome { .. } => {}
+            Event::Restarted => count_absence(policy, memory, now),
+        }
+    }
+}
+
+fn put_back(memory: &mut FleetMemory, group: usize) {
+    let Some(group) = memory.groups.get_mut(group) else { return };
+    let Some(flight) = group.in_flight.take() else { return };
+    group.desired = Some(flight.from);
+    let Some(undo) = flight.undo else { return };
+    memory.last_out = undo.last_out;
+    memory.last_in = undo.last_in;
+    let booked = memory.changes.0.iter().rposition(|entry| entry.0 == flight.at && entry.1 == undo.change);
+    if let Some(at) = booked {
+        memory.changes.0.remove(at);
+    }
+}
+
+/// Windows count observed time only (safety rule 8): what the daemon did not see, it waits for again.
+fn count_absence(policy: &Policy, memory: &mut FleetMemory, now: Timestamp) {
+    let Some(last) = memory.now else { return };
+    let absence = now.since(last);
+    if absence > policy.gap_max() {
+        // The next recommendation finds the gap by itself and starts the window again.
+        return;
+    }
+    memory.recommended_in.shift(absence);
+    memory.covered_since = memory.covered_since.map(|since| since.after(absence));
+    memory.covered_until = memory.covered_until.map(|until| until.after(absence));
+}

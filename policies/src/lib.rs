@@ -7,6 +7,7 @@
 mod absorb;
 pub mod facts;
 pub mod memory;
+mod observe;
 pub mod placement;
 pub mod plan;
 pub mod policy;
@@ -14,10 +15,11 @@ mod propose;
 mod rules;
 mod settle;
 mod stages;
-mod text;
+pub mod text;
 pub mod trace;
 pub mod wire;
 
 pub use absorb::absorb;
 pub use propose::{Proposal, propose};
 pub use settle::settle;
+pub use stages::remaining as cooldown_remaining;

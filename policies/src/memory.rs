@@ -55,8 +55,6 @@ pub struct GroupMemory {
     pub desired: Option<Capacity>,
     /// A write that has not shown yet.
     pub in_flight: Option<InFlight>,
-    /// The outcome of a call is unclear and the group has not been read since.
-    pub unclear: bool,
 }
 
 /// A write that has not shown at the cloud yet.
@@ -183,6 +181,132 @@ impl FleetMemory {
             Some((&found, _)) if found > VERSION => Err(MemoryError::Newer { found }),
             Some((0, _)) => Err(MemoryError::Unreadable("version 0".into())),
             Some((_, rest)) => postcard::from_bytes(rest).map_err(|error| MemoryError::Unreadable(error.to_string())),
+        }
+    }
+}
+
+impl Series {
+    /// Entries of the scale-in window at most; the other series keep half.
+    pub const WINDOW_MAX: usize = 64;
+    /// Entries of rates and serving history at most.
+    pub const SHORT_MAX: usize = 32;
+
+    /// Adds a value to a sliding window of which only the extreme counts: what a newer value outdoes is dropped, so a
+    /// few entries stand for any number of samples. `outdoes(new, old)` says whether the old value no longer matters.
+    pub fn push_extreme(&mut self, at: Timestamp, value: Capacity, outdoes: fn(i32, i32) -> bool) {
+        let value = i32::try_from(value).unwrap_or(i32::MAX);
+        while self.0.last().is_some_and(|last| outdoes(value, last.1)) {
+            self.0.pop();
+        }
+        self.0.push((at, value));
+        if self.0.len() > Self::WINDOW_MAX {
+            // The older entry's value with the younger one's time: it counts for longer, never shorter.
+            let oldest = self.0.remove(0);
+            self.0[0].1 = oldest.1;
+        }
+    }
+
+    /// Drops what is not younger than `start`.
+    pub fn expire(&mut self, start: Timestamp) {
+        self.0.retain(|entry| entry.0 > start);
+    }
+
+    /// Adds a change; the two oldest become one, with the younger one's time, when there are too many.
+    pub fn push_change(&mut self, at: Timestamp, change: i32) {
+        if change == 0 {
+            return;
+        }
+        self.0.push((at, change));
+        if self.0.len() > Self::SHORT_MAX {
+            // Changes of opposite directions must not cancel out, so the oldest pair of one sign is merged.
+            let pair = (1..self.0.len()).find(|&i| (self.0[i].1 > 0) == (self.0[i - 1].1 > 0)).unwrap_or(1);
+            let older = self.0.remove(pair - 1);
+            let younger = &mut self.0[pair - 1];
+            younger.1 = younger.1.saturating_add(older.1);
+        }
+    }
+
+    /// Notes a value if it differs from the last one.
+    pub fn push_level(&mut self, at: Timestamp, value: Capacity) {
+        let value = i32::try_from(value).unwrap_or(i32::MAX);
+        if self.0.last().is_some_and(|last| last.1 == value) {
+            return;
+        }
+        self.0.push((at, value));
+        if self.0.len() > Self::SHORT_MAX {
+            self.0.remove(0);
+        }
+    }
+
+    /// The level at a time: the last one noted at or before it, else the first one known.
+    pub fn level_at(&self, at: Timestamp) -> Option<Capacity> {
+        let after = self.0.partition_point(|entry| entry.0 <= at);
+        self.0.get(after.saturating_sub(1)).and_then(|entry| u32::try_from(entry.1).ok())
+    }
+
+    /// Moves every entry later.
+    pub fn shift(&mut self, by: std::time::Duration) {
+        for entry in &mut self.0 {
+            entry.0 = entry.0.after(by);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(secs: i64) -> Timestamp {
+        Timestamp::from_secs(1_700_000_000 + secs)
+    }
+
+    #[test]
+    fn a_full_memory_stays_within_a_kibibyte() {
+        let mut memory = FleetMemory { now: Some(at(0)), ..Default::default() };
+        memory.groups.push(GroupMemory { key: "aws-prod/checkout-web".into(), ..Default::default() });
+        for i in 0..500 {
+            memory.recommended_in.push_extreme(at(i * 15), 5_000 - i as u32, |new, old| new >= old);
+            memory.changes.push_change(at(i * 15), if i % 2 == 0 { 3 } else { -2 });
+            memory.serving.push_level(at(i * 15), (i % 90) as u32 + 1);
+        }
+        assert!(memory.recommended_in.0.len() == Series::WINDOW_MAX && memory.changes.0.len() == Series::SHORT_MAX);
+        let size = memory.encode().len();
+        assert!(size <= 1024, "{size} bytes");
+    }
+
+    #[test]
+    fn a_crowded_window_forgets_later_never_sooner() {
+        let mut series = Series::default();
+        for i in 0..100 {
+            series.push_extreme(at(i), 200 - i as u32, |new, old| new >= old);
+        }
+        series.expire(at(20));
+        assert!(series.0.iter().map(|e| e.1).max() >= Some(200 - 21), "the window's maximum is at least the true one");
+    }
+
+    #[test]
+    fn crowded_changes_keep_their_sums_by_direction() {
+        let mut series = Series::default();
+        for i in 0..100 {
+            series.push_change(at(i), if i % 3 == 0 { -1 } else { 2 });
+        }
+        let sum = |sign: bool| series.0.iter().filter(|e| (e.1 > 0) == sign).map(|e| e.1).sum::<i32>();
+        assert_eq!((sum(true), sum(false)), (132, -34));
+    }
+
+    #[test]
+    fn a_memory_survives_the_way_there_and_back() {
+        let mut memory = FleetMemory { now: Some(at(9)), ..Default::default() };
+        memory.changes.push_change(at(1), -4);
+        memory.guards.insert("errors".into(), at(3));
+        assert_eq!(FleetMemory::decode(&memory.encode()), Ok(memory));
+    }
+
+    #[test]
+    fn foreign_bytes_are_refused_not_guessed() {
+        assert_eq!(FleetMemory::decode(&[9, 1, 2]), Err(MemoryError::Newer { found: 9 }));
+        for bytes in [&[][..], &[0, 1][..], &[1, 255, 255, 255][..]] {
+            assert!(matches!(FleetMemory::decode(bytes), Err(MemoryError::Unreadable(_))), "{bytes:?}");
         }
     }
 }

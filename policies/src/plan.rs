@@ -13,8 +13,8 @@ pub struct Decision {
     pub now: Timestamp,
     /// What the clouds are asked to hold now; `None`: a group could not be read.
     pub current: Option<Capacity>,
-    /// Instances running for at least the warm-up.
-    pub serving: Capacity,
+    /// Instances running for at least the warm-up; `None`: a group could not be read.
+    pub serving: Option<Capacity>,
     /// This decision; `None` exactly when current is.
     pub desired: Option<Capacity>,
     /// The rules' answers side by side.

@@ -1,17 +1,48 @@
 //! From facts to a proposal: rules, then the stages from combine to pace.
 
-use crate::facts::FleetFacts;
+use crate::facts::{FleetFacts, GroupError, GroupFact, Override, RawReading};
 use crate::memory::FleetMemory;
+use crate::observe::{View, observe};
 use crate::plan::Decision;
-use crate::policy::Policy;
+use crate::policy::{Policy, Setting};
+use crate::rules::{Context, limits, recommend};
+use crate::stages::{self, Pin, Walk};
+use crate::trace::{Hold, HoldReason, Limits, Recommendation, Stage, Step, Why};
+use contract::{Capacity, Observation, Timestamp};
 use std::sync::Arc;
 
 /// A decision before the brakes.
 #[derive(Clone, Debug)]
 pub struct Proposal {
     pub(crate) policy: Arc<Policy>,
-    pub(crate) decision: Decision,
+    pub(crate) body: Body,
     pub(crate) memory: FleetMemory,
+}
+
+/// How far a proposal got.
+#[derive(Clone, Debug)]
+pub(crate) enum Body {
+    /// A group could not be read: there is nothing to settle.
+    Unknown(Decision),
+    /// Up to the pace.
+    Walked(Box<Walked>),
+}
+
+/// A proposal on its way through the stages, with what settling needs of the facts.
+#[derive(Clone, Debug)]
+pub(crate) struct Walked {
+    pub walk: Walk,
+    pub view: View,
+    pub recommendations: Vec<Recommendation>,
+    /// The groups' observations; empty when nothing can come of the proposal.
+    pub groups: Vec<Observation>,
+}
+
+impl Proposal {
+    /// The policy it was made under.
+    pub fn policy(&self) -> &Arc<Policy> {
+        &self.policy
+    }
 }
 
 /// Proposes a capacity for one fleet.
@@ -20,21 +51,111 @@ pub struct Proposal {
 /// When the facts do not have one entry for each group and metric of the policy: our bug, caught by the shell.
 pub fn propose(policy: &Arc<Policy>, facts: &FleetFacts<'_>, memory: &FleetMemory) -> Proposal {
     crate::facts::assert_shape(policy, facts);
-    let limits = crate::trace::Limits {
-        min: policy.min,
-        max: policy.max,
-        min_by: crate::trace::LimitBy::Policy,
-        max_by: crate::trace::LimitBy::Policy,
+    let mut memory = memory.clone();
+    // Memory's time never goes back (safety rule 7).
+    let now = memory.now.map_or(facts.now, |last| last.max(facts.now));
+    stages::forget(policy, &mut memory);
+    let view = observe(policy, facts, &mut memory, now);
+    let pin = pin(facts, &mut memory);
+    let longest = |rates: &[crate::policy::Rate]| rates.iter().map(|rate| rate.per).max().unwrap_or_default();
+    let counted = longest(&policy.scale_out.rate).max(longest(&policy.scale_in.rate));
+    memory.changes.expire(now.before(counted));
+    let limits = limits(policy, cloud_bounds(facts), now);
+    memory.now = Some(now);
+    let current = match &view.current {
+        Ok(current) => *current,
+        Err((group, error)) => {
+            let decision = unknown(facts.now, limits, *group, error);
+            return Proposal { policy: Arc::clone(policy), body: Body::Unknown(decision), memory };
+        }
     };
-    let decision = Decision {
-        now: facts.now,
+    let context = Context { policy, facts, memory: &memory, view: &view, now, current };
+    let recommendations = recommend(&context);
+    let mut guards = memory.guards.clone();
+    let states = stages::guard_states(policy, &context, &mut guards);
+    memory.guards = guards;
+    let combined = stages::combined(policy, &recommendations, current, limits.min);
+    stages::remember(policy, &mut memory, &combined, now);
+
+    let mut walk = Walk::new(current, limits, pin, now, facts.without);
+    stages::combine(&mut walk, policy, &recommendations, &combined, &memory);
+    stages::guard(&mut walk, &states);
+    stages::flap(&mut walk, policy, &recommendations, &single_values(facts));
+    stages::stabilize(&mut walk, policy, &memory);
+    stages::limits(&mut walk);
+    stages::cooldown(&mut walk, policy, &memory);
+    stages::pace(&mut walk, policy, &memory);
+    let groups = if needs_placement(&walk, facts) { observed(facts) } else { Vec::new() };
+    let walked = Walked { walk, view, recommendations, groups };
+    Proposal { policy: Arc::clone(policy), body: Body::Walked(Box::new(walked)), memory }
+}
+
+/// The pin in force. When one ends, the scale-in window starts again (safety rule 14).
+fn pin(facts: &FleetFacts<'_>, memory: &mut FleetMemory) -> Option<Pin> {
+    let pin = match &facts.override_now {
+        Some(Override::Pin { n, until, now, .. }) if *until > facts.now => {
+            Some(Pin { n: *n, until: *until, now: *now })
+        }
+        _ => None,
+    };
+    if memory.pinned && pin.is_none() {
+        memory.covered_since = None;
+        memory.covered_until = None;
+    }
+    memory.pinned = pin.is_some();
+    pin
+}
+
+/// The clouds' own bounds, summed over the groups; a bound that one group lacks is no bound of the fleet.
+fn cloud_bounds(facts: &FleetFacts<'_>) -> (Option<Capacity>, Option<Capacity>) {
+    let sum = |bound: fn(&Observation) -> Option<Capacity>| {
+        facts.groups.iter().try_fold(0_u32, |sum, fact| match fact {
+            GroupFact::Observed(observation) => bound(observation).map(|bound| sum.saturating_add(bound)),
+            GroupFact::Unknown(_) => None,
+        })
+    };
+    (sum(|o| o.cloud_min), sum(|o| o.cloud_max))
+}
+
+fn single_values(facts: &FleetFacts<'_>) -> Vec<Option<f64>> {
+    let value = |reading: &RawReading<'_>| match reading {
+        RawReading::Value { value, .. } => Some(*value),
+        _ => None,
+    };
+    facts.readings.iter().map(value).collect()
+}
+
+/// Whether the plan may have to touch a group: capacity changes, or skala keeps the group's desired itself and repairs it.
+fn needs_placement(walk: &Walk, facts: &FleetFacts<'_>) -> bool {
+    let kept_by_skala = |fact: &GroupFact<'_>| matches!(fact, GroupFact::Observed(o) if !o.abilities.keeps_desired);
+    walk.at != walk.current || facts.groups.iter().any(kept_by_skala)
+}
+
+fn observed(facts: &FleetFacts<'_>) -> Vec<Observation> {
+    let observation = |fact: &GroupFact<'_>| match fact {
+        GroupFact::Observed(observation) => Some((*observation).clone()),
+        GroupFact::Unknown(_) => None,
+    };
+    facts.groups.iter().filter_map(observation).collect()
+}
+
+/// The decision about a fleet of which a group could not be read: its capacity is unknown, so it is kept.
+fn unknown(now: Timestamp, limits: Limits, group: u16, error: &GroupError) -> Decision {
+    let reason = if *error == GroupError::NotFound { HoldReason::GroupMissing } else { HoldReason::GroupUnknown };
+    let step = |stage: Stage| Step {
+        stage,
+        before: None,
+        after: None,
+        why: if stage == Stage::Hold { Why::Group(error.clone()) } else { Why::Nothing },
+    };
+    Decision {
+        now,
         current: None,
-        serving: 0,
+        serving: None,
         desired: None,
         recommendations: Vec::new(),
         limits,
-        trace: Vec::new(),
-        hold: None,
-    };
-    Proposal { policy: Arc::clone(policy), decision, memory: memory.clone() }
+        trace: Stage::ALL.into_iter().map(step).collect(),
+        hold: Some(Hold { reason, setting: Setting::Group(group) }),
+    }
 }

@@ -1,13 +1,174 @@
 //! Text of the typed reasons, made only where it is shown.
 
 use crate::policy::Policy;
-use crate::trace::{Answer, Why};
-use std::fmt;
+use crate::trace::{Answer, Calculation, LimitBy, Why};
+use contract::Timestamp;
+use std::fmt::{self, Formatter, Result};
+use std::time::Duration;
 
-pub(crate) fn why(f: &mut fmt::Formatter<'_>, why: &Why, _policy: &Policy) -> fmt::Result {
-    write!(f, "{why:?}")
+/// A duration as people write it: `90s`, `5m`, `1h30m`.
+pub struct Span(pub Duration);
+
+impl fmt::Display for Span {
+    fn fmt(&self, f: &mut Formatter<'_>) -> Result {
+        let secs = self.0.as_secs();
+        match (secs / 3600, secs % 3600 / 60, secs % 60) {
+            (0, 0, _) if self.0.subsec_millis() > 0 => write!(f, "{}ms", self.0.as_millis()),
+            (0, 0, s) => write!(f, "{s}s"),
+            (0, m, 0) => write!(f, "{m}m"),
+            (0, m, s) => write!(f, "{m}m{s}s"),
+            (h, 0, 0) => write!(f, "{h}h"),
+            (h, m, 0) => write!(f, "{h}h{m}m"),
+            (h, m, s) => write!(f, "{h}h{m}m{s}s"),
+        }
+    }
 }
 
-pub(crate) fn answer(f: &mut fmt::Formatter<'_>, answer: &Answer, _policy: &Policy) -> fmt::Result {
-    write!(f, "{answer:?}")
+/// A time as RFC 3339, to the second.
+pub struct Time(pub Timestamp);
+
+impl fmt::Display for Time {
+    fn fmt(&self, f: &mut Formatter<'_>) -> Result {
+        match jiff::Timestamp::from_microsecond(self.0.0) {
+            Ok(time) => write!(f, "{time:.0}"),
+            Err(_) => write!(f, "{}", self.0),
+        }
+    }
+}
+
+/// A number without noise: at most six significant digits.
+struct Number(f64);
+
+impl fmt::Display for Number {
+    fn fmt(&self, f: &mut Formatter<'_>) -> Result {
+        let magnitude = self.0.abs();
+        let decimals = if magnitude >= 1e5 {
+            0
+        } else if magnitude >= 100.0 {
+            2
+        } else {
+            4
+        };
+        let text = format!("{:.decimals$}", self.0);
+        let trimmed = if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.') } else { &text };
+        f.write_str(trimmed)
+    }
+}
+
+fn rule_name(policy: &Policy, rule: u16) -> &str {
+    policy.rules.get(usize::from(rule)).map_or("?", |rule| &rule.name)
+}
+
+fn limited_by(f: &mut Formatter<'_>, by: LimitBy, policy: &Policy) -> Result {
+    match by {
+        LimitBy::Policy => f.write_str("by policy"),
+        LimitBy::Schedule(rule) => write!(f, "by schedule {}", rule_name(policy, rule)),
+        LimitBy::Cloud => f.write_str("by the cloud's own bounds"),
+    }
+}
+
+pub(crate) fn limit_by(policy: &Policy, by: LimitBy) -> String {
+    match by {
+        LimitBy::Policy => "policy".into(),
+        LimitBy::Schedule(rule) => format!("schedule {}", rule_name(policy, rule)),
+        LimitBy::Cloud => "cloud".into(),
+    }
+}
+
+pub(crate) fn why(f: &mut Formatter<'_>, why: &Why, policy: &Policy) -> Result {
+    match why {
+        Why::Nothing => Ok(()),
+        Why::Combined { values, abstained, unknown, largest } => combined(f, *values, *abstained, *unknown, *largest),
+        Why::Blind => f.write_str("no rule has a usable reading"),
+        Why::BlindRaise { blind_for } => {
+            write!(f, "no rule has had a usable reading for {}: on_missing raises", Span(*blind_for))
+        }
+        Why::BoundsOnly => f.write_str("no rule recommends, the bounds decide"),
+        Why::Pinned { until } => write!(f, "pinned until {}", Time(*until)),
+        Why::PartialBlocksIn => f.write_str("a rule without a usable reading blocks scale-in"),
+        Why::Guarded { rule, unknown, lingers } => {
+            let state = if *unknown {
+                "is unknown"
+            } else if *lingers {
+                "was true lately"
+            } else {
+                "is true"
+            };
+            write!(f, "guard {} {state}", rule_name(policy, *rule))
+        }
+        Why::Flap { rule } => write!(f, "{} would add back what is removed", rule_name(policy, *rule)),
+        Why::SmallestInWindow(window) => write!(f, "smallest recommendation of the last {}", Span(*window)),
+        Why::LargestInWindow(window) => write!(f, "largest recommendation of the last {}", Span(*window)),
+        Why::Uncovered { observed, window } => {
+            write!(f, "observed for {} of the window of {}", Span(*observed), Span(*window))
+        }
+        Why::Min(by) => f.write_str("min, ").and_then(|()| limited_by(f, *by, policy)),
+        Why::Max(by) => f.write_str("max, ").and_then(|()| limited_by(f, *by, policy)),
+        Why::MaxBlocked(reason) => write!(f, "max is lower, but scale-in is blocked: {reason}"),
+        Why::Cooling { remaining, after_scale_out: false } => write!(f, "cooldown for {} more", Span(*remaining)),
+        Why::Cooling { remaining, .. } => write!(f, "after a scale-out, for {} more", Span(*remaining)),
+        Why::Paced { limit } => write!(f, "the rate allows {limit}"),
+        Why::DirectionOff => f.write_str("select = \"off\""),
+        Why::Braked { left } => write!(f, "the brakes leave {left}"),
+        Why::Removable { removable } => write!(f, "{removable} can be removed"),
+        Why::Held(reason) => f.write_str(reason.meaning()),
+        Why::Group(error) => write!(f, "a group could not be read: {error}"),
+    }
+}
+
+fn combined(f: &mut Formatter<'_>, values: u16, abstained: u16, unknown: u16, largest: bool) -> Result {
+    match (values, largest) {
+        (0, _) => f.write_str("no rule asks for a change")?,
+        (1, _) => f.write_str("the only value")?,
+        (n, true) => write!(f, "largest of {n}")?,
+        (n, false) => write!(f, "smallest of {n}")?,
+    }
+    if abstained > 0 {
+        write!(f, ", {abstained} abstained")?;
+    }
+    if unknown > 0 {
+        write!(f, ", {unknown} unknown")?;
+    }
+    Ok(())
+}
+
+pub(crate) fn answer(f: &mut Formatter<'_>, answer: &Answer, policy: &Policy) -> Result {
+    match answer {
+        Answer::Value(_, calculation) => self::calculation(f, calculation),
+        Answer::OutOnly(_, calculation) => {
+            self::calculation(f, calculation)?;
+            f.write_str("; too few members to recommend less")
+        }
+        Answer::Abstain(value) => write!(f, "no step matches {}", Number(*value)),
+        Answer::Unknown(metric, why) => {
+            let name = policy.metrics.get(usize::from(*metric)).map_or("?", |metric| &metric.name);
+            write!(f, "{name}: {why}")
+        }
+    }
+}
+
+fn calculation(f: &mut Formatter<'_>, calculation: &Calculation) -> Result {
+    let kept = |tolerated: bool| if tolerated { ", within tolerance" } else { "" };
+    match calculation {
+        Calculation::PerInstance { total, target, tolerated } => {
+            write!(f, "{} / {} per instance{}", Number(*total), Number(*target), kept(*tolerated))
+        }
+        Calculation::Utilization { value, serving, target, tolerated } => {
+            write!(f, "{} x {serving} serving / {}{}", Number(*value), Number(*target), kept(*tolerated))
+        }
+        Calculation::Members { ready_mean, ready, missing, unready, target, kept } => {
+            write!(f, "mean {} of {ready} ready / {}", Number(*ready_mean), Number(*target))?;
+            if *missing > 0 {
+                write!(f, ", {missing} missing")?;
+            }
+            if *unready > 0 {
+                write!(f, ", {unready} not ready")?;
+            }
+            f.write_str(if *kept { ", kept" } else { "" })
+        }
+        Calculation::Step { value, row, warming } => {
+            write!(f, "{} matches step {}", Number(*value), row + 1)?;
+            if *warming > 0 { write!(f, ", {warming} of it still warming") } else { Ok(()) }
+        }
+    }
 }

@@ -2,8 +2,10 @@
 //!
 //! Data goes to `out` (standard output), logs and errors to standard error. Nothing here decides anything.
 
+pub mod check;
 pub mod completion;
 pub mod man;
+pub mod test;
 
 use clap::{CommandFactory, Parser, Subcommand};
 use std::ffi::OsString;
@@ -67,6 +69,8 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Check(check::Check),
+    Test(test::Test),
     Completion(completion::Completion),
     Man(man::Man),
 }
@@ -78,6 +82,8 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, out: &mut Out) -> anyh
         Err(error) => return said(&error, out),
     };
     match arguments.command {
+        Command::Check(command) => command.run(crate::registry::KINDS, out),
+        Command::Test(command) => command.run(out),
         Command::Completion(command) => command.run(out),
         Command::Man(command) => command.run(out),
     }

@@ -2,7 +2,16 @@
 //!
 //! [`Store`] is a seam: SQLite in production, memory in a simulation. One conformance function holds for both.
 
+pub mod hold_all;
+mod lease;
 pub mod ledger;
+pub mod memory;
+pub mod sample;
+pub mod sqlite;
+pub mod url;
+
+#[cfg(test)]
+mod conformance;
 
 use contract::{ActionId, BoxFuture, Capacity, Epoch, Timestamp};
 use ledger::RecordedAction;
@@ -31,9 +40,33 @@ pub enum StoreError {
         /// Newest schema known.
         known: u32,
     },
+    /// Another daemon has the store or its lease: write nothing (safety rule 11).
+    #[error("the store is not ours: {0}")]
+    Owned(String),
     /// Anything else: may pass by itself.
     #[error("the store failed: {0}")]
     Failed(String),
+}
+
+/// How long and how much is kept, and what a new store is called.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Options {
+    /// The journal's longest age.
+    pub journal_keep: Duration,
+    /// The store's largest size in bytes; the oldest of the journal goes first.
+    pub journal_max: u64,
+    /// Bytes set aside for a full disk (safety rule 18).
+    pub reserve: u64,
+    /// The lasting id that a new store gets; one that exists keeps its own.
+    pub new_id: String,
+}
+
+impl Options {
+    /// The defaults of `skala.toml`: 30 days, 10 GiB, and the reserve of 64 MiB.
+    pub fn new(new_id: impl Into<String>) -> Self {
+        let day = Duration::from_secs(24 * 60 * 60);
+        Self { journal_keep: 30 * day, journal_max: 10 << 30, reserve: 64 << 20, new_id: new_id.into() }
+    }
 }
 
 /// One fleet's part of a record transaction: everything that must be durable before its calls are made.
@@ -180,13 +213,19 @@ pub trait Store: Send + Sync {
     fn load(&self) -> BoxFuture<'_, Result<Loaded, StoreError>>;
 
     /// Makes decisions durable in one transaction and hands out the right to carry their actions out.
-    /// The rows come back in the order of the records and their actions.
+    /// The rows come back in the order of the records and their actions. Each entry closes its fleet's former run.
+    ///
+    /// # Errors
+    /// Nothing was recorded then. `Owned` when there are actions and the lease, last asked for through this value, is not
+    /// held. `Full` when the disk is full and an action removes instances: record the others again without it.
     fn record(&self, records: Vec<Record>) -> BoxFuture<'_, Result<Vec<RecordedAction>, StoreError>>;
 
-    /// Notes how actions ended.
+    /// Notes how actions ended; the last word about an action counts, and an action that is no longer kept is passed over.
     fn outcomes(&self, outcomes: Vec<(ActionId, Outcome, String, Timestamp)>) -> BoxFuture<'_, Result<(), StoreError>>;
 
-    /// Saves memories, new journal entries and grown runs; need not be durable at once.
+    /// Saves memories, new journal entries and grown runs; need not be durable at once. Runs are extended first: they
+    /// speak of entries stored before, `entries` carry their own `until` and `count`. An extension that ends before the
+    /// fleet's newest entry began still goes to the run before it; one of a fleet without entries is passed over.
     fn checkpoint(
         &self,
         memories: Vec<(Arc<str>, Vec<u8>)>,
@@ -197,7 +236,8 @@ pub trait Store: Send + Sync {
     /// Keeps an override, replacing the fleet's last; `None` releases it. Durable.
     fn put_override(&self, fleet: Arc<str>, row: Option<OverrideRow>) -> BoxFuture<'_, Result<(), StoreError>>;
 
-    /// The journal of one fleet around a time, newest first: entries that began at or before `at` (now when `None`).
+    /// The journal of one fleet around a time, newest first: entries that began at or before `at` (all when `None`), at
+    /// most `limit`. The first is the run that `at` falls into, or the last before it.
     fn journal(
         &self,
         fleet: Arc<str>,
@@ -205,15 +245,16 @@ pub trait Store: Send + Sync {
         limit: u32,
     ) -> BoxFuture<'_, Result<Vec<JournalEntry>, StoreError>>;
 
-    /// What was added and removed since a time, by recorded actions that were not refused.
+    /// What was added and removed since a time (inclusive), by recorded actions that were not refused.
     fn spent(&self, since: Timestamp) -> BoxFuture<'_, Result<Spent, StoreError>>;
 
-    /// Keeps the last good policy files.
+    /// Keeps the last good policy files, the whole set in place of the last. Durable.
     fn keep_policies(&self, revision: Arc<str>, files: Vec<SourceFile>) -> BoxFuture<'_, Result<(), StoreError>>;
 
     /// Takes or renews the lease for `owner`; a lease that ran out passes to whoever asks, with a larger epoch.
+    /// An end once promised is never taken back, so a clock that goes backwards steals nothing. Durable.
     fn lease(&self, owner: Arc<str>, now: Timestamp, ttl: Duration) -> BoxFuture<'_, Result<Lease, StoreError>>;
 
-    /// Drops what is past retention, and says how the store does.
+    /// Drops what is past retention, a bounded step in each call, and says how the store does. Call it every minute or so.
     fn tend(&self, now: Timestamp) -> BoxFuture<'_, Result<StoreStat, StoreError>>;
 }

@@ -1,1 +1,78 @@
-//! Fleet desired to group desired, and the choice of victims.
+//! Fleet desired to group desired, and the choice of victims. Steps of its own after the fleet's trace.
+
+mod victims;
+
+use crate::memory::FleetMemory;
+use crate::plan::{Action, Decision, GroupPlan};
+use crate::policy::Policy;
+use contract::{Capacity, Observation, Version};
+
+/// The plans of a fleet of which a group could not be read: nothing.
+pub(crate) fn unknown(policy: &Policy) -> Vec<GroupPlan> {
+    (0..policy.groups.len())
+        .map(|at| GroupPlan {
+            group: u16::try_from(at).unwrap_or(u16::MAX),
+            desired: None,
+            actions: Vec::new(),
+            seen: None,
+        })
+        .collect()
+}
+
+/// Places a decision onto the fleet's groups.
+///
+/// A fleet has one group in this version (the policy language refuses more), so all of a change is that group's.
+pub(crate) fn place(
+    policy: &Policy,
+    decision: &Decision,
+    groups: &[Observation],
+    memory: &FleetMemory,
+    held: bool,
+) -> Vec<GroupPlan> {
+    let mut plans = unknown(policy);
+    let (Some(current), Some(desired)) = (decision.current, decision.desired) else { return plans };
+    let Some(plan) = plans.first_mut() else { return plans };
+    plan.desired = Some(desired);
+    let Some(observation) = groups.first() else { return plans };
+    plan.seen = Some(Version { desired: observation.desired, token: observation.token.clone(), at: observation.at });
+    if desired > current {
+        plan.actions.push(Action::Raise { to: desired });
+    } else if desired < current {
+        plan.actions = removal(observation, current, desired, policy.warmup);
+    } else if !held && needs_repair(observation, memory, desired) {
+        // Safety rule 13: what skala sizes itself it also repairs, blind or not.
+        plan.actions.push(Action::Raise { to: desired });
+    }
+    plans
+}
+
+/// Whether a group whose desired only skala keeps has lost instances and no write is under way.
+fn needs_repair(observation: &Observation, memory: &FleetMemory, desired: Capacity) -> bool {
+    let in_flight = memory.groups.first().is_some_and(|group| group.in_flight.is_some());
+    !observation.abilities.keeps_desired && !in_flight && observation.alive().count() < desired as usize
+}
+
+/// What was never filled is withdrawn first; then instances leave by name, or by the cloud's choice where that is all
+/// there is.
+fn removal(
+    observation: &Observation,
+    current: Capacity,
+    desired: Capacity,
+    warmup: std::time::Duration,
+) -> Vec<Action> {
+    let mut actions = Vec::new();
+    let cancelled = observation.unfilled().min(current - desired);
+    if !observation.abilities.terminate_named {
+        actions.push(Action::Lower { to: desired });
+        return actions;
+    }
+    if cancelled > 0 {
+        actions.push(Action::CancelUnfilled { to: current - cancelled });
+    }
+    let rest = current - cancelled - desired;
+    if rest > 0 {
+        let instances = victims::choose(observation, rest, warmup);
+        actions.push(Action::Terminate { instances, to: desired });
+    }
+    actions
+}

@@ -1,8 +1,31 @@
 //! Policy files: text in, a [`PolicySet`] and every problem found out. Nothing here reads a file or asks a clock.
+//!
+//! `syntax` makes a tree of a text, `layers` lays defaults and templates under fleets, `reader` takes keys out of it,
+//! `fleet`, `metric`, `rule` and `schedule` know the keys, `checks` what only a whole fleet can get wrong.
 
+mod cases;
+mod checks;
+mod diagnostic;
+mod fleet;
+mod layers;
+mod metric;
 mod model;
+mod parse;
+mod reader;
+mod rule;
+mod schedule;
+mod syntax;
+pub mod testing;
+mod tree;
+pub mod units;
 
+pub use diagnostic::{At, Diagnostic, Finding, Findings, Related, Severity};
+pub use fleet::read_rate;
 pub use model::*;
+pub use parse::{FILES_MAX, ParseOptions, QueryCheck, QueryError, QueryFacts, parse};
+pub use reader::{Fault, Reader, nearest};
+pub use syntax::{FILE_BYTES_MAX, read as read_toml};
+pub use tree::{Entry, Node, Table, Value};
 
 /// One policy file.
 #[derive(Clone, Debug)]

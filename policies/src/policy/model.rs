@@ -2,7 +2,7 @@
 //!
 //! Text comes in through [`crate::policy::parse`]; nothing here fails or allocates once it is built.
 
-use contract::{Capacity, GroupId};
+use contract::{Capacity, GroupId, Timestamp};
 use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
@@ -203,6 +203,9 @@ pub enum Unit {
     Seconds,
 }
 
+/// Label names and values.
+pub type Labels = Box<[(Box<str>, Box<str>)]>;
+
 /// One metric of a fleet.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Metric {
@@ -213,7 +216,7 @@ pub struct Metric {
     /// The query's text; the same text in many fleets is one shared string.
     pub query: Arc<str>,
     /// Labels that pick this fleet's series, sorted; empty: exactly one series must come back.
-    pub select: Box<[(Box<str>, Box<str>)]>,
+    pub select: Labels,
     /// What the number means.
     pub unit: Unit,
     /// A reading older than this is stale.
@@ -362,6 +365,7 @@ pub struct Schedule {
 
 /// When a schedule closes.
 #[derive(Clone, Debug, PartialEq)]
+#[allow(clippy::large_enum_variant)] // There is one for each schedule, and a schedule is behind a Box already.
 pub enum Closes {
     /// At the next match after it opened.
     Until(croner::Cron),
@@ -578,11 +582,16 @@ pub struct PolicyTest {
     pub name: Box<str>,
     /// The fleet it is about.
     pub fleet: Box<str>,
+    /// When it begins; matters to schedules.
+    pub start: Timestamp,
     /// The cycles, in order.
     pub cycles: Vec<TestCycle>,
     /// Where it stands.
     pub place: Place,
 }
+
+/// Readings by metric name: a number, or the reason why it is missing.
+pub type TestReadings = Vec<(Box<str>, Result<f64, Box<str>>)>;
 
 /// One cycle of a test: what is seen, and what is expected.
 #[derive(Clone, Debug, PartialEq)]
@@ -596,7 +605,7 @@ pub struct TestCycle {
     /// Serving instances; `None`: all of current.
     pub serving: Option<Capacity>,
     /// Readings by metric name: a number, or the reason why it is missing.
-    pub readings: Vec<(Box<str>, Result<f64, Box<str>>)>,
+    pub readings: TestReadings,
     /// Expected desired.
     pub desired: Option<Capacity>,
     /// Expected hold reason; the empty text: no hold.

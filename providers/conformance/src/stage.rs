@@ -158,10 +158,7 @@ impl<'a> Stage<'a> {
             !abilities.terminate_named || self.provider.terminator().is_some(),
             "{group} says terminate_named, and there is no terminator"
         );
-        ensure!(
-            !abilities.lower || self.provider.lowerer().is_some(),
-            "{group} says lower, and there is no lowerer"
-        );
+        ensure!(!abilities.lower || self.provider.lowerer().is_some(), "{group} says lower, and there is no lowerer");
         ensure!(
             abilities.keeps_desired == seen.desired.is_some(),
             "{group} says keeps_desired = {}, and desired is {:?}",

@@ -57,11 +57,11 @@ impl Cloud {
     ///
     /// # Errors
     /// Settings that make no sense, with the key.
-    pub fn new(settings: Settings, now: Now) -> Result<Self, InvalidSettings> {
+    pub fn new(mut settings: Settings, now: Now) -> Result<Self, InvalidSettings> {
         settings.check()?;
         let start = now();
+        let (groups, scripts) = (std::mem::take(&mut settings.groups), std::mem::take(&mut settings.faults));
         let mut state = State::new(settings, start);
-        let (groups, scripts) = (state.rules.settings.groups.clone(), state.rules.settings.faults.clone());
         for script in scripts {
             state.play(script);
         }
@@ -256,8 +256,7 @@ impl Cloud {
 
 impl State {
     fn new(settings: Settings, start: Timestamp) -> Self {
-        let keeps_past = settings.stale.0 > Duration::ZERO
-            || settings.faults.iter().any(|script| matches!(script.fault, Fault::Stale { .. }));
+        let keeps_past = settings.stale.0 > Duration::ZERO;
         let bucket = settings.rate.map(|rate| Bucket::full(rate, start));
         Self {
             rules: Rules { settings, scripts: Vec::new(), used: 0, keeps_past },

@@ -13,9 +13,8 @@ const BOOT_TABLE: [u64; 17] =
     [0, 409, 495, 565, 628, 689, 751, 814, 880, 952, 1032, 1124, 1233, 1372, 1565, 1895, 3192];
 
 /// -log2(x) in 65536ths for x from 1/2 to 1 in sixteen steps.
-const HALVINGS: [u64; 17] = [
-    65536, 59804, 54400, 49288, 44438, 39825, 35427, 31224, 27200, 23340, 19632, 16064, 12625, 9307, 6102, 3002, 0,
-];
+const HALVINGS: [u64; 17] =
+    [65536, 59804, 54400, 49288, 44438, 39825, 35427, 31224, 27200, 23340, 19632, 16064, 12625, 9307, 6102, 3002, 0];
 
 /// ln 2 in 65536ths.
 const LN_2: u128 = 45426;
@@ -24,9 +23,9 @@ impl Dice {
     /// A group's own row: what happens in one group never moves another group's numbers.
     pub fn new(seed: u64, name: &str) -> Self {
         // FNV-1a; it only has to keep names apart.
-        let hash = name.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |h, byte| {
-            (h ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
-        });
+        let hash = name
+            .bytes()
+            .fold(0xcbf2_9ce4_8422_2325_u64, |h, byte| (h ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3));
         let mut dice = Self(seed ^ hash);
         dice.next();
         dice

@@ -37,15 +37,18 @@ impl Bucket {
     }
 }
 
+/// Where a refusal holds, when the script says so.
+type Zone = Option<Box<str>>;
+
 /// What one call meets.
 #[derive(Debug, Default)]
 pub(crate) struct Met {
     /// How long it takes before anything happens.
     pub delay: Duration,
     /// What goes wrong, with the script's zone.
-    pub fault: Option<(Fault, Option<Box<str>>)>,
+    pub fault: Option<(Fault, Zone)>,
     /// Of an observation: what goes wrong for single groups.
-    pub single: Vec<(Box<str>, Fault)>,
+    pub single: Vec<(Box<str>, Fault, Zone)>,
 }
 
 impl State {
@@ -66,8 +69,8 @@ impl State {
             Operation::Lower => self.calls.lower += 1,
         }
         let mut met = self.admit(operation, 1, |name| group.as_str() == name);
-        if let Some((_, fault)) = met.single.drain(..).next() {
-            met.fault = met.fault.or(Some((fault, None)));
+        if let Some((_, fault, zone)) = met.single.drain(..).next() {
+            met.fault = met.fault.or(Some((fault, zone)));
         }
         met
     }
@@ -86,7 +89,7 @@ impl State {
             }
             match (&script.fault, &script.group) {
                 (Fault::Latency { span }, _) => met.delay += span.0,
-                (fault, Some(group)) => met.single.push((group.clone(), fault.clone())),
+                (fault, Some(group)) => met.single.push((group.clone(), fault.clone(), script.zone.clone())),
                 (fault, None) if met.fault.is_none() => met.fault = Some((fault.clone(), script.zone.clone())),
                 _ => continue,
             }

@@ -175,9 +175,9 @@ impl Group {
 
     pub fn is_suspended(&self, at: Timestamp, rules: &Rules, what: &Suspended) -> bool {
         self.suspended.contains(what)
-            || rules.playing(at, &self.id).any(
-                |p| matches!(p.script.fault, Fault::Suspend { process } if Suspended::from(process) == *what),
-            )
+            || rules
+                .playing(at, &self.id)
+                .any(|p| matches!(p.script.fault, Fault::Suspend { process } if Suspended::from(process) == *what))
     }
 
     /// Moves on to `at`: everything that happens by itself at or before that time.
@@ -322,7 +322,8 @@ impl Group {
 
     fn place(&mut self, at: Timestamp, rules: &mut Rules, launch: Option<Box<str>>, ready: bool) -> InstanceId {
         let wet = self.zones.iter().filter(|zone| ready || !self.is_dry(at, rules, zone));
-        let filled = |zone: &str| count(self.machines.iter().filter(|m| m.alive() && m.shown.zone.as_deref() == Some(zone)));
+        let filled =
+            |zone: &str| count(self.machines.iter().filter(|m| m.alive() && m.shown.zone.as_deref() == Some(zone)));
         let zone = wet.min_by_key(|zone| filled(zone)).cloned();
         let slower = rules.playing(at, &self.id).map(|p| match p.script.fault {
             Fault::SlowBoot { span } => span.0,
@@ -357,7 +358,8 @@ impl Group {
         if surplus == 0 || self.is_suspended(at, rules, &Suspended::Terminate) {
             return;
         }
-        let mut may_go: Vec<&Machine> = self.machines.iter().rev().filter(|m| m.alive() && !m.shown.protected).collect();
+        let mut may_go: Vec<&Machine> =
+            self.machines.iter().rev().filter(|m| m.alive() && !m.shown.protected).collect();
         may_go.sort_by_key(|m| m.shown.state == InstanceState::Running);
         let ids = may_go.iter().take(surplus).map(|m| m.shown.id.clone()).collect();
         self.dismiss(at, rules, &ids);

@@ -127,7 +127,7 @@ impl Lowerer for Sim {
 
 impl Met {
     fn hangs(&self) -> Duration {
-        let all = self.fault.iter().map(|(fault, _)| fault).chain(self.single.iter().map(|(_, fault)| fault));
+        let all = self.fault.iter().map(|(fault, _)| fault).chain(self.single.iter().map(|(_, fault, _)| fault));
         all.map(|fault| if let Fault::Hang { span, .. } = fault { span.0 } else { Duration::ZERO }).sum()
     }
 }
@@ -141,7 +141,8 @@ impl State {
         let page = self.rules.settings.page as usize;
         let mut answers = Vec::with_capacity(asks.len());
         for (place, ask) in asks.iter().enumerate() {
-            let single = met.single.iter().find(|(group, _)| **group == *ask.group.as_str()).map(|(_, fault)| fault);
+            let single =
+                met.single.iter().find(|(group, ..)| **group == *ask.group.as_str()).map(|(_, fault, _)| fault);
             let fault = met.fault.as_ref().map(|(fault, _)| fault).or(single);
             if let Some(fault) = fault.filter(|fault| **fault != Fault::LaterPages || place >= page) {
                 answers.push(Err(fault.of_read(&ask.group)));

@@ -11,6 +11,18 @@ use std::fmt;
 use std::time::Duration;
 
 /// One simulated cloud: the keys of `[provider.NAME]` with `kind = "sim"`, without `kind` itself.
+///
+/// ```toml
+/// seed = 7
+/// boot = { min = "30s", mean = "70s", max = "10m" }    # or boot = "60s", for exactly that long
+/// groups.web = { min = 2, max = 40, desired = 4, zones = ["a", "b"], price_per_hour = 0.1 }
+/// groups."servers:batch" = { desired = 1 }
+/// faults = [
+///     { from = "10m", until = "15m", zone = "a", fault = "out-of-capacity" },
+///     { from = "20m", until = "22m", operation = "raise", fault = "error-after-effect" },
+///     { from = "30m", until = "31m", group = "web", fault = { throttle = { retry_after = "10s" } } },
+/// ]
+/// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {

@@ -66,13 +66,7 @@ fn size(group: &Group) -> Capacity {
     if group.kind == Kind::Servers { group.alive() } else { group.desired }
 }
 
-fn fence(
-    group: &Group,
-    target: &Target,
-    owner: &Owner,
-    at: Timestamp,
-    rules: &Rules,
-) -> Result<(), ProviderError> {
+fn fence(group: &Group, target: &Target, owner: &Owner, at: Timestamp, rules: &Rules) -> Result<(), ProviderError> {
     if let Some(tag) = &group.owner {
         let other = tag.id != owner.id && tag.expiry > at;
         let later = tag.id == owner.id && tag.epoch > target.lease;

@@ -45,6 +45,8 @@ pub(crate) enum Job {
 pub(crate) struct Account {
     policies: Listing,
     schedules: Listing,
+    /// A group was first seen then: only a listing asked for since is known to cover it.
+    wanted: Option<Instant>,
     next_slot: Option<Instant>,
     turn: usize,
 }
@@ -52,6 +54,7 @@ pub(crate) struct Account {
 #[derive(Debug, Default)]
 struct Listing {
     of: BTreeMap<Box<str>, Vec<Foreign>>,
+    /// When the last listing that came was asked for.
     all_read: Option<Instant>,
     named_read: BTreeMap<Box<str>, Instant>,
     asked: Option<Instant>,
@@ -59,14 +62,21 @@ struct Listing {
 }
 
 impl Account {
-    /// The jobs to do now. Nothing known: ask at once. Else one job a slot, in turn, so that all calls beside the
-    /// observations are at most one in ten minutes per hundred groups.
+    /// Notes that a group was seen for the first time.
+    pub fn want(&mut self, since: Instant) {
+        self.wanted = self.wanted.max(Some(since));
+    }
+
+    /// The jobs to do now. A group that no listing covers: ask at once. Else one job a slot, in turn, so that all calls
+    /// beside the observations are at most one in ten minutes per hundred groups.
     pub fn due(&mut self, groups: usize, now: Instant) -> Vec<Job> {
         let mut jobs = Vec::new();
+        let wanted = self.wanted;
         for kind in [Kind::Policies, Kind::Schedules] {
             let listing = self.listing(kind);
+            let covers = |asked: Option<Instant>| asked.is_some() && asked >= wanted;
             let waited = listing.asked.is_none_or(|asked| now.saturating_duration_since(asked) >= ASK_AGAIN);
-            if listing.all_read.is_none() && waited {
+            if !covers(listing.all_read) && (waited || !covers(listing.asked)) {
                 listing.asked = Some(now);
                 jobs.push(Job::List(kind));
             }
@@ -90,10 +100,10 @@ impl Account {
         }
     }
 
-    /// Notes a listing of the whole account.
-    pub fn learn_all(&mut self, kind: Kind, of: BTreeMap<Box<str>, Vec<Foreign>>, now: Instant) {
+    /// Notes a listing of the whole account, by when it was asked for.
+    pub fn learn_all(&mut self, kind: Kind, of: BTreeMap<Box<str>, Vec<Foreign>>, asked: Instant) {
         let listing = self.listing(kind);
-        *listing = Listing { of, all_read: Some(now), asked: listing.asked, ..Listing::default() };
+        *listing = Listing { of, all_read: Some(asked), asked: listing.asked, ..Listing::default() };
     }
 
     /// Notes a listing of one group.
@@ -115,12 +125,14 @@ impl Account {
         Some(now.saturating_duration_since(read))
     }
 
-    /// A group's foreign controllers. A kind that was never read stands in as one that may do anything.
-    pub fn of(&mut self, group: &str) -> Vec<Foreign> {
+    /// The foreign controllers of a group that was first seen at a time. A kind that was not read since stands in as one
+    /// that may do anything.
+    pub fn of(&mut self, group: &str, first_seen: Option<Instant>) -> Vec<Foreign> {
         let mut all = Vec::new();
         for kind in [Kind::Policies, Kind::Schedules] {
             let listing = self.listing(kind);
-            if listing.all_read.is_none() && !listing.named_read.contains_key(group) {
+            let covered = listing.all_read.is_some() && listing.all_read >= first_seen;
+            if !covered && !listing.named_read.contains_key(group) {
                 let why = listing.trouble.as_deref().unwrap_or("not read yet");
                 all.push(Foreign { name: format!("unknown {}: {why}", kind.words()).into(), removes: None });
             }

@@ -92,7 +92,7 @@ fn what_was_never_listed_is_an_unknown_controller_and_asked_again() {
     let start = Instant::now();
     assert_eq!(account.due(1, start).len(), 2);
     assert_eq!(account.due(1, start + ASK_AGAIN / 2), []);
-    let names = |account: &mut Account| account.of("web").iter().map(|f| f.name.to_string()).collect::<Vec<_>>();
+    let names = move |account: &mut Account| account.of("web", Some(start)).iter().map(|f| f.name.to_string()).collect::<Vec<_>>();
     assert_eq!(
         names(&mut account),
         ["unknown scaling policies: not read yet", "unknown scheduled actions: not read yet"]
@@ -109,4 +109,25 @@ fn what_was_never_listed_is_an_unknown_controller_and_asked_again() {
     account.learn_all(Kind::Policies, BTreeMap::new(), start);
     account.trouble(Kind::Policies, "throttled");
     assert_eq!(names(&mut account), [] as [String; 0]);
+}
+
+#[test]
+fn a_group_first_seen_after_the_last_listing_is_listed_at_once() {
+    let mut account = Account::default();
+    let start = Instant::now();
+    for kind in [Kind::Policies, Kind::Schedules] {
+        account.due(1, start);
+        account.learn_all(kind, BTreeMap::new(), start);
+    }
+    assert_eq!((account.due(1, start).len(), account.of("web", Some(start)).len()), (0, 0));
+    let later = start + Duration::from_secs(1);
+    account.want(later);
+    assert_eq!(account.of("new", Some(later)).len(), 2, "what is not read is unknown");
+    assert_eq!(account.of("web", Some(start)).len(), 0);
+    assert_eq!((account.due(1, later).len(), account.due(1, later).len()), (2, 0));
+    for kind in [Kind::Policies, Kind::Schedules] {
+        account.learn_all(kind, BTreeMap::new(), later);
+    }
+    assert_eq!(account.of("new", Some(later)).len(), 0);
+    assert_eq!(account.due(1, later + ASK_AGAIN), []);
 }

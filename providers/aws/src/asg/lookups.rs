@@ -49,13 +49,15 @@ impl Asg {
             .collect()
     }
 
-    /// Starts what is due for the groups just described.
+    /// Starts what is due for the groups just described, in an observation that began at `start`.
     pub(super) fn look_beside(
         self: &Arc<Self>,
         asks: &[&Ask],
         observations: &[Result<Observation, ProviderError>],
+        start: Instant,
     ) -> Vec<JoinHandle<()>> {
         let now = Instant::now();
+        let mut new = false;
         let (mut troubled, mut refreshing, mut unknown) = (Vec::new(), Vec::new(), Vec::new());
         for (ask, observation) in asks.iter().zip(observations) {
             let Ok(observation) = observation else {
@@ -64,6 +66,8 @@ impl Asg {
             let name: Box<str> = ask.group.0.clone();
             let no_refreshes = self.memory(|memory| memory.no_refreshes);
             self.group(&name, |group| {
+                new |= group.first_seen.is_none();
+                group.first_seen.get_or_insert(start);
                 if activities_due(group, observation, !ask.open_actions.is_empty(), now) {
                     troubled.push(name.clone());
                 }
@@ -74,7 +78,10 @@ impl Asg {
                 unknown.extend(group.facts.to_ask(now).into_iter().map(|id| (name.clone(), id)));
             });
         }
-        let mut tasks = Vec::new();
+        if new {
+            self.memory(|memory| memory.account.want(start));
+        }
+        let mut tasks = self.look_around(asks.len());
         if !troubled.is_empty() || !refreshing.is_empty() {
             let asg = Arc::clone(self);
             tasks.push(tokio::spawn(async move {
@@ -104,7 +111,8 @@ impl Asg {
 
     /// Adds to an observation what the lookups have found so far.
     pub(super) fn add_lookups(&self, name: &str, observation: &mut Observation) {
-        let foreign = self.memory(|memory| memory.account.of(name));
+        let first_seen = self.group(name, |group| group.first_seen);
+        let foreign = self.memory(|memory| memory.account.of(name, first_seen));
         self.group(name, |group| {
             group.shown_foreign = Some(foreign.clone());
             observation.foreign = foreign;
@@ -129,6 +137,7 @@ impl Asg {
     }
 
     async fn list_all(&self, kind: Kind) {
+        let asked = Instant::now();
         let listed = match kind {
             Kind::Policies => self.list_policies(None).await,
             Kind::Schedules => self.list_schedules(None).await,
@@ -139,7 +148,7 @@ impl Asg {
                 for (group, foreign) in all {
                     of.entry(group).or_default().push(foreign);
                 }
-                self.memory(|memory| memory.account.learn_all(kind, of, Instant::now()));
+                self.memory(|memory| memory.account.learn_all(kind, of, asked));
             }
             Err(failure) => {
                 tracing::warn!(error = %failure.error, ?kind, "cannot list other controllers of the account's groups");

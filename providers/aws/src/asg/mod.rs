@@ -44,6 +44,8 @@ pub(crate) struct Memory {
 #[derive(Default)]
 pub(crate) struct Group {
     pub facts: Facts,
+    /// When the observation began that showed it first.
+    pub first_seen: Option<Instant>,
     /// The foreign controllers that the last observation showed: a write that finds others is a conflict.
     pub shown_foreign: Option<Vec<Foreign>>,
     pub failures: Vec<LaunchFailure>,

@@ -10,6 +10,7 @@ use contract::{Ask, Observation, ProviderError, Timestamp};
 use futures_util::StreamExt;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use tokio::time::Instant;
 
 /// Names in one call, and records asked for in one page: AWS' largest for both.
 const NAMES_MAX: usize = 100;
@@ -30,6 +31,10 @@ struct Answer {
 impl Asg {
     /// Observes groups; the answers are in the order of the asks.
     pub async fn observe(self: &Arc<Self>, asks: &[&Ask]) -> Vec<Result<Observation, ProviderError>> {
+        if asks.is_empty() {
+            return Vec::new();
+        }
+        let start = Instant::now();
         let around = self.look_around(asks.len());
         let names: BTreeSet<&str> = asks.iter().map(|ask| ask.group.as_str()).filter(|name| is_name(name)).collect();
         let names: Vec<&str> = names.into_iter().collect();
@@ -41,7 +46,7 @@ impl Asg {
             by_name.extend(batch.iter().map(|name| (*name, answer)));
         }
         let mut observations: Vec<_> = asks.iter().map(|ask| self.shape(ask, &by_name)).collect();
-        let beside = self.look_beside(asks, &observations);
+        let beside = self.look_beside(asks, &observations, start);
         self.wait_a_little(around.into_iter().chain(beside)).await;
         for (ask, observation) in asks.iter().zip(&mut observations) {
             if let Ok(observation) = observation {

@@ -115,6 +115,9 @@ impl Asg {
     pub async fn terminate(&self, target: &Target, ids: &[InstanceId]) -> Result<Accepted, ProviderError> {
         let mut done = Accepted::default();
         let mut expected = target.seen.desired;
+        let mut ids = ids.to_vec();
+        ids.sort();
+        ids.dedup();
         for (index, batch) in ids.chunks(shape::TERMINATE_BATCH as usize).enumerate() {
             match self.terminate_batch(target, expected, batch).await {
                 Ok(accepted) => {
@@ -315,8 +318,9 @@ impl Asg {
     /// Refuses when the group has a foreign controller that the last observation did not show.
     async fn no_new_foreign(&self, target: &Target) -> Result<(), ProviderError> {
         let name = target.group.as_str();
-        let (shown, written) =
-            self.group(name, |group| (group.shown_foreign.clone().unwrap_or_default(), group.written));
+        let (shown, written, first_seen) = self.group(name, |group| {
+            (group.shown_foreign.clone().unwrap_or_default(), group.written, group.first_seen)
+        });
         let limit = if written { FRESH_ENOUGH } else { FRESH_ENOUGH_AT_FIRST };
         for kind in [Kind::Policies, Kind::Schedules] {
             let age = self.memory(|memory| memory.account.age(kind, name, Instant::now()));
@@ -324,7 +328,8 @@ impl Asg {
                 self.list_one(kind, name).await.map_err(|failure| before_the_write(failure.error))?;
             }
         }
-        match self.memory(|memory| memory.account.of(name)).into_iter().find(|foreign| !shown.contains(foreign)) {
+        let found = self.memory(|memory| memory.account.of(name, first_seen));
+        match found.into_iter().find(|foreign| !shown.contains(foreign)) {
             Some(new) => Err(conflict(target, &format!("{} was not there when the group was observed", new.name))),
             None => Ok(()),
         }
@@ -426,10 +431,7 @@ impl Asg {
 
 /// Splits named instances into those that can be terminated and those that are gone, leaving or protected.
 fn removable(group: &AutoScalingGroup, ids: &[InstanceId]) -> (Vec<InstanceId>, Vec<InstanceId>) {
-    let mut ids: Vec<InstanceId> = ids.to_vec();
-    ids.sort();
-    ids.dedup();
-    ids.into_iter().partition(|id| {
+    ids.iter().cloned().partition(|id| {
         group.instances().iter().filter(|i| i.instance_id() == Some(id.as_str())).any(|instance| {
             let state = shape::state(instance.lifecycle_state());
             matches!(state, Some(InstanceState::Pending | InstanceState::Running)) && !shape::is_protected(instance)

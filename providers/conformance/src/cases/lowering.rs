@@ -2,7 +2,7 @@
 
 use crate::cases::raising::stale;
 use crate::fixture::{Spec, told};
-use crate::stage::{Stage, Stop, Verdict, ensure, ensure_accepted, ensure_conflict, need, not_applicable};
+use crate::stage::{Stage, Stop, Verdict, done, ensure, ensure_accepted, ensure_conflict, need, not_applicable};
 use contract::{GroupId, Observation};
 
 pub async fn cancel_withdraws_only_what_is_unfilled(stage: &mut Stage<'_>) -> Verdict {
@@ -54,11 +54,18 @@ pub async fn cancel_never_raises(stage: &mut Stage<'_>) -> Verdict {
 }
 
 pub async fn cancel_from_a_stale_view_is_a_conflict(stage: &mut Stage<'_>) -> Verdict {
-    let (group, seen) = stale(stage, 3, 5).await?;
-    let before = stage.truth(&group).await?;
-    let target = stage.target(&group, &seen);
-    ensure_conflict(&stage.cancel(&target, 3).await)?;
-    stage.ensure_unchanged(&group, &before).await
+    need(stage.offers.unfilled, "unfilled groups")?;
+    need(stage.offers.set_desired, "change of desired by a person")?;
+    for person in [7, 4] {
+        let group = stage.group(Spec { min: 0, max: 9, desired: 5, running: 2 }).await?;
+        let seen = stage.look(&group).await?;
+        done(stage.fixture.set_desired(&group, person).await)?;
+        let before = stage.truth(&group).await?;
+        let target = stage.target(&group, &seen);
+        ensure_conflict(&stage.cancel(&target, 3).await)?;
+        stage.ensure_unchanged(&group, &before).await?;
+    }
+    Ok(())
 }
 
 async fn lowerable(stage: &mut Stage<'_>, running: u32) -> Result<(GroupId, Observation), Stop> {

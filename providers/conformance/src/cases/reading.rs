@@ -65,6 +65,7 @@ pub async fn ensure_is(stage: &mut Stage<'_>, group: &GroupId, seen: &Observatio
 }
 
 pub async fn nothing_asked_is_nothing_answered(stage: &mut Stage<'_>) -> Verdict {
+    stage.group(Spec::full(1)).await?;
     let before = stage.fixture.calls();
     let answers = stage.provider.observe(&[]).await;
     ensure!(answers.is_empty(), "nothing asked, {} answered", answers.len());

@@ -3,7 +3,9 @@
 use crate::cases::raising::stale;
 use crate::cases::reading::first_of;
 use crate::fixture::{Spec, told};
-use crate::stage::{Stage, Stop, Verdict, alive_ids, done, ensure, ensure_accepted, ensure_conflict, need, not_applicable};
+use crate::stage::{
+    Stage, Stop, Verdict, alive_ids, done, ensure, ensure_accepted, ensure_conflict, need, not_applicable,
+};
 use contract::{GroupId, InstanceId, Observation};
 
 /// A group whose instances can be removed by name.
@@ -16,11 +18,12 @@ async fn removable(stage: &mut Stage<'_>, spec: Spec) -> Result<(GroupId, Observ
     Ok((group, seen))
 }
 
-fn some_of(seen: &Observation, count: usize) -> Vec<InstanceId> {
-    // From the middle, so that neither "the oldest" nor "the newest" happens to be right.
+fn some_of(seen: &Observation, count: usize) -> Result<Vec<InstanceId>, Stop> {
     let ids = alive_ids(seen);
-    let skip = ids.len().saturating_sub(count) / 2;
-    ids.into_iter().skip(skip).take(count).collect()
+    ensure!(ids.len() >= count, "{count} instances should be there: {seen:?}");
+    // From the middle, so that neither "the oldest" nor "the newest" happens to be right.
+    let skip = (ids.len() - count) / 2;
+    Ok(ids.into_iter().skip(skip).take(count).collect())
 }
 
 /// Exactly `gone` are gone, and desired went down by as many.
@@ -36,7 +39,7 @@ async fn ensure_removed(
     left.retain(|id| !gone.contains(id));
     ensure!(after.instances == left, "exactly {gone:?} should be gone: {before:?}, then {after:?}");
     let lowered = u32::try_from(before.instances.len() - left.len()).unwrap_or(u32::MAX);
-    let wanted = before.desired.map(|desired| desired - lowered);
+    let wanted = before.desired.map(|desired| desired.saturating_sub(lowered));
     ensure!(after.desired == wanted, "desired should be {wanted:?}: {before:?}, then {after:?}");
     Ok(())
 }
@@ -44,7 +47,7 @@ async fn ensure_removed(
 pub async fn terminate_removes_exactly_the_named(stage: &mut Stage<'_>) -> Verdict {
     let (group, seen) = removable(stage, Spec::full(5)).await?;
     let before = stage.truth(&group).await?;
-    let named = some_of(&seen, 2);
+    let named = some_of(&seen, 2)?;
     let target = stage.target(&group, &seen);
     let accepted = ensure_accepted(stage.terminate(&target, &named).await?)?;
     ensure!(accepted.skipped.is_empty(), "nothing was to be skipped: {accepted:?}");
@@ -65,7 +68,7 @@ pub async fn terminate_of_nothing_changes_nothing(stage: &mut Stage<'_>) -> Verd
 pub async fn terminate_of_a_name_twice_removes_one(stage: &mut Stage<'_>) -> Verdict {
     let (group, seen) = removable(stage, Spec::full(4)).await?;
     let before = stage.truth(&group).await?;
-    let one = some_of(&seen, 1);
+    let one = some_of(&seen, 1)?;
     let target = stage.target(&group, &seen);
     let answer = stage.terminate(&target, &[one[0].clone(), one[0].clone()]).await?;
     ensure_accepted(answer)?;
@@ -77,7 +80,7 @@ pub async fn terminate_of_many_removes_them_all(stage: &mut Stage<'_>) -> Verdic
     let before = stage.truth(&group).await?;
     let batch = usize::try_from(seen.abilities.terminate_batch).unwrap_or(usize::MAX);
     ensure!(batch > 0, "a batch of none: {:?}", seen.abilities);
-    let named = some_of(&seen, batch.min(12));
+    let named = some_of(&seen, batch.min(12))?;
     let target = stage.target(&group, &seen);
     ensure_accepted(stage.terminate(&target, &named).await?)?;
     ensure_removed(stage, &group, &before, &named).await
@@ -85,7 +88,7 @@ pub async fn terminate_of_many_removes_them_all(stage: &mut Stage<'_>) -> Verdic
 
 pub async fn terminate_skips_an_instance_that_is_gone(stage: &mut Stage<'_>) -> Verdict {
     let (group, seen) = removable(stage, Spec::full(4)).await?;
-    let gone = some_of(&seen, 1);
+    let gone = some_of(&seen, 1)?;
     let target = stage.target(&group, &seen);
     ensure_accepted(stage.terminate(&target, &gone).await?)?;
     stage.fixture.settle().await;
@@ -99,7 +102,7 @@ pub async fn terminate_skips_an_instance_that_is_gone(stage: &mut Stage<'_>) -> 
 
     // One that is gone does not keep its neighbour.
     let seen = stage.look(&group).await?;
-    let there = some_of(&seen, 1);
+    let there = some_of(&seen, 1)?;
     let target = stage.target(&group, &seen);
     let accepted = ensure_accepted(stage.terminate(&target, &[gone[0].clone(), there[0].clone()]).await?)?;
     ensure!(accepted.skipped == gone, "{gone:?} alone should be skipped: {accepted:?}");
@@ -109,7 +112,7 @@ pub async fn terminate_skips_an_instance_that_is_gone(stage: &mut Stage<'_>) -> 
 pub async fn terminate_spares_the_protected(stage: &mut Stage<'_>) -> Verdict {
     need(stage.offers.protect, "protection")?;
     let (group, seen) = removable(stage, Spec::full(4)).await?;
-    let named = some_of(&seen, 2);
+    let named = some_of(&seen, 2)?;
     // Protected after it was seen: the provider has to look again.
     done(stage.fixture.protect(&group, &named[1]).await)?;
     let before = stage.truth(&group).await?;
@@ -140,7 +143,7 @@ pub async fn terminate_stops_at_the_clouds_min(stage: &mut Stage<'_>) -> Verdict
     let (group, seen) = removable(stage, Spec { min: 2, max: 9, desired: 3, running: 3 }).await?;
     let Some(min) = seen.cloud_min else { return Err(not_applicable("the cloud has no min of its own")) };
     let before = stage.truth(&group).await?;
-    let named = some_of(&seen, 2);
+    let named = some_of(&seen, 2)?;
     let target = stage.target(&group, &seen);
     let answer = stage.terminate(&target, &named).await?;
     let fair = match &answer {
@@ -177,7 +180,7 @@ pub async fn terminate_without_the_ability_changes_nothing(stage: &mut Stage<'_>
     }
     let before = stage.truth(&group).await?;
     let target = stage.target(&group, &seen);
-    let answer = stage.terminate(&target, &some_of(&seen, 1)).await?;
+    let answer = stage.terminate(&target, &some_of(&seen, 1)?).await?;
     ensure!(answer.is_err(), "the group says that it cannot remove by name: {}", told(&answer));
     stage.ensure_unchanged(&group, &before).await
 }

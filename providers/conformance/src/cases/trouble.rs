@@ -132,16 +132,14 @@ pub async fn a_raise_beyond_the_quota_is_typed(stage: &mut Stage<'_>) -> Verdict
 }
 
 pub async fn an_unsent_write_changes_nothing(stage: &mut Stage<'_>) -> Verdict {
-    let plain = |error: &ProviderError| {
-        matches!(error, ProviderError::Transport { .. } | ProviderError::Unclear { .. })
-    };
+    let plain =
+        |error: &ProviderError| matches!(error, ProviderError::Transport { .. } | ProviderError::Unclear { .. });
     check_refusal(stage, Fault::Unsent, plain).await
 }
 
 pub async fn an_error_before_the_effect_is_not_a_success(stage: &mut Stage<'_>) -> Verdict {
-    let plain = |error: &ProviderError| {
-        matches!(error, ProviderError::Transport { .. } | ProviderError::Unclear { .. })
-    };
+    let plain =
+        |error: &ProviderError| matches!(error, ProviderError::Transport { .. } | ProviderError::Unclear { .. });
     check_refusal(stage, Fault::ErrorBeforeEffect, plain).await
 }
 
@@ -219,9 +217,9 @@ async fn check_unclear_termination(stage: &mut Stage<'_>, fault: Fault, took_eff
         Err(error) => error.may_have_taken_effect(),
     };
     ensure!(told_so, "a termination under {fault:?}, {before:?} and then {after:?}: {}", told(&answer));
-    let lowered = before.desired.zip(after.desired).map(|(before, after)| (before - after) as usize);
-    let gone = before.instances.len() - after.instances.len();
-    ensure!(lowered.is_none_or(|lowered| lowered == gone), "desired and instances part: {before:?}, then {after:?}");
+    let gone = before.instances.len().saturating_sub(after.instances.len());
+    let kept = before.desired.zip(after.desired).is_none_or(|(before, after)| before as usize == after as usize + gone);
+    ensure!(kept, "desired and instances part: {before:?}, then {after:?}");
     let seen = stage.look(&group).await?;
     ensure_is(stage, &group, &seen).await
 }

@@ -2,8 +2,10 @@
 #![allow(dead_code, missing_docs, clippy::unwrap_used, reason = "shared by test binaries that each use a part")]
 
 use conformance::{Call, Calls, Fault, Fixture, Offers, Spec, Truth, Unsupported};
-use contract::{BoxFuture, Capacity, Foreign, GroupId, InstanceId, InstanceState, Owner, OwnerTag, Suspended, Timestamp};
-use sim::{Boot, Cloud, Guard, GroupSettings, Operation, Process, Refusal, Script, Settings, Sim, Span};
+use contract::{
+    BoxFuture, Capacity, Foreign, GroupId, InstanceId, InstanceState, Owner, OwnerTag, Suspended, Timestamp,
+};
+use sim::{Boot, Cloud, GroupSettings, Guard, Operation, Refusal, Script, Settings, Sim, Span};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering::SeqCst};
 use std::time::Duration;
@@ -23,6 +25,10 @@ impl Clock {
 
     pub fn pass(&self, duration: Duration) {
         self.0.fetch_add(contract::micros(duration), SeqCst);
+    }
+
+    pub fn set(&self, now: Timestamp) {
+        self.0.store(now.0, SeqCst);
     }
 
     pub fn reader(&self) -> sim::Now {
@@ -144,9 +150,7 @@ impl Fixture for Stand {
         let settings = GroupSettings { min, max, desired: running, zones, ..GroupSettings::default() };
         self.cloud.create(id.as_str(), &settings).unwrap();
         if desired > running {
-            let process = Process::Launch;
-            let group = Some(id.as_str().into());
-            self.cloud.inject(Script { group, ..Script::new(sim::Fault::Suspend { process }) });
+            assert!(self.cloud.set_suspended(&id, vec![Suspended::Launch]));
             assert!(self.cloud.set_desired(&id, desired));
         }
         ready(Ok(id))
@@ -158,14 +162,16 @@ impl Fixture for Stand {
     }
 
     fn truth<'a>(&'a mut self, group: &'a GroupId) -> BoxFuture<'a, Option<Truth>> {
-        ready(self.cloud.truth(group).map(|truth| Truth {
-            desired: truth.desired,
-            instances: truth
-                .instances
-                .iter()
-                .filter(|instance| instance.state != InstanceState::Terminating)
-                .map(|instance| instance.id.clone())
-                .collect(),
+        ready(self.cloud.truth(group).map(|truth| {
+            Truth {
+                desired: truth.desired,
+                instances: truth
+                    .instances
+                    .iter()
+                    .filter(|instance| instance.state != InstanceState::Terminating)
+                    .map(|instance| instance.id.clone())
+                    .collect(),
+            }
         }))
     }
 

@@ -1,0 +1,277 @@
+//! What the groups' observations mean for one fleet: current, serving, removable, and what stands in the way.
+
+use crate::facts::{Authority, FleetFacts, GroupError, GroupFact, Override};
+use crate::memory::{FleetMemory, GroupMemory};
+use crate::policy::{ForeignPolicy, Mode, OnExternalChange, Policy, Setting};
+use crate::trace::{Hold, HoldReason};
+use contract::{Capacity, FailureKind, Instance, InstanceState, Observation, Scope, Suspended, Timestamp};
+use std::time::Duration;
+
+/// How long a launch that found no capacity counts: as long as the closest peer backs a group off for (clouds.md 2.5).
+const OUT_OF_CAPACITY_BACKOFF: Duration = Duration::from_secs(5 * 60);
+/// A clock that goes back by more than this holds the fleet (safety rule 7).
+const CLOCK_BACK_MAX: Duration = Duration::from_secs(60);
+
+/// One fleet as it stands.
+#[derive(Clone, Debug)]
+pub(crate) struct View {
+    /// What the clouds are asked to hold, in-flight writes counted; the error when a group could not be read.
+    pub current: Result<Capacity, (u16, GroupError)>,
+    /// Instances running for at least the warm-up.
+    pub serving: Capacity,
+    /// Instances that scale-in may take: unprotected ones and what is not filled yet.
+    pub removable: Capacity,
+    /// Asked for and without an instance yet.
+    pub unfilled: Capacity,
+    /// What blocks scale-in; the first one is named.
+    pub block_in: Option<Hold>,
+    /// What blocks scale-out.
+    pub block_out: Option<Hold>,
+    /// A block that is shown even when nothing was wanted.
+    pub shown: Option<Hold>,
+}
+
+impl View {
+    /// Instances asked for that do not serve yet.
+    pub fn warming(&self) -> Capacity {
+        self.current.as_ref().map_or(0, |current| current.saturating_sub(self.serving))
+    }
+
+    fn block(&mut self, hold: Hold, directions: Blocked) {
+        if directions != Blocked::Out && self.block_in.is_none() {
+            self.block_in = Some(hold);
+        }
+        if directions != Blocked::In && self.block_out.is_none() {
+            self.block_out = Some(hold);
+        }
+        if directions == Blocked::Both && self.shown.is_none() {
+            self.shown = Some(hold);
+        }
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Blocked {
+    In,
+    Out,
+    Both,
+}
+
+/// Reads the facts into a view; notes in memory what was seen.
+pub(crate) fn observe(policy: &Policy, facts: &FleetFacts<'_>, memory: &mut FleetMemory, now: Timestamp) -> View {
+    let mut view =
+        View { current: Ok(0), serving: 0, removable: 0, unfilled: 0, block_in: None, block_out: None, shown: None };
+    block_as_a_whole(policy, facts, memory, &mut view);
+    keep_groups(policy, memory);
+    let mut seen_running = std::mem::take(&mut memory.first_running);
+    let mut still_running = std::collections::BTreeMap::new();
+    for (at, fact) in facts.groups.iter().enumerate() {
+        let index = u16::try_from(at).unwrap_or(u16::MAX);
+        match fact {
+            GroupFact::Unknown(error) => {
+                // Capacity that cannot be read is unknown, never 0; the first group that cannot be read is named.
+                if view.current.is_ok() {
+                    view.current = Err((index, error.clone()));
+                }
+                still_running.append(&mut seen_running);
+            }
+            GroupFact::Observed(observation) => {
+                let group = group(policy, observation, &mut memory.groups[at], now);
+                note_external_change(policy, memory, &group, now);
+                for instance in observation.instances.iter().filter(|i| i.state == InstanceState::Running) {
+                    let since = running_since(instance, &mut seen_running, &mut still_running, now);
+                    view.serving += u32::from(now.since(since) >= policy.warmup && since <= now);
+                }
+                add_group(policy, index, observation, &group, now, &mut view);
+            }
+        }
+    }
+    memory.first_running = still_running;
+    if view.current.is_ok() {
+        memory.serving.push_level(now, view.serving);
+    }
+    block_for_external_change(memory, now, &mut view);
+    view
+}
+
+/// Since when an instance has been running: the cloud's word, or the first sight of it.
+fn running_since(
+    instance: &Instance,
+    seen: &mut std::collections::BTreeMap<contract::InstanceId, Timestamp>,
+    still: &mut std::collections::BTreeMap<contract::InstanceId, Timestamp>,
+    now: Timestamp,
+) -> Timestamp {
+    instance.running_since.unwrap_or_else(|| {
+        let (id, since) = seen.remove_entry(&instance.id).unwrap_or_else(|| (instance.id.clone(), now));
+        still.insert(id, since);
+        since
+    })
+}
+
+/// What stops the whole fleet, whatever its groups say.
+fn block_as_a_whole(policy: &Policy, facts: &FleetFacts<'_>, memory: &FleetMemory, view: &mut View) {
+    let fleet = |reason| Hold { reason, setting: Setting::Fleet };
+    match facts.authority {
+        Authority::Full => {}
+        Authority::NoScaleIn => view.block(fleet(HoldReason::Store), Blocked::In),
+        Authority::Store => view.block(fleet(HoldReason::Store), Blocked::Both),
+        Authority::Owner => view.block(fleet(HoldReason::Owner), Blocked::Both),
+        Authority::HoldAll => view.block(fleet(HoldReason::Override), Blocked::Both),
+    }
+    if let Some(Override::Hold { until, scale_in_only, .. }) = &facts.override_now
+        && *until > facts.now
+    {
+        view.block(fleet(HoldReason::Override), if *scale_in_only { Blocked::In } else { Blocked::Both });
+    }
+    let mode = Hold { reason: HoldReason::Mode, setting: Setting::Mode };
+    match policy.mode {
+        Mode::Off => view.block(mode, Blocked::Both),
+        Mode::ScaleOutOnly => view.block(mode, Blocked::In),
+        Mode::On | Mode::Observe => {}
+    }
+    if memory.now.is_some_and(|last| last.since(facts.now) > CLOCK_BACK_MAX) {
+        view.block(fleet(HoldReason::Clock), Blocked::Both);
+    }
+}
+
+/// Memory's groups follow the policy's by name: an edited policy never hands one group's memory to another.
+fn keep_groups(policy: &Policy, memory: &mut FleetMemory) {
+    let matches = memory.groups.len() == policy.groups.len()
+        && memory.groups.iter().zip(&policy.groups).all(|(kept, group)| is_key(&kept.key, group));
+    if matches {
+        return;
+    }
+    let mut old = std::mem::take(&mut memory.groups);
+    memory.groups = policy
+        .groups
+        .iter()
+        .map(|group| match old.iter().position(|kept| is_key(&kept.key, group)) {
+            Some(at) => old.swap_remove(at),
+            None => GroupMemory { key: format!("{}/{}", group.provider, group.group).into(), ..GroupMemory::default() },
+        })
+        .collect();
+}
+
+fn is_key(key: &str, group: &crate::policy::Group) -> bool {
+    key.strip_prefix(group.provider.as_ref()).and_then(|rest| rest.strip_prefix('/')) == Some(group.group.as_str())
+}
+
+/// One group after its in-flight write was taken into account.
+struct Group {
+    /// What the cloud is asked to hold, or was just asked to.
+    base: Capacity,
+    /// A write has not shown yet.
+    in_flight: bool,
+    /// Somebody else changed desired: from, to.
+    external: Option<(Capacity, Capacity)>,
+}
+
+/// Safety rule 2: until a write shows, or had time to, it counts for scale-out and blocks scale-in; then what is
+/// observed wins, and a difference is somebody else's change.
+fn group(policy: &Policy, observation: &Observation, memory: &mut GroupMemory, now: Timestamp) -> Group {
+    let alive = u32::try_from(observation.alive().count()).unwrap_or(u32::MAX);
+    // Where the cloud keeps no desired, memory's is the truth and what is alive shows whether a write has arrived.
+    let observed = observation.desired.or(memory.desired).unwrap_or(alive);
+    let shown = observation.desired.unwrap_or(alive);
+    let mut expected = memory.desired;
+    if let Some(flight) = memory.in_flight.take() {
+        if shown == flight.to {
+            expected = Some(flight.to);
+        } else if now < flight.at.after(policy.settle()) {
+            let base = observed.max(flight.to);
+            memory.in_flight = Some(flight);
+            return Group { base, in_flight: true, external: None };
+        } else {
+            expected = observation.desired.map_or(memory.desired, |_| Some(flight.to));
+        }
+    }
+    memory.desired = Some(observed);
+    let external = expected.filter(|expected| *expected != observed).map(|expected| (expected, observed));
+    Group { base: observed, in_flight: false, external }
+}
+
+/// Safety rule 9: what others change counts against the rates, and by default a raise stops scale-in for one window.
+fn note_external_change(policy: &Policy, memory: &mut FleetMemory, group: &Group, now: Timestamp) {
+    let Some((from, to)) = group.external else { return };
+    memory.changes.push_change(now, signed(to) - signed(from));
+    let until = Some(now.after(policy.scale_in_window()));
+    match policy.on_external_change {
+        OnExternalChange::Adopt | OnExternalChange::Override => {}
+        OnExternalChange::HoldScaleIn if to > from => memory.external_in_until = until,
+        OnExternalChange::HoldScaleIn => {}
+        OnExternalChange::Hold => {
+            memory.external_in_until = until;
+            memory.external_out_until = until;
+        }
+    }
+}
+
+fn block_for_external_change(memory: &mut FleetMemory, now: Timestamp, view: &mut View) {
+    let hold = Hold { reason: HoldReason::ExternalChange, setting: Setting::OnExternalChange };
+    memory.external_in_until = memory.external_in_until.filter(|until| now < *until);
+    memory.external_out_until = memory.external_out_until.filter(|until| now < *until);
+    if memory.external_in_until.is_some() {
+        view.block(hold, Blocked::In);
+    }
+    if memory.external_out_until.is_some() {
+        view.block(hold, Blocked::Out);
+    }
+}
+
+fn signed(capacity: Capacity) -> i32 {
+    i32::try_from(capacity).unwrap_or(i32::MAX)
+}
+
+/// Adds one observed group to the fleet's numbers and blocks.
+fn add_group(policy: &Policy, index: u16, o: &Observation, group: &Group, now: Timestamp, view: &mut View) {
+    if let Ok(current) = &mut view.current {
+        *current = current.saturating_add(group.base);
+    }
+    let setting = Setting::Group(index);
+    if let Some(owner_block) = foreign_block(policy, o, index) {
+        view.block(owner_block, Blocked::Both);
+    }
+    if group.in_flight {
+        view.block(Hold { reason: HoldReason::InFlight, setting }, Blocked::In);
+    }
+    let unfilled = o.unfilled();
+    view.unfilled += unfilled;
+    let out_of_capacity = Hold { reason: HoldReason::OutOfCapacity, setting };
+    if let Some(whole_group) = launches_fail(o, now) {
+        // What cannot be bought back is not given up; what was never filled may be withdrawn.
+        view.removable += unfilled;
+        if unfilled == 0 {
+            view.block(out_of_capacity, Blocked::In);
+        } else if whole_group {
+            view.block(out_of_capacity, Blocked::Out);
+        }
+        return;
+    }
+    let terminable = !o.suspended.iter().any(|s| matches!(s, Suspended::Terminate | Suspended::Refresh));
+    let removable = match (terminable, o.abilities.terminate_named, o.abilities.lower) {
+        (true, true, _) => o.instances.iter().filter(|i| i.state != InstanceState::Terminating && !i.protected).count(),
+        (true, false, true) => o.alive().count(),
+        _ => 0,
+    };
+    view.removable += unfilled.saturating_add(u32::try_from(removable).unwrap_or(u32::MAX));
+}
+
+fn foreign_block(policy: &Policy, o: &Observation, index: u16) -> Option<Hold> {
+    let unwelcome = |f: &contract::Foreign| policy.foreign == ForeignPolicy::Refuse || f.removes == Some(true);
+    o.foreign.iter().any(unwelcome).then_some(Hold {
+        reason: HoldReason::Foreign,
+        setting: if policy.foreign == ForeignPolicy::Refuse { Setting::Foreign } else { Setting::Group(index) },
+    })
+}
+
+/// Whether launches lately found no capacity or quota; true inside when that holds for the whole group, so that asking for
+/// more cannot help.
+fn launches_fail(o: &Observation, now: Timestamp) -> Option<bool> {
+    let recent = o.launch_failures.iter().filter(|failure| {
+        matches!(failure.kind, FailureKind::OutOfCapacity | FailureKind::QuotaExceeded)
+            && now.since(failure.at) < OUT_OF_CAPACITY_BACKOFF
+    });
+    recent.fold(None, |whole, failure| {
+        Some(whole.unwrap_or(false) || matches!(failure.scope, Scope::Group | Scope::Region))
+    })
+}

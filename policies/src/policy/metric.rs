@@ -1,0 +1,234 @@
+//! `[fleet.NAME.metric.NAME]`: where a number comes from and what it means.
+
+use super::diagnostic::{At, Finding};
+use super::fleet::{Context, too_many};
+use super::reader::{Fault, Reader, nearest};
+use super::tree::{Node, Value};
+use super::{Labels, MAX_AGE_DEFAULT, Metric, Unit, units};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Longest query. Beyond this it is a program.
+const QUERY_BYTES_MAX: usize = 4 * 1024;
+const SELECT_MAX: usize = 16;
+/// The share of serving instances that a value must cover to push in.
+const MIN_MEMBERS_DEFAULT: f64 = 0.8;
+
+/// A fleet's metrics as far as they could be read. Those nobody uses are left out when they were only inherited.
+pub(super) struct Drafts {
+    list: Vec<Draft>,
+    /// A metric may have been lost to a syntax error.
+    lost: bool,
+}
+
+struct Draft {
+    name: Arc<str>,
+    metric: Option<Metric>,
+    has_unit: bool,
+}
+
+impl Drafts {
+    /// Resolves a rule's reference; `by` metrics are refused where one number is needed.
+    pub fn find(&self, node: &Node, needs_one: bool) -> Result<u16, Fault> {
+        let name = units::text(node)?;
+        let Some(at) = self.list.iter().position(|draft| draft.name == name) else {
+            if self.lost {
+                return Ok(0);
+            }
+            let fault = Fault::new(format!("names `{}`, which is no metric of this fleet", units::cut(&name)));
+            let names = || self.list.iter().map(|draft| draft.name.as_ref());
+            return Err(match nearest(&name, names()) {
+                Some(near) => fault.hint(format!("did you mean `{near}`?")),
+                None if self.list.is_empty() => fault.hint(format!("add [fleet.NAME.metric.{}]", units::cut(&name))),
+                None => fault.hint(format!("its metrics: {}", names().collect::<Vec<_>>().join(", "))),
+            });
+        };
+        if let Some(metric) = self.list[at].metric.as_ref()
+            && needs_one
+            && metric.by.is_some()
+        {
+            let fault =
+                Fault::new(format!("is `{name}`, which has one value per instance (`by`); this rule needs one value"));
+            return Err(fault.hint("leave out `by`, or use kind = \"utilization\""));
+        }
+        Ok(u16::try_from(at).unwrap_or(0))
+    }
+
+    /// The unit of a metric that was found; `None` when it could not be read.
+    pub fn unit(&self, index: u16) -> Option<(Unit, bool)> {
+        let draft = self.list.get(index as usize)?;
+        Some((draft.metric.as_ref()?.unit, draft.has_unit))
+    }
+
+    /// The metrics that could be read.
+    pub fn into_metrics(self) -> Box<[Metric]> {
+        self.list.into_iter().filter_map(|draft| draft.metric).collect()
+    }
+}
+
+pub(super) fn read(context: &mut Context<'_>, r: &mut Reader<'_>) -> Drafts {
+    let referenced = references(r);
+    let lost =
+        r.is_partial() || r.entry("metric").and_then(|entry| entry.node.table()).is_some_and(|table| table.broken);
+    let mut list = Vec::new();
+    let named = r.named("metric");
+    too_many(r, "metric", named.len());
+    for (entry, reader) in named.into_iter().take(super::fleet::PARTS_MAX) {
+        if let Some(fault) = units::name_fault(&entry.key) {
+            r.findings().error(entry.at, fault.of(&units::cut(&entry.key)));
+        }
+        // A metric that nobody uses is read for its mistakes; `checks` reports it where the fleet itself has it.
+        let (metric, has_unit) = read_one(context, reader, &entry.key, entry.at);
+        if r.is_partial() || referenced.contains(&entry.key) {
+            list.push(Draft { name: Arc::clone(&entry.key), metric, has_unit });
+        }
+    }
+    Drafts { list, lost }
+}
+
+/// The names of metrics that the rules mention, in whatever key.
+pub(super) fn references(r: &mut Reader<'_>) -> Vec<Arc<str>> {
+    let Some(entry) = r.entry("rule") else { return Vec::new() };
+    let Value::List(rules) = &entry.node.value else { return Vec::new() };
+    let keys = ["metric", "backlog", "arrivals", "service_time", "learn_from"];
+    let tables = rules.iter().filter_map(Node::table);
+    tables.flat_map(|table| keys.into_iter().filter_map(|key| table.get(key)?.node.text().cloned())).collect()
+}
+
+fn read_one(context: &mut Context<'_>, mut reader: Reader<'_>, name: &str, at: At) -> (Option<Metric>, bool) {
+    let r = &mut reader;
+    let source = r.need_or(
+        "source",
+        units::listed("source", context.options.sources),
+        Some("the NAME of a [source.NAME] in skala.toml"),
+    );
+    let query = read_query(context, r, "query", true);
+    let select = r.take("select", read_select);
+    let units_known =
+        [("ratio", Unit::Ratio), ("percent", Unit::Percent), ("count", Unit::Count), ("seconds", Unit::Seconds)];
+    let has_unit = r.has("unit");
+    let unit = r.take("unit", units::choice(&units_known)).unwrap_or(Unit::Count);
+    let max_age = r.take("max_age", units::duration(Duration::from_secs(1)..=units::DAY)).unwrap_or(MAX_AGE_DEFAULT);
+    let offset = r.take("offset", units::up_to_a_day).unwrap_or_default();
+    let members = read_query(context, r, "members", false);
+    let min_members =
+        r.take("min_members", units::percent(0.0..=100.0)).map_or(MIN_MEMBERS_DEFAULT, |share| share / 100.0);
+    let absent_zero_if = r.table("absent").and_then(|mut absent| {
+        let query = read_query(context, &mut absent, "zero_if", true);
+        absent.finish();
+        query
+    });
+    let by = r.take("by", units::line(128));
+    let freshness = read_query(context, r, "freshness", false);
+    check_labels(context, r, query.as_ref(), select.as_deref(), by.as_deref());
+    let findings = r.findings();
+    if offset >= max_age && !offset.is_zero() {
+        let found = Finding::new(format!(
+            "`offset` reaches `max_age` ({}): every reading is that old",
+            units::duration_text(max_age)
+        ));
+        findings.warn(r.at_of("offset"), found.hint("raise max_age by the offset"));
+    }
+    if r.has("min_members") && !r.has("members") && !r.is_partial() {
+        let found = Finding::new("`min_members` has no effect without `members`");
+        findings
+            .warn(r.at_of("min_members"), found.hint("add a query for the number of instances that the value covers"));
+    }
+    reader.finish();
+    let metric = source.zip(query).map(|(source, query)| Metric {
+        name: name.into(),
+        source: context.intern(source),
+        query,
+        select: select.unwrap_or_default(),
+        unit,
+        max_age,
+        offset,
+        members,
+        min_members,
+        absent_zero_if,
+        by: by.map(|by| by.as_ref().into()),
+        freshness,
+        place: findings.place(at),
+    });
+    (metric, has_unit)
+}
+
+fn read_select(node: &Node) -> Result<Labels, Fault> {
+    let hint = "write select = { asg = \"web\" }";
+    let Value::Table(table) = &node.value else {
+        return Err(Fault::new(format!("must be a table of labels, not {}", node.value.kind())).hint(hint));
+    };
+    if table.entries.len() > SELECT_MAX {
+        return Err(Fault::new(format!("must not name more than {SELECT_MAX} labels")));
+    }
+    let mut labels = Vec::new();
+    for entry in &table.entries {
+        if !is_label(&entry.key) {
+            return Err(Fault::new(format!("has `{}`, which is no label's name", units::cut(&entry.key))).at(entry.at));
+        }
+        let value = units::text(&entry.node).map_err(|fault| fault.within(&entry.key).at(entry.node.at).hint(hint))?;
+        labels.push((entry.key.as_ref().into(), value.as_ref().into()));
+    }
+    Ok(labels.into())
+}
+
+fn is_label(name: &str) -> bool {
+    let letter = |c: char| c.is_ascii_alphabetic() || c == '_';
+    name.starts_with(letter) && name.chars().all(|c| letter(c) || c.is_ascii_digit())
+}
+
+/// Takes a query and asks the shell whether it is one.
+fn read_query(context: &mut Context<'_>, r: &mut Reader<'_>, key: &'static str, needed: bool) -> Option<Arc<str>> {
+    let read = |node: &Node| {
+        let text = units::text(node)?;
+        if text.trim().is_empty() {
+            return Err(Fault::new("must not be empty"));
+        }
+        if text.len() > QUERY_BYTES_MAX {
+            return Err(Fault::new(format!("must not be longer than {} KiB", QUERY_BYTES_MAX / 1024)));
+        }
+        Ok((text, node.at))
+    };
+    let (text, at) = if needed { r.need(key, read)? } else { r.take(key, read)? };
+    if let Err(error) = context.query(&text) {
+        let at = error.offset.and_then(|offset| within(r, &text, at, offset)).unwrap_or(at);
+        r.findings().error(at, Finding::new(format!("`{key}` is not PromQL: {}", error.message)));
+        return None;
+    }
+    Some(context.intern(text))
+}
+
+/// The place of a byte of the query within the file, when the file has the query's text as it is.
+fn within(r: &Reader<'_>, query: &str, at: At, offset: usize) -> Option<At> {
+    let text = &r.findings().files().get(at.file as usize)?.text;
+    let written = text.get(at.start as usize..at.end as usize)?;
+    // After the quotes, of which there are one or three, and a line feed after three.
+    let begin = written.find(query)?;
+    let start = at.start as usize + begin + offset.min(query.len());
+    let next = text.get(start..at.end as usize)?.chars().next()?;
+    Some(At::new(at.file, start..start + next.len_utf8()))
+}
+
+/// A label that the query aggregates away can pick nothing.
+fn check_labels(
+    context: &mut Context<'_>,
+    r: &Reader<'_>,
+    query: Option<&Arc<str>>,
+    select: Option<&[(Box<str>, Box<str>)]>,
+    by: Option<&str>,
+) {
+    let Some(Ok(facts)) = query.map(|query| context.query(query)) else { return };
+    let Some(labels) = facts.labels else { return };
+    let hint = match labels.len() {
+        0 => "the query sums every label away".to_owned(),
+        _ => format!("the query's answer has: {}", labels.join(", ")),
+    };
+    let wanted = select.unwrap_or(&[]).iter().map(|(label, _)| ("select", label.as_ref()));
+    for (key, label) in wanted.chain(by.map(|by| ("by", by))) {
+        if !labels.iter().any(|known| **known == *label) {
+            let found =
+                Finding::new(format!("`{key}` names the label `{label}`, which the query's answer does not have"));
+            r.findings().error(r.at_of(key), found.hint(hint.clone()));
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! `utilization` with one value per instance: the Kubernetes HPA's four sets of members (its `groupPods` and
+//! `calcPlainMetricReplicas`), which keep a rolling update or a lost exporter from turning into a scale-in.
+
+use super::reading::in_range;
+use super::utilization::CENSORED;
+use super::{Context, whole};
+use crate::facts::GroupFact;
+use crate::policy::{Tolerance, Unit};
+use crate::trace::{Answer, Calculation, UnknownWhy};
+use contract::{Capacity, Instance, InstanceId, InstanceState};
+
+/// The members' sets, counted; the ready ones with the sum of their values.
+#[derive(Default)]
+struct Sets {
+    ready: Capacity,
+    sum: f64,
+    missing: Capacity,
+    unready: Capacity,
+}
+
+pub(super) fn recommend(
+    context: &Context<'_>,
+    metric: u16,
+    values: &[(InstanceId, f64)],
+    target: f64,
+    tolerance: Tolerance,
+) -> Answer {
+    let unit = context.metric(metric).unit;
+    let sets = sets(context, values, unit);
+    if sets.ready == 0 {
+        // The HPA: no scaling without one ready member.
+        return Context::unknown(metric, UnknownWhy::NothingServing);
+    }
+    let ready_mean = sets.sum / f64::from(sets.ready);
+    let raw = proposal(&sets, context.current, target, tolerance, unit);
+    let calculation = Calculation::Members {
+        ready_mean,
+        ready: sets.ready,
+        missing: sets.missing,
+        unready: sets.unready,
+        target,
+        kept: raw.is_none(),
+    };
+    let mut value = raw.unwrap_or(context.current);
+    if ready_mean > target || ready_mean >= CENSORED {
+        value = value.max(context.current);
+    }
+    let known = f64::from(sets.ready);
+    let serving = f64::from(sets.ready + sets.missing);
+    if known + 1e-9 >= context.metric(metric).min_members * serving {
+        Answer::Value(value, calculation)
+    } else {
+        Answer::OutOnly(value.max(context.current), calculation)
+    }
+}
+
+/// Sorts instances into the sets. Terminating and failed ones are left out; pending ones and those in warm-up are not
+/// ready; a serving one whose value is absent or impossible is missing.
+fn sets(context: &Context<'_>, values: &[(InstanceId, f64)], unit: Unit) -> Sets {
+    let mut sets = Sets::default();
+    let observed = context.facts.groups.iter().filter_map(|fact| match fact {
+        GroupFact::Observed(observation) => Some(*observation),
+        GroupFact::Unknown(_) => None,
+    });
+    for instance in observed.flat_map(|o| &o.instances) {
+        match instance.state {
+            InstanceState::Terminating | InstanceState::Failed => {}
+            InstanceState::Pending => sets.unready += 1,
+            InstanceState::Running if !is_warm(context, instance) => sets.unready += 1,
+            InstanceState::Running => {
+                let value = values.iter().find(|(id, _)| *id == instance.id).map(|(_, value)| *value);
+                match value.filter(|value| in_range(*value, unit).is_ok()) {
+                    Some(value) => {
+                        sets.ready += 1;
+                        sets.sum += value / unit.full();
+                    }
+                    None => sets.missing += 1,
+                }
+            }
+        }
+    }
+    sets
+}
+
+fn is_warm(context: &Context<'_>, instance: &Instance) -> bool {
+    let since = instance.running_since.or_else(|| context.memory.first_running.get(&instance.id).copied());
+    since.is_some_and(|since| since <= context.now && context.now.since(since) >= context.policy.warmup)
+}
+
+/// The HPA's proposal; `None`: nothing changes.
+fn proposal(sets: &Sets, current: Capacity, target: f64, tolerance: Tolerance, unit: Unit) -> Option<Capacity> {
+    let within = |ratio: f64| ratio <= 1.0 + tolerance.out + 1e-9 && ratio >= 1.0 - tolerance.r#in - 1e-9;
+    let ratio = sets.sum / f64::from(sets.ready) / target;
+    let dampen = sets.unready > 0 && ratio > 1.0;
+    if !dampen && sets.missing == 0 {
+        return (!within(ratio)).then(|| whole(ratio * f64::from(sets.ready)));
+    }
+    // A missing member is taken as full when its absence could remove machines, and as idle when it could add some.
+    let full = match unit {
+        Unit::Ratio | Unit::Percent => target.max(1.0),
+        Unit::Count | Unit::Seconds => target,
+    };
+    let mut sum = sets.sum;
+    if ratio < 1.0 {
+        sum += full * f64::from(sets.missing);
+    }
+    let mut members = sets.ready;
+    if ratio != 1.0 {
+        members += sets.missing;
+    }
+    if dampen {
+        members += sets.unready;
+    }
+    let corrected = sum / f64::from(members) / target;
+    let flipped = (ratio < 1.0 && corrected > 1.0) || (ratio > 1.0 && corrected < 1.0);
+    if within(corrected) || flipped {
+        return None;
+    }
+    let proposed = whole(corrected * f64::from(members));
+    let contradicts = (corrected < 1.0 && proposed > current) || (corrected > 1.0 && proposed < current);
+    (!contradicts).then_some(proposed)
+}

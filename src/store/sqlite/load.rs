@@ -1,0 +1,26 @@
+//! What a start reads.
+
+use super::db::Db;
+use super::{overrides, policies, record};
+use crate::store::{Loaded, StoreError};
+use rusqlite::Connection;
+use std::sync::Arc;
+
+/// See [`crate::store::Store::load`].
+pub(super) fn load(db: &mut Db) -> Result<Loaded, StoreError> {
+    db.read(|conn| {
+        Ok(Loaded {
+            store_id: conn.query_row("SELECT value FROM meta WHERE key = 'store_id'", [], |row| row.get(0))?,
+            memories: memories(conn)?,
+            open: record::open_actions(conn)?,
+            overrides: overrides::all(conn)?,
+            policies: policies::all(conn)?,
+        })
+    })
+}
+
+fn memories(conn: &Connection) -> Result<Vec<(Arc<str>, Vec<u8>)>, StoreError> {
+    let mut query = conn.prepare("SELECT text, bytes FROM memories JOIN names ON names.id = fleet ORDER BY text")?;
+    let rows = query.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
