@@ -53,7 +53,9 @@ fn code(text: &str) -> String {
 }
 
 fn is_test(path: &str) -> bool {
-    path.contains("/tests/") || path.starts_with("tests/") || path.ends_with("tests.rs") || path.contains("_tests")
+    let folders = path.contains("/tests/") || path.starts_with("tests/") || path.starts_with("benches/");
+    // A scripted server is declared below `#[cfg(test)]`.
+    folders || path.ends_with("tests.rs") || path.ends_with("scripted.rs")
 }
 
 fn assert_none(rule: &str, offenders: Vec<String>) {
@@ -135,7 +137,8 @@ fn time_and_chance_have_one_room_each() {
     let rooms = ["src/", "policies/src/", "providers/"];
     let mut offenders = Vec::new();
     for pattern in ["SystemTime::now", "std::time::Instant", "time::SystemTime"] {
-        offenders.extend(standing(&rooms, pattern, &["src/clock.rs"]));
+        // The stamps of log lines are the log library's; nothing is decided by them.
+        offenders.extend(standing(&rooms, pattern, &["src/clock.rs", "src/telemetry/logs.rs"]));
     }
     for pattern in ["RandomState", "rand::", "getrandom"] {
         offenders.extend(standing(&rooms, pattern, &["src/entropy.rs"]));
@@ -198,7 +201,8 @@ fn files_and_functions_stay_small() {
             offenders.push(format!("{path}: {lines} lines"));
         }
         for (name, length) in functions(&text) {
-            if length > FUNCTION_LINES_MAX {
+            // A test's table of cases may be as long as there are cases.
+            if length > FUNCTION_LINES_MAX && !is_test(&path) {
                 offenders.push(format!("{path}: fn {name} has {length} lines"));
             }
         }
