@@ -1,6 +1,6 @@
 //! The two listeners, spoken to in raw HTTP: what they answer, and what they survive.
 
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::disallowed_methods)] // Tests, and on real time: they wait for real sockets.
 
 use crate::living::{Living, POLICY};
 use std::io::{Read, Write};

@@ -1,7 +1,7 @@
 //! A daemon that lives in this process, on a simulated cloud and on real time, disk and sockets, for tests that talk to
 //! it as its users do. In comes policy text, out come a socket, an address, and the binary's answers.
 
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::disallowed_methods)] // Tests, and on real time: they wait for real sockets.
 
 use contract::Timestamp;
 use sim::{Cloud, GroupSettings, Sim};

@@ -1,6 +1,6 @@
-//! The daemon as a whole, seen from outside.
+//! The tests that need more than one room: one binary, one module for each subject.
 
 mod api;
 mod cli;
 mod living;
-mod simulation;
+mod prometheus_source;
