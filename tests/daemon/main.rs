@@ -3,4 +3,7 @@
 // A test may unwrap; clippy knows only the functions marked as tests for such.
 #![allow(clippy::unwrap_used)]
 
+mod api;
+mod cli;
+mod living;
 mod prometheus_source;
