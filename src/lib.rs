@@ -5,12 +5,17 @@
 //! and Prometheus read. This library names no cloud: it takes providers as an argument.
 
 pub mod api;
+pub mod app;
+pub mod board;
 pub mod clock;
 pub mod config;
 pub mod control;
+pub mod cycle;
 pub mod entropy;
 pub mod http;
+pub mod policy_sources;
 pub mod published;
+pub mod scheduler;
 pub mod sources;
 pub mod store;
 pub mod telemetry;

@@ -1,6 +1,7 @@
 //! The binary `skala`: runs one command and sets the exit code. What it does lives in `commands` and in the library.
 
 mod commands;
+mod registry;
 
 use commands::Exit;
 use std::io::Write;

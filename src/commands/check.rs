@@ -1,0 +1,79 @@
+//! `skala check`: validates skala.toml and the policies offline and shows everything that is wrong at once.
+
+use super::{Exit, usage};
+use clap::Args;
+use skala::config::{self, Kinds, Report, SkalaToml, diagnostics};
+use std::io::Write;
+use std::path::PathBuf;
+
+/// Where skala.toml is when nobody says.
+pub const CONFIG_DEFAULT: &str = "/etc/skala/skala.toml";
+
+/// Validate skala.toml and the policy files; nothing is asked and nothing is changed
+#[derive(Debug, Args)]
+pub struct Check {
+    /// The daemon's configuration [default: /etc/skala/skala.toml, unless --policies is given]
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// The policy directory, instead of the one that the configuration names
+    #[arg(long, value_name = "DIR")]
+    pub policies: Option<PathBuf>,
+    /// Only skala.toml, as before a start: the daemon can run on its last good policies
+    #[arg(long, conflicts_with = "policies")]
+    pub config_only: bool,
+    /// Print a list for programs: severity, file, line, column, message, hint
+    #[arg(long)]
+    pub json: bool,
+}
+
+impl Check {
+    /// Runs the command.
+    pub fn run(self, kinds: Kinds<'_>, out: &mut impl Write) -> anyhow::Result<Exit> {
+        let mut reports = Vec::new();
+        let mut skala_toml: Option<SkalaToml> = None;
+        let default = (self.policies.is_none()).then(|| PathBuf::from(CONFIG_DEFAULT));
+        if let Some(path) = self.config.clone().or(default) {
+            let (found, report) = config::load_skala_toml(&path, kinds);
+            skala_toml = found;
+            reports.push(report);
+        }
+        let directory =
+            self.policies.clone().or_else(|| skala_toml.as_ref().map(|found| found.daemon.policies.clone()));
+        let mut fleets = 0;
+        if let (Some(directory), false) = (&directory, self.config_only) {
+            let (set, report) = config::load_policies(directory, skala_toml.as_ref());
+            fleets = set.fleets.len();
+            reports.push(report);
+        } else if reports.is_empty() {
+            return Err(usage("give --config FILE, --policies DIR, or both"));
+        }
+        self.show(&reports, fleets, out)
+    }
+
+    fn show(&self, reports: &[Report], fleets: usize, out: &mut impl Write) -> anyhow::Result<Exit> {
+        let errors: usize = reports.iter().map(Report::errors).sum();
+        let warnings: usize = reports.iter().map(Report::warnings).sum();
+        let files: usize = reports.iter().map(|report| report.files.len()).sum();
+        if self.json {
+            let list: Vec<_> = reports.iter().flat_map(diagnostics::json).collect();
+            serde_json::to_writer_pretty(&mut *out, &list)?;
+            writeln!(out)?;
+        } else {
+            for report in reports {
+                write!(out, "{}", diagnostics::render(report))?;
+            }
+            let (files, fleets) = (counted(files, "file"), counted(fleets, "fleet"));
+            match (errors, warnings) {
+                (0, 0) => writeln!(out, "ok: {files}, {fleets}")?,
+                (0, _) => writeln!(out, "ok: {files}, {fleets}, {}", counted(warnings, "warning"))?,
+                _ => writeln!(out, "invalid: {}, {}", counted(errors, "error"), counted(warnings, "warning"))?,
+            }
+        }
+        Ok(if errors > 0 { Exit::Invalid } else { Exit::Ok })
+    }
+}
+
+/// `1 file`, `2 files`.
+pub(super) fn counted(number: usize, what: &str) -> String {
+    if number == 1 { format!("1 {what}") } else { format!("{number} {what}s") }
+}

@@ -1,0 +1,375 @@
+//! START HERE: one cycle of a fleet, from its inputs to what is remembered.
+//!
+//! `begin` asks for what the due fleets need (`observe`), `arrived` puts answers on the board, `decide` plans the fleets
+//! whose inputs are there (`plan`), makes what must be durable so (`record`), has it carried out (`act`) and keeps the
+//! rest in memory (`remember`). One task owns all of this, so there is one order of things and one seed gives one run.
+//! Nothing here waits for a cloud: calls are tasks whose answers come back as messages.
+
+pub(crate) mod act;
+pub mod brakes;
+pub(crate) mod lease;
+pub(crate) mod observe;
+pub(crate) mod overrides;
+mod plan;
+mod record;
+mod reload;
+mod remember;
+mod show;
+mod start;
+
+use crate::app::{Compile, HoldAll, Settings};
+use crate::board::{Board, Index, Tick};
+use crate::clock::Clock;
+use crate::entropy::Entropy;
+use crate::policy_sources::PolicySource;
+use crate::published::{FleetStatus, Numbers, Published};
+use crate::scheduler::Agenda;
+use crate::store::{OverrideRow, Store};
+use act::{Ended, Hands};
+use brakes::Brakes;
+use contract::{ActionId, Ask, Timestamp};
+use lease::LeaseView;
+use observe::{Answered, Finished, Frame, Polls};
+use policies::memory::{Event, FleetMemory, Outcome};
+use policies::policy::{Policy, PolicySet};
+use remember::Run;
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Everything that the actor owns.
+pub(crate) struct Cycle {
+    pub clock: Arc<dyn Clock>,
+    entropy: Arc<dyn Entropy>,
+    store: Arc<dyn Store>,
+    policy_source: Arc<dyn PolicySource>,
+    compile: Compile,
+    hold_all: HoldAll,
+    settings: Settings,
+    published: Published,
+    polls: Polls,
+    hands: Hands,
+    lease: LeaseView,
+    set: Arc<PolicySet>,
+    index: Index,
+    board: Board,
+    /// Counts policy sets; answers for an older one are dropped.
+    generation: u64,
+    tick: Tick,
+    fleets: Vec<Fleet>,
+    /// The sum of what the fleets last held.
+    current: u64,
+    /// Memories, overrides and so on of fleets that a restart or a reload may bring.
+    kept: BTreeMap<Arc<str>, Kept>,
+    brakes: Brakes,
+    calls: BTreeMap<ActionId, Call>,
+    trouble: Trouble,
+    held_all: Option<Arc<str>>,
+    store_id: Arc<str>,
+    numbers: Numbers,
+    /// Fleets whose memory is newer than the store's, by when they became so.
+    dirty: VecDeque<(Duration, u32)>,
+    /// When fleets are due, and when those that wait give up.
+    due: Agenda,
+    deadlines: Agenda,
+    ready: Vec<u32>,
+    undecided: usize,
+    chores: start::Chores,
+}
+
+/// One fleet's share of the actor's memory.
+struct Fleet {
+    id: Arc<str>,
+    policy: Arc<Policy>,
+    memory: FleetMemory,
+    /// Its memory is from a newer skala: nothing is done (and the memory is not overwritten).
+    refused: bool,
+    /// What happened since its last decision.
+    events: Vec<Event>,
+    override_now: Option<Arc<OverrideRow>>,
+    next_due: Duration,
+    waits: Option<Waits>,
+    /// A read of the group counts again from questions after this tick; by the policy's groups.
+    read_after: Box<[Tick]>,
+    /// Recorded actions whose effect has not been observed, by the policy's groups.
+    open: Vec<(u16, ActionId)>,
+    /// What it last held, for the brakes' percentage.
+    current: u32,
+    run: Run,
+    dirty: bool,
+    status: Arc<FleetStatus>,
+}
+
+/// A fleet that has been asked for and not decided yet.
+#[derive(Clone, Copy)]
+struct Waits {
+    tick: Tick,
+    inputs: u32,
+    deadline: Duration,
+    from: Duration,
+}
+
+/// What the store kept for a fleet that is not in force.
+#[derive(Default)]
+struct Kept {
+    memory: FleetMemory,
+    refused: bool,
+    override_now: Option<Arc<OverrideRow>>,
+    restarted: bool,
+    /// Actions of an earlier life: provider and group.
+    unclear: Vec<(Arc<str>, Arc<str>)>,
+}
+
+/// A call to a cloud that is under way or waits for its turn.
+struct Call {
+    fleet: Arc<str>,
+    provider: Arc<str>,
+    group: Arc<str>,
+}
+
+/// The store's trouble, as it bears on what may be done (safety rule 18).
+#[derive(Clone, Debug, Default, PartialEq)]
+enum Trouble {
+    #[default]
+    None,
+    /// Full: nothing is removed.
+    Full(Arc<str>),
+    /// It failed and may recover: nothing is done.
+    Failing(Arc<str>),
+    /// It is damaged or newer than us: nothing is done until a restart.
+    Refusing(Arc<str>),
+}
+
+impl Cycle {
+    /// Asks for everything that these fleets need. A fleet that still waits for its last inputs is not asked for again.
+    fn begin(&mut self, due: &[u32], now: Duration) {
+        self.tick += 1;
+        let (mut groups, mut queries) = (Vec::new(), Vec::new());
+        let mut longest = Duration::ZERO;
+        for &at in due {
+            let fleet = &mut self.fleets[at as usize];
+            if fleet.waits.is_some() {
+                continue;
+            }
+            let inputs = &self.index.fleets[at as usize];
+            let wait = observe::deadline(fleet.policy.interval);
+            let count = inputs.groups.len() + inputs.queries.len();
+            let inputs_count = u32::try_from(count).unwrap_or(u32::MAX);
+            fleet.waits = Some(Waits { tick: self.tick, inputs: inputs_count, deadline: now + wait, from: now });
+            self.deadlines.add(now + wait, at);
+            longest = longest.max(wait);
+            groups.extend_from_slice(&inputs.groups);
+            queries.extend_from_slice(&inputs.queries);
+        }
+        groups.sort_unstable();
+        groups.dedup();
+        queries.sort_unstable();
+        queries.dedup();
+        let frame = Frame { generation: self.generation, tick: self.tick, deadline: longest };
+        // Both are sorted by provider or source first, so each one's share is one slice.
+        for slice in groups.chunk_by(|a, b| self.provider_of(*a) == self.provider_of(*b)) {
+            let provider = self.provider_of(slice[0]);
+            let asks = slice.iter().map(|group| self.ask(*group)).collect();
+            self.polls.groups(frame, (provider, &self.index.providers[provider as usize]), slice.to_vec(), asks);
+        }
+        for slice in queries.chunk_by(|a, b| self.source_of(*a) == self.source_of(*b)) {
+            let source = self.source_of(slice[0]);
+            let asks = slice.iter().map(|query| (*query, self.index.queries[*query as usize].ask.clone())).collect();
+            self.polls.queries(frame, (source, &self.index.sources[source as usize]), asks);
+        }
+    }
+
+    fn provider_of(&self, group: u32) -> u32 {
+        self.index.groups[group as usize].provider
+    }
+
+    fn source_of(&self, query: u32) -> u32 {
+        self.index.queries[query as usize].source
+    }
+
+    /// The question about one group, with what its fleet's memory knows.
+    fn ask(&self, group: u32) -> Ask {
+        let mut ask = Ask::new(self.index.groups[group as usize].group.clone());
+        for &reader in self.index.readers_of_group(group) {
+            let fleet = &self.fleets[reader as usize];
+            let place = self.index.fleets[reader as usize].groups.iter().position(|known| *known == group);
+            let Some(place) = place else { continue };
+            ask.open_actions.extend(fleet.open.iter().filter(|(at, _)| usize::from(*at) == place).map(|(_, id)| *id));
+            let group = &fleet.policy.groups[place];
+            let kept = fleet.memory.groups.iter().find(|kept| is_key(&kept.key, group));
+            ask.intent = kept.and_then(|kept| kept.desired);
+        }
+        ask
+    }
+
+    /// Puts finished polls on the board and notes which fleets have all their inputs.
+    pub fn arrived(&mut self, finished: impl Iterator<Item = Finished>) {
+        for poll in finished {
+            if poll.generation != self.generation {
+                self.numbers.late_answers += 1;
+                continue;
+            }
+            match poll.what {
+                Answered::Groups { provider, groups, answers, code } => {
+                    self.note_observation(provider, code, poll.took);
+                    for (group, answer) in groups.into_iter().zip(answers) {
+                        self.board.put_group(group, poll.tick, answer);
+                        for at in 0..self.index.readers_of_group(group).len() {
+                            self.input_came(self.index.readers_of_group(group)[at], poll.tick);
+                        }
+                    }
+                }
+                Answered::Query { source, query, answer } => {
+                    self.note_answer(source, answer.answer(), poll.took);
+                    self.board.put_answer(query, poll.tick, answer);
+                    for at in 0..self.index.readers_of_query(query).len() {
+                        self.input_came(self.index.readers_of_query(query)[at], poll.tick);
+                    }
+                }
+            }
+        }
+    }
+
+    fn input_came(&mut self, fleet: u32, tick: Tick) {
+        // Only answers to its own tick count; another tick's is a second answer to somebody else's question.
+        if let Some(waits) = self.fleets[fleet as usize].waits.as_mut().filter(|waits| waits.tick == tick) {
+            waits.inputs = waits.inputs.saturating_sub(1);
+            if waits.inputs == 0 {
+                self.ready.push(fleet);
+            }
+        }
+    }
+
+    /// One turn of the loop: fleets that are due begin, fleets that have waited enough are ready, the ready are decided.
+    pub async fn turn(&mut self) {
+        let now = self.clock.monotonic();
+        self.chores(now).await;
+        let mut due = self.due.pop(now);
+        due.retain(|(at, fleet)| self.fleets.get(*fleet as usize).is_some_and(|fleet| fleet.next_due == *at));
+        if !due.is_empty() {
+            self.numbers.lag = due.iter().map(|(at, _)| now.saturating_sub(*at)).max().unwrap_or_default();
+            let mut fleets: Vec<u32> = due.into_iter().map(|(_, fleet)| fleet).collect();
+            fleets.sort_unstable();
+            fleets.dedup();
+            self.begin(&fleets, now);
+            fleets.iter().for_each(|fleet| self.plan_next(*fleet, now));
+        }
+        for (at, fleet) in self.deadlines.pop(now) {
+            let waits = self.fleets.get(fleet as usize).and_then(|fleet| fleet.waits);
+            if waits.is_some_and(|waits| waits.deadline == at && waits.inputs > 0) {
+                self.ready.push(fleet);
+            }
+        }
+        if !self.ready.is_empty() {
+            let ready = std::mem::take(&mut self.ready);
+            self.decide(ready).await;
+        }
+        self.remember(now).await;
+        self.show_process();
+        // Every fleet that was due has begun, and every one that had its inputs or waited too long has been decided.
+        if self.undecided == 0 {
+            self.published.beat(self.clock.monotonic());
+        }
+    }
+
+    /// Decides the fleets whose inputs are there, in one batch.
+    async fn decide(&mut self, mut ready: Vec<u32>) {
+        ready.retain(|at| self.fleets[*at as usize].waits.is_some());
+        ready.sort_unstable_by_key(|at| (std::cmp::Reverse(self.fleets[*at as usize].policy.priority), *at));
+        let now = self.clock.now();
+        for &at in &ready {
+            self.end_expired_override(at, now).await;
+        }
+        let absorbed = ready.iter().map(|at| self.absorb(*at, now)).collect();
+        let batch = plan::Batch { now, monotonic: self.clock.monotonic(), absorbed };
+        let planned = self.plan(&batch, ready.iter().copied().zip(0..).collect(), &[]);
+        self.record(&batch, planned).await;
+        for at in ready {
+            let fleet = &mut self.fleets[at as usize];
+            if let Some(waits) = fleet.waits.take() {
+                self.numbers.cycles.note(batch.monotonic.saturating_sub(waits.from));
+            }
+        }
+    }
+
+    /// Takes in how calls ended: first in the store, then as events of the next decision.
+    pub async fn ended(&mut self, ended: Vec<Ended>) {
+        let now = self.clock.now();
+        let rows = ended.iter().map(|end| (end.row.id, end.outcome, end.code.to_string(), now)).collect();
+        if let Err(error) = self.store.outcomes(rows).await {
+            // The action stays open in the store, so a restart takes it for unclear: the careful reading.
+            self.note_store_error(&error);
+        }
+        for end in ended {
+            self.log_ended(&end);
+            self.count_ended(&end);
+            self.calls.remove(&end.row.id);
+            if end.outcome == Outcome::Refused {
+                self.brakes.refund(end.row.id);
+            }
+            let tick = self.tick;
+            let Some(fleet) = self.fleet_mut(&end.row.fleet) else { continue };
+            let (provider, name) = (&*end.row.provider, &*end.row.group_name);
+            let same = |group: &policies::policy::Group| *group.provider == *provider && group.group.as_str() == name;
+            let Some(group) = fleet.policy.groups.iter().position(same) else { continue };
+            let index = u16::try_from(group).unwrap_or(u16::MAX);
+            fleet.events.push(Event::Outcome { group: index, outcome: end.outcome });
+            match end.outcome {
+                Outcome::Accepted => {}
+                Outcome::Refused => fleet.open.retain(|(_, id)| *id != end.row.id),
+                // What is asked from now on shows what the call has done; an answer on its way may not.
+                Outcome::Unclear => fleet.read_after[group] = tick,
+            }
+        }
+    }
+
+    fn fleet_mut(&mut self, id: &str) -> Option<&mut Fleet> {
+        self.fleets.binary_search_by(|fleet| (*fleet.id).cmp(id)).ok().map(|at| &mut self.fleets[at])
+    }
+
+    /// When the loop has something to do next.
+    pub fn next_wake(&self) -> Duration {
+        let soonest = [self.due.first(), self.deadlines.first()].into_iter().flatten().min();
+        soonest.unwrap_or(Duration::MAX).min(self.chores.next())
+    }
+
+    /// Puts a fleet into the calendar for its next cycle.
+    fn plan_next(&mut self, at: u32, now: Duration) {
+        let fleet = &mut self.fleets[at as usize];
+        fleet.next_due = crate::scheduler::next_due(now, &fleet.policy);
+        self.due.add(fleet.next_due, at);
+    }
+
+    fn due_now(&mut self, at: u32, now: Duration) {
+        self.fleets[at as usize].next_due = now;
+        self.due.add(now, at);
+    }
+
+    fn is_call_in_air(&self, at: u32) -> bool {
+        let id = &self.fleets[at as usize].id;
+        !self.calls.is_empty() && self.calls.values().any(|call| call.fleet == *id)
+    }
+
+    /// Whether a group has a call under way.
+    fn is_group_in_air(&self, fleet: &Policy, group: u16) -> bool {
+        let Some(group) = fleet.groups.get(usize::from(group)) else { return false };
+        let same = |call: &Call| *call.provider == *group.provider && *call.group == *group.group.as_str();
+        self.calls.values().any(same)
+    }
+
+    /// Takes in what happened to a fleet since its last decision.
+    fn absorb(&mut self, at: u32, now: Timestamp) -> plan::Absorbed {
+        let fleet = &mut self.fleets[at as usize];
+        let events = std::mem::take(&mut fleet.events);
+        let before = (!events.is_empty()).then(|| fleet.memory.encode());
+        if !events.is_empty() {
+            policies::absorb(&fleet.policy, &mut fleet.memory, &events, now);
+        }
+        plan::Absorbed { events, before }
+    }
+}
+
+/// Whether a key of the core's memory, `provider/group`, is this group's.
+fn is_key(key: &str, group: &policies::policy::Group) -> bool {
+    key.strip_prefix(&*group.provider).and_then(|rest| rest.strip_prefix('/')) == Some(group.group.as_str())
+}
