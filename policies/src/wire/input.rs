@@ -1,18 +1,16 @@
 //! Input lines: one cycle of one fleet, or history for forecasters.
 
-use super::{LineError, secs};
+use super::LineError;
+use super::form::{
+    WireAuthority, WireFailure, WireForeign, WireGroup, WireInstance, WireLine, WireOutcome, WireOverride, WireReading,
+    first_duplicate,
+};
 use crate::facts::{Authority, FleetFacts, GroupError, GroupFact, MissingWhy, Override, RawReading};
 use crate::memory::{Event, Outcome};
 use crate::plan::Budget;
 use crate::policy::Policy;
-use contract::{
-    Abilities, CAPACITY_MAX, Capacity, Foreign, Instance, InstanceId, InstanceState, LaunchFailure, Observation,
-    OwnerTag, Suspended, Timestamp,
-};
-use serde::de::{MapAccess, Visitor};
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use contract::{CAPACITY_MAX, Foreign, Instance, InstanceId, LaunchFailure, Observation, Suspended, Timestamp};
 use std::borrow::Cow;
-use std::fmt;
 
 /// One input line, read.
 #[derive(Clone, Debug, PartialEq)]
@@ -35,7 +33,7 @@ pub struct Cycle {
     pub now: Timestamp,
     /// What is left of the brakes.
     pub budget: Budget,
-    groups: Vec<(Box<str>, Box<str>, Result<Observation, Box<str>>)>,
+    groups: Vec<ReadGroup>,
     readings: Vec<(Box<str>, OwnedReading)>,
     outcomes: Vec<(Box<str>, Outcome)>,
     restarted: bool,
@@ -48,253 +46,6 @@ enum OwnedReading {
     One { value: f64, at: Timestamp, members: Option<f64> },
     Each { values: Vec<(InstanceId, f64)>, at: Timestamp },
     Missing(MissingWhy),
-}
-
-#[derive(Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
-struct WireLine<'a> {
-    #[serde(borrow)]
-    fleet: Cow<'a, str>,
-    #[serde(default, skip_serializing_if = "Option::is_none", with = "secs::option")]
-    now: Option<Timestamp>,
-    #[serde(default, borrow, skip_serializing_if = "Option::is_none")]
-    groups: Option<Vec<WireGroup<'a>>>,
-    #[serde(default, borrow, skip_serializing_if = "Option::is_none")]
-    readings: Option<Pairs<'a, WireReading<'a>>>,
-    #[serde(default, borrow, skip_serializing_if = "Vec::is_empty")]
-    outcomes: Vec<WireOutcome<'a>>,
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    restarted: bool,
-    #[serde(default, borrow, rename = "override", skip_serializing_if = "Option::is_none")]
-    override_now: Option<WireOverride<'a>>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    budget: Option<WireBudget>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    authority: Option<WireAuthority>,
-    #[serde(default, borrow, skip_serializing_if = "Option::is_none")]
-    history: Option<Pairs<'a, Vec<(f64, f64)>>>,
-}
-
-#[derive(Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
-struct WireGroup<'a> {
-    #[serde(borrow)]
-    provider: Cow<'a, str>,
-    #[serde(borrow)]
-    group: Cow<'a, str>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    desired: Option<Capacity>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    cloud_min: Option<Capacity>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    cloud_max: Option<Capacity>,
-    #[serde(default, borrow, skip_serializing_if = "Option::is_none")]
-    instances: Option<Vec<WireInstance<'a>>>,
-    #[serde(default, borrow, skip_serializing_if = "Vec::is_empty")]
-    launch_failures: Vec<WireFailure<'a>>,
-    #[serde(default, borrow, skip_serializing_if = "Vec::is_empty")]
-    suspended: Vec<Cow<'a, str>>,
-    #[serde(default, borrow, skip_serializing_if = "Vec::is_empty")]
-    foreign: Vec<WireForeign<'a>>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    owner: Option<OwnerTag>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    abilities: Option<Abilities>,
-    #[serde(default, skip_serializing_if = "Option::is_none", with = "secs::option")]
-    at: Option<Timestamp>,
-    #[serde(default, borrow, skip_serializing_if = "Option::is_none")]
-    error: Option<Cow<'a, str>>,
-}
-
-#[derive(Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
-struct WireInstance<'a> {
-    #[serde(borrow)]
-    id: Cow<'a, str>,
-    state: InstanceState,
-    #[serde(default, skip_serializing_if = "Option::is_none", with = "secs::option")]
-    launched: Option<Timestamp>,
-    #[serde(default, skip_serializing_if = "Option::is_none", with = "secs::option")]
-    running_since: Option<Timestamp>,
-    #[serde(default, borrow, skip_serializing_if = "Option::is_none")]
-    zone: Option<Cow<'a, str>>,
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    protected: bool,
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    outdated: bool,
-}
-
-#[derive(Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
-struct WireFailure<'a> {
-    kind: contract::FailureKind,
-    scope: contract::Scope,
-    #[serde(with = "secs")]
-    at: Timestamp,
-    #[serde(default, borrow, skip_serializing_if = "str::is_empty")]
-    message: Cow<'a, str>,
-}
-
-#[derive(Deserialize, Serialize)]
-#[serde(untagged)]
-enum WireForeign<'a> {
-    #[serde(borrow)]
-    Name(Cow<'a, str>),
-    Full(Foreign),
-}
-
-#[derive(Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
-struct WireReading<'a> {
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    value: Option<Number>,
-    #[serde(default, borrow, skip_serializing_if = "Option::is_none")]
-    values: Option<Pairs<'a, Number>>,
-    #[serde(default, skip_serializing_if = "Option::is_none", with = "secs::option")]
-    at: Option<Timestamp>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    members: Option<f64>,
-    #[serde(default, borrow, skip_serializing_if = "Option::is_none")]
-    missing: Option<Cow<'a, str>>,
-}
-
-#[derive(Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
-struct WireOutcome<'a> {
-    #[serde(borrow)]
-    group: Cow<'a, str>,
-    #[serde(default, borrow, skip_serializing_if = "Option::is_none")]
-    provider: Option<Cow<'a, str>>,
-    #[serde(borrow)]
-    result: Cow<'a, str>,
-}
-
-#[derive(Deserialize, Serialize)]
-#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
-enum WireOverride<'a> {
-    Hold {
-        #[serde(with = "secs")]
-        until: Timestamp,
-        #[serde(default)]
-        scale_in_only: bool,
-        #[serde(default)]
-        reason: Cow<'a, str>,
-    },
-    Pin {
-        n: Capacity,
-        #[serde(with = "secs")]
-        until: Timestamp,
-        #[serde(default)]
-        now: bool,
-        #[serde(default)]
-        reason: Cow<'a, str>,
-    },
-}
-
-#[derive(Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
-struct WireBudget {
-    #[serde(default, rename = "in", skip_serializing_if = "Option::is_none")]
-    scale_in: Option<Capacity>,
-    #[serde(default, rename = "out", skip_serializing_if = "Option::is_none")]
-    scale_out: Option<Capacity>,
-}
-
-#[derive(Clone, Copy, Deserialize, Serialize)]
-#[serde(rename_all = "snake_case")]
-enum WireAuthority {
-    NoScaleIn,
-    Store,
-    Owner,
-    HoldAll,
-}
-
-/// A number, or one of Prometheus' words for what is none: JSON cannot say NaN.
-#[derive(Clone, Copy)]
-struct Number(f64);
-
-impl<'de> Deserialize<'de> for Number {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Read;
-        impl Visitor<'_> for Read {
-            type Value = Number;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a number, \"NaN\", \"+Inf\" or \"-Inf\"")
-            }
-            fn visit_f64<E>(self, value: f64) -> Result<Number, E> {
-                Ok(Number(value))
-            }
-            fn visit_i64<E>(self, value: i64) -> Result<Number, E> {
-                Ok(Number(value as f64))
-            }
-            fn visit_u64<E>(self, value: u64) -> Result<Number, E> {
-                Ok(Number(value as f64))
-            }
-            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Number, E> {
-                match text {
-                    "NaN" => Ok(Number(f64::NAN)),
-                    "Inf" | "+Inf" => Ok(Number(f64::INFINITY)),
-                    "-Inf" => Ok(Number(f64::NEG_INFINITY)),
-                    other => Err(E::invalid_value(serde::de::Unexpected::Str(other), &self)),
-                }
-            }
-        }
-        deserializer.deserialize_any(Read)
-    }
-}
-
-impl Serialize for Number {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match self.0 {
-            value if value.is_finite() => serializer.serialize_f64(value),
-            value if value.is_nan() => serializer.serialize_str("NaN"),
-            value => serializer.serialize_str(if value > 0.0 { "+Inf" } else { "-Inf" }),
-        }
-    }
-}
-
-/// A JSON object kept in its order, with duplicate keys refused.
-struct Pairs<'a, T>(Vec<(Cow<'a, str>, T)>);
-
-impl<'de: 'a, 'a, T: Deserialize<'de>> Deserialize<'de> for Pairs<'a, T> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Read<'a, T>(std::marker::PhantomData<(&'a (), T)>);
-        impl<'de: 'a, 'a, T: Deserialize<'de>> Visitor<'de> for Read<'a, T> {
-            type Value = Pairs<'a, T>;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object")
-            }
-            fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<Self::Value, M::Error> {
-                let mut pairs = Vec::with_capacity(map.size_hint().unwrap_or(4));
-                while let Some(pair) = map.next_entry::<Key<'a>, T>()? {
-                    pairs.push((pair.0.0, pair.1));
-                }
-                if let Some(name) = first_duplicate(pairs.iter().map(|(name, _)| name.as_ref())) {
-                    return Err(serde::de::Error::custom(format_args!("duplicate key `{name}`")));
-                }
-                Ok(Pairs(pairs))
-            }
-        }
-        deserializer.deserialize_map(Read(std::marker::PhantomData))
-    }
-}
-
-impl<T: Serialize> Serialize for Pairs<'_, T> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_map(self.0.iter().map(|(name, value)| (name, value)))
-    }
-}
-
-/// A key that borrows from the line where JSON allows it.
-#[derive(Deserialize)]
-#[serde(transparent)]
-struct Key<'a>(#[serde(borrow)] Cow<'a, str>);
-
-/// The first name that comes twice; short lists are compared directly, long ones sorted.
-fn first_duplicate<'a>(names: impl Iterator<Item = &'a str> + Clone) -> Option<&'a str> {
-    let mut sorted: Vec<&str> = names.collect();
-    sorted.sort_unstable();
-    sorted.windows(2).find(|pair| pair[0] == pair[1]).map(|pair| pair[0])
 }
 
 /// Reads one line.
@@ -344,6 +95,7 @@ pub fn parse_line(text: &str) -> Result<Line, LineError> {
     })))
 }
 
+/// Provider, group, and what was observed or the error's code.
 type ReadGroup = (Box<str>, Box<str>, Result<Observation, Box<str>>);
 
 fn read_group(group: WireGroup<'_>, now: Timestamp) -> Result<ReadGroup, LineError> {
@@ -408,15 +160,6 @@ fn read_suspended(text: &str) -> Suspended {
         "terminate" => Suspended::Terminate,
         "refresh" => Suspended::Refresh,
         _ => Suspended::Other(text.into()),
-    }
-}
-
-fn write_suspended(suspended: &Suspended) -> Cow<'_, str> {
-    match suspended {
-        Suspended::Launch => "launch".into(),
-        Suspended::Terminate => "terminate".into(),
-        Suspended::Refresh => "refresh".into(),
-        Suspended::Other(text) => text.as_ref().into(),
     }
 }
 
@@ -522,129 +265,5 @@ impl Cycle {
             events.push(Event::Restarted);
         }
         Ok(events)
-    }
-}
-
-/// Writes facts as an input line (without a line feed), so that `explain` can replay them.
-pub fn facts_json(policy: &Policy, facts: &FleetFacts<'_>, events: &[Event], budget: Budget) -> String {
-    let line = WireLine {
-        fleet: policy.id.as_ref().into(),
-        now: Some(facts.now),
-        groups: Some(policy.groups.iter().zip(&facts.groups).map(|(own, fact)| write_group(own, fact)).collect()),
-        readings: Some(Pairs(
-            policy
-                .metrics
-                .iter()
-                .zip(&facts.readings)
-                .map(|(m, r)| (m.name.as_ref().into(), write_reading(r)))
-                .collect(),
-        )),
-        outcomes: events.iter().filter_map(|event| write_outcome(policy, event)).collect(),
-        restarted: events.contains(&Event::Restarted),
-        override_now: facts.override_now.as_ref().map(write_override),
-        budget: (budget != Budget::default())
-            .then_some(WireBudget { scale_in: budget.scale_in, scale_out: budget.scale_out }),
-        authority: match facts.authority {
-            Authority::Full => None,
-            Authority::NoScaleIn => Some(WireAuthority::NoScaleIn),
-            Authority::Store => Some(WireAuthority::Store),
-            Authority::Owner => Some(WireAuthority::Owner),
-            Authority::HoldAll => Some(WireAuthority::HoldAll),
-        },
-        history: None,
-    };
-    // Plain data with text keys: there is no way for this to fail.
-    serde_json::to_string(&line).unwrap_or_default()
-}
-
-fn write_group<'a>(own: &'a crate::policy::Group, fact: &'a GroupFact<'_>) -> WireGroup<'a> {
-    let mut wire = WireGroup {
-        provider: own.provider.as_ref().into(),
-        group: own.group.as_str().into(),
-        desired: None,
-        cloud_min: None,
-        cloud_max: None,
-        instances: None,
-        launch_failures: Vec::new(),
-        suspended: Vec::new(),
-        foreign: Vec::new(),
-        owner: None,
-        abilities: None,
-        at: None,
-        error: None,
-    };
-    match fact {
-        GroupFact::Unknown(error) => wire.error = Some(error.to_string().into()),
-        GroupFact::Observed(o) => {
-            wire.desired = o.desired;
-            wire.cloud_min = o.cloud_min;
-            wire.cloud_max = o.cloud_max;
-            wire.instances = Some(o.instances.iter().map(write_instance).collect());
-            wire.launch_failures = o.launch_failures.iter().map(write_failure).collect();
-            wire.suspended = o.suspended.iter().map(write_suspended).collect();
-            wire.foreign = o.foreign.iter().map(|foreign| WireForeign::Full(foreign.clone())).collect();
-            wire.owner = o.owner.clone();
-            wire.abilities = (o.abilities != Abilities::default()).then_some(o.abilities);
-            wire.at = Some(o.at);
-        }
-    }
-    wire
-}
-
-fn write_instance(instance: &Instance) -> WireInstance<'_> {
-    WireInstance {
-        id: instance.id.as_str().into(),
-        state: instance.state,
-        launched: instance.launched,
-        running_since: instance.running_since,
-        zone: instance.zone.as_deref().map(Cow::from),
-        protected: instance.protected,
-        outdated: instance.outdated,
-    }
-}
-
-fn write_failure(failure: &LaunchFailure) -> WireFailure<'_> {
-    WireFailure {
-        kind: failure.kind,
-        scope: failure.scope.clone(),
-        at: failure.at,
-        message: failure.message.as_ref().into(),
-    }
-}
-
-fn write_reading<'a>(reading: &'a RawReading<'_>) -> WireReading<'a> {
-    let mut wire = WireReading { value: None, values: None, at: None, members: None, missing: None };
-    match reading {
-        RawReading::Value { value, at, members } => {
-            (wire.value, wire.at, wire.members) = (Some(Number(*value)), Some(*at), *members);
-        }
-        RawReading::PerInstance { values, at } => {
-            wire.values = Some(Pairs(values.iter().map(|(id, value)| (id.as_str().into(), Number(*value))).collect()));
-            wire.at = Some(*at);
-        }
-        RawReading::Missing(why) => wire.missing = Some(why.to_string().into()),
-    }
-    wire
-}
-
-fn write_outcome<'a>(policy: &'a Policy, event: &Event) -> Option<WireOutcome<'a>> {
-    let Event::Outcome { group, outcome } = event else { return None };
-    let result = match outcome {
-        Outcome::Accepted => "accepted",
-        Outcome::Refused => "refused",
-        Outcome::Unclear => "unclear",
-    };
-    let own = policy.groups.get(usize::from(*group))?;
-    Some(WireOutcome { group: own.group.as_str().into(), provider: None, result: result.into() })
-}
-
-fn write_override(what: &Override) -> WireOverride<'_> {
-    match what {
-        Override::Hold { until, scale_in_only, reason } => {
-            WireOverride::Hold { until: *until, scale_in_only: *scale_in_only, reason: reason.as_ref().into() }
-        }
-        Override::Pin { n, until, now, reason } => {
-            WireOverride::Pin { n: *n, until: *until, now: *now, reason: reason.as_ref().into() }
-        }
     }
 }
