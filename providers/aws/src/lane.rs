@@ -51,8 +51,8 @@ pub(crate) struct Lane {
 }
 
 impl Lane {
-    pub fn new(rate: f64) -> Self {
-        Self { limiter: Limiter::new(rate), deadlines: Deadlines::default(), on_call: None }
+    pub fn new(rate: f64, deadlines: Deadlines, on_call: Option<OnCall>) -> Self {
+        Self { limiter: Limiter::new(rate), deadlines, on_call }
     }
 
     /// Makes a call that changes nothing.

@@ -3,6 +3,7 @@
 pub mod cloud;
 pub mod fixture;
 pub mod proxy;
+pub mod tagged;
 
 use aws::{Aws, Deadlines, Settings};
 use aws_config::{BehaviorVersion, Region, SdkConfig};
