@@ -109,15 +109,14 @@ where
 {
     let words = cut(&format!("{operation}: {}", deepest(&error)), 300);
     let error = match credentials_error(&error) {
-        Some(CredentialsError::CredentialsNotLoaded(_)) => {
-            let what = format!("no credentials found (environment, profile, web identity, container, IMDS): {words}");
-            ProviderError::Denied { what: cut(&what, 300) }
-        }
         Some(CredentialsError::InvalidConfiguration(_)) => ProviderError::Invalid { what: words },
         Some(CredentialsError::ProviderTimedOut(_)) | None => {
             ProviderError::Transport { what: words, source: Some(Box::new(error)) }
         }
-        Some(_) => ProviderError::Denied { what: words },
+        Some(_) => {
+            let what = format!("no credentials (environment, profile, web identity, container, IMDS): {words}");
+            ProviderError::Denied { what: cut(&what, 300) }
+        }
     };
     Failure { error, foreign_tongue: false, harmless: true }
 }

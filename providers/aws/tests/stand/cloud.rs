@@ -56,7 +56,7 @@ impl Cloud {
         Self::at(format!("http://127.0.0.1:{port}"), Some(child)).await
     }
 
-    async fn at(url: String, child: Option<Child>) -> Self {
+    pub async fn at(url: String, child: Option<Child>) -> Self {
         let config = config(&url).await;
         let asg = aws_sdk_autoscaling::Client::new(&config);
         let ec2 = aws_sdk_ec2::Client::new(&config);
@@ -104,20 +104,26 @@ impl Cloud {
             .unwrap();
     }
 
-    /// A request to the fake's controls, past every client library.
+    /// A request to the fake's controls.
     pub async fn control(&self, path: &str, json: &str) -> String {
+        self.request(&format!("/_fake/{path}"), json).await
+    }
+
+    /// A POST, or a GET without a body, past every client library; its answer.
+    pub async fn request(&self, path: &str, json: &str) -> String {
         use tokio::io::{AsyncReadExt, AsyncWriteExt};
         let address = self.url.trim_start_matches("http://");
         let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
         let verb = if json.is_empty() { "GET" } else { "POST" };
         let request = format!(
-            "{verb} /_fake/{path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{json}",
+            "{verb} {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\ncontent-type: application/json\r\n\
+             content-length: {}\r\n\r\n{json}",
             json.len()
         );
         stream.write_all(request.as_bytes()).await.unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).await.unwrap();
-        assert!(answer.starts_with("HTTP/1.1 200"), "{path} {json}: {answer}");
+        assert!(answer.starts_with("HTTP/1.1 20"), "{path} {json}: {answer}");
         answer.split_once("\r\n\r\n").unwrap().1.to_owned()
     }
 }
