@@ -177,7 +177,7 @@ where
         Some(Meaning::OutOfCapacity) => settled(ProviderError::OutOfCapacity { scope: scope(message) }),
         Some(Meaning::Quota) => settled(ProviderError::QuotaExceeded { what }),
         Some(Meaning::Unknown) => Failure { foreign_tongue: true, ..settled(ProviderError::Invalid { what }) },
-        None if status >= 500 || status < 400 => {
+        None if !(400..500).contains(&status) => {
             unanswered(operation, effect, &format!("{code}: {message} (status {status})"), Some(Box::new(error)))
         }
         None => settled(ProviderError::Invalid { what }),

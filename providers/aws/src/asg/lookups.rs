@@ -75,7 +75,7 @@ impl Asg {
                 if may && refresh_due(group, observation, now) {
                     refreshing.push(name.clone());
                 }
-                unknown.extend(group.facts.to_ask(now).into_iter().map(|id| (name.clone(), id)));
+                unknown.extend(group.facts.take_unasked(now).into_iter().map(|id| (name.clone(), id)));
             });
         }
         if new {

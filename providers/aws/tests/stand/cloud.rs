@@ -12,6 +12,7 @@ pub struct Cloud {
     pub asg: aws_sdk_autoscaling::Client,
     pub ec2: aws_sdk_ec2::Client,
     child: Option<Child>,
+    made: AtomicU32,
 }
 
 impl Drop for Cloud {
@@ -22,8 +23,6 @@ impl Drop for Cloud {
         }
     }
 }
-
-static MADE: AtomicU32 = AtomicU32::new(0);
 
 impl Cloud {
     /// moto, where the environment says it is, or from the venv that it names. Without either a test fails: one that
@@ -60,7 +59,7 @@ impl Cloud {
         let config = config(&url).await;
         let asg = aws_sdk_autoscaling::Client::new(&config);
         let ec2 = aws_sdk_ec2::Client::new(&config);
-        let cloud = Self { url, asg, ec2, child };
+        let cloud = Self { url, asg, ec2, child, made: AtomicU32::new(0) };
         for _ in 0..300 {
             if cloud.asg.describe_auto_scaling_groups().max_records(1).send().await.is_ok() {
                 return cloud;
@@ -73,7 +72,7 @@ impl Cloud {
     /// A name that nothing else has, not even in an earlier run.
     pub fn name(&self) -> String {
         let micros = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_micros();
-        format!("g-{micros:x}-{}", MADE.fetch_add(1, Ordering::Relaxed))
+        format!("g-{micros:x}-{}", self.made.fetch_add(1, Ordering::Relaxed))
     }
 
     /// Makes a launch template, which moto asks for; the fake knows none.
