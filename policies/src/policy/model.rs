@@ -2,7 +2,9 @@
 //!
 //! Text comes in through [`crate::policy::parse`]; nothing here fails or allocates once it is built.
 
-use contract::{Capacity, GroupId, Timestamp};
+use super::places::{Place, Places, Setting};
+use super::tables::PolicyTest;
+use contract::{Capacity, GroupId};
 use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
@@ -138,6 +140,18 @@ pub enum Mode {
     ScaleOutOnly,
     /// Nothing.
     Off,
+}
+
+impl Mode {
+    /// The word that policy files use.
+    pub fn word(self) -> &'static str {
+        match self {
+            Mode::On => "on",
+            Mode::Observe => "observe",
+            Mode::ScaleOutOnly => "scale-out-only",
+            Mode::Off => "off",
+        }
+    }
 }
 
 /// How several recommendations become one.
@@ -454,162 +468,4 @@ pub struct OnMissing {
     pub after: Duration,
     /// Raise desired to this; never lowers.
     pub raise_to: Capacity,
-}
-
-/// Where something stands: the file's index in the set, and the line, counted from 1 (0: nowhere).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Place {
-    /// Index into [`PolicySet::files`].
-    pub file: u32,
-    /// Line, from 1.
-    pub line: u32,
-}
-
-/// A setting that can be named as the cause of a hold.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[allow(missing_docs)] // Each is the key of the same name.
-pub enum Setting {
-    Fleet,
-    Mode,
-    Min,
-    Max,
-    Warmup,
-    Combine,
-    OnExternalChange,
-    Foreign,
-    OnMissing,
-    OutStabilization,
-    OutCooldown,
-    OutRate,
-    OutSelect,
-    InStabilization,
-    InCooldown,
-    InAfterScaleOut,
-    InRate,
-    InSelect,
-    Group(u16),
-    Metric(u16),
-    Rule(u16),
-    /// `[brakes]` of skala.toml.
-    BrakeIn,
-    /// `[brakes]` of skala.toml.
-    BrakeOut,
-}
-
-impl Setting {
-    /// How many settings [`Places`] keeps.
-    const KEPT: usize = 18;
-
-    /// The key in the fleet's table.
-    pub fn key(self) -> &'static str {
-        match self {
-            Setting::Fleet => "fleet",
-            Setting::Mode => "mode",
-            Setting::Min => "min",
-            Setting::Max => "max",
-            Setting::Warmup => "warmup",
-            Setting::Combine => "combine",
-            Setting::OnExternalChange => "on_external_change",
-            Setting::Foreign => "foreign",
-            Setting::OnMissing => "on_missing",
-            Setting::OutStabilization => "scale_out.stabilization",
-            Setting::OutCooldown => "scale_out.cooldown",
-            Setting::OutRate => "scale_out.rate",
-            Setting::OutSelect => "scale_out.select",
-            Setting::InStabilization => "scale_in.stabilization",
-            Setting::InCooldown => "scale_in.cooldown",
-            Setting::InAfterScaleOut => "scale_in.after_scale_out",
-            Setting::InRate => "scale_in.rate",
-            Setting::InSelect => "scale_in.select",
-            Setting::Group(_) => "group",
-            Setting::Metric(_) => "metric",
-            Setting::Rule(_) => "rule",
-            Setting::BrakeIn => "brakes.max_scale_in",
-            Setting::BrakeOut => "brakes.max_scale_out",
-        }
-    }
-
-    fn slot(self) -> Option<usize> {
-        const ORDER: [Setting; Setting::KEPT] = [
-            Setting::Fleet,
-            Setting::Mode,
-            Setting::Min,
-            Setting::Max,
-            Setting::Warmup,
-            Setting::Combine,
-            Setting::OnExternalChange,
-            Setting::Foreign,
-            Setting::OnMissing,
-            Setting::OutStabilization,
-            Setting::OutCooldown,
-            Setting::OutRate,
-            Setting::OutSelect,
-            Setting::InStabilization,
-            Setting::InCooldown,
-            Setting::InAfterScaleOut,
-            Setting::InRate,
-            Setting::InSelect,
-        ];
-        ORDER.iter().position(|kept| *kept == self)
-    }
-}
-
-/// Where a fleet's settings stand, in a few bytes each.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Places([Place; Setting::KEPT]);
-
-impl Places {
-    /// Notes where a setting was written.
-    pub fn set(&mut self, setting: Setting, place: Place) {
-        if let Some(slot) = setting.slot() {
-            self.0[slot] = place;
-        }
-    }
-
-    /// Where a setting was written; the fleet's header when it was not.
-    pub fn get(&self, setting: Setting) -> Place {
-        match setting.slot() {
-            Some(slot) if self.0[slot].line > 0 => self.0[slot],
-            _ => self.0[0],
-        }
-    }
-}
-
-/// One `[[test]]` table: cycles in, expected decisions out.
-#[derive(Clone, Debug, PartialEq)]
-pub struct PolicyTest {
-    /// Its name.
-    pub name: Box<str>,
-    /// The fleet it is about.
-    pub fleet: Box<str>,
-    /// When it begins; matters to schedules.
-    pub start: Timestamp,
-    /// The cycles, in order.
-    pub cycles: Vec<TestCycle>,
-    /// Where it stands.
-    pub place: Place,
-}
-
-/// Readings by metric name: a number, or the reason why it is missing.
-pub type TestReadings = Vec<(Box<str>, Result<f64, Box<str>>)>;
-
-/// One cycle of a test: what is seen, and what is expected.
-#[derive(Clone, Debug, PartialEq)]
-pub struct TestCycle {
-    /// Seconds since the test's start.
-    pub at: Duration,
-    /// Repeats the cycle every interval until this time (inclusive), expecting only of the last.
-    pub until: Option<Duration>,
-    /// Desired at the cloud; `None`: what the last decision said.
-    pub current: Option<Capacity>,
-    /// Serving instances; `None`: all of current.
-    pub serving: Option<Capacity>,
-    /// Readings by metric name: a number, or the reason why it is missing.
-    pub readings: TestReadings,
-    /// Expected desired.
-    pub desired: Option<Capacity>,
-    /// Expected hold reason; the empty text: no hold.
-    pub hold: Option<Box<str>>,
-    /// Where it stands.
-    pub place: Place,
 }
