@@ -3,6 +3,7 @@
 //! In comes whatever a call ended with, and whether the call could change anything; out goes one typed error. The only
 //! place that knows AWS' error codes and words. It must never call a write that was sent and not answered harmless.
 
+use crate::codes::{Meaning, meaning};
 use aws_credential_types::provider::error::CredentialsError;
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_runtime_api::client::result::SdkError;
@@ -182,95 +183,6 @@ where
         }
         None => settled(ProviderError::Invalid { what }),
     }
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Meaning {
-    Throttled,
-    Denied,
-    Expired,
-    NotFound,
-    Conflict,
-    OutOfCapacity,
-    Quota,
-    Unknown,
-}
-
-/// What an error code means; `None` is judged by its status: 5xx may have taken effect, 4xx is a refusal.
-fn meaning(code: &str, message: &str) -> Option<Meaning> {
-    let words = message.to_ascii_lowercase();
-    // EC2 sometimes names the side at fault first: `Client.`, `Server.`.
-    let code = code.strip_prefix("Client.").or_else(|| code.strip_prefix("Server.")).unwrap_or(code);
-    Some(match code {
-        "Throttling"
-        | "ThrottlingException"
-        | "ThrottledException"
-        | "RequestThrottled"
-        | "RequestThrottledException"
-        | "RequestLimitExceeded"
-        | "TooManyRequestsException"
-        | "EC2ThrottledException"
-        | "PriorRequestNotComplete"
-        | "SlowDown"
-        | "BandwidthLimitExceeded" => Meaning::Throttled,
-        // HTTP 500, but documented: another update of the group is pending and this one was not taken.
-        "ResourceContention" => Meaning::Throttled,
-        "ExpiredToken" | "ExpiredTokenException" | "RequestExpired" | "RequestTimeTooSkewed" | "RequestInTheFuture" => {
-            Meaning::Expired
-        }
-        "SignatureDoesNotMatch" | "InvalidSignatureException" | "AuthFailure"
-            if ["expired", "not yet current", "clock", "too skewed"].iter().any(|w| words.contains(w)) =>
-        {
-            Meaning::Expired
-        }
-        "AccessDenied"
-        | "AccessDeniedException"
-        | "UnauthorizedOperation"
-        | "UnauthorizedAccess"
-        | "AuthFailure"
-        | "InvalidClientTokenId"
-        | "UnrecognizedClientException"
-        | "SignatureDoesNotMatch"
-        | "InvalidSignatureException"
-        | "MissingAuthenticationToken"
-        | "MissingAuthenticationTokenException"
-        | "IncompleteSignature"
-        | "NotAuthorized"
-        | "OptInRequired"
-        | "Blocked"
-        | "PendingVerification" => Meaning::Denied,
-        "ValidationError" if words.contains("min size") || words.contains("minsize") => Meaning::Conflict,
-        "ValidationError" if words.contains("not found") || words.contains("does not exist") => Meaning::NotFound,
-        "InvalidInstanceID.NotFound" | "InvalidInstanceID.Malformed" => Meaning::NotFound,
-        "ScalingActivityInProgress"
-        | "ResourceInUse"
-        | "InstanceRefreshInProgress"
-        | "IncorrectInstanceState"
-        | "IncorrectState"
-        | "IdempotentParameterMismatch" => Meaning::Conflict,
-        "InsufficientInstanceCapacity"
-        | "InsufficientHostCapacity"
-        | "InsufficientReservedInstanceCapacity"
-        | "InsufficientReservedInstancesCapacity"
-        | "InsufficientCapacityOnHost"
-        | "InsufficientCapacity"
-        | "InsufficientFreeAddressesInSubnet"
-        | "UnfulfillableCapacity"
-        | "SpotMaxPriceTooLow"
-        | "ReservationCapacityExceeded" => Meaning::OutOfCapacity,
-        "InstanceLimitExceeded"
-        | "VcpuLimitExceeded"
-        | "MaxSpotInstanceCountExceeded"
-        | "MaxFleetCountExceeded"
-        | "MaxSpotFleetRequestCountExceeded"
-        | "LimitExceeded"
-        | "LimitExceededException"
-        | "VolumeLimitExceeded"
-        | "MaxIOPSLimitExceeded"
-        | "NetworkInterfaceLimitExceeded" => Meaning::Quota,
-        "InvalidAction" | "UnknownOperationException" | "UnsupportedOperation" => Meaning::Unknown,
-        _ => return None,
-    })
 }
 
 /// How far a refusal reaches, from its words: the zone it names, else the instance type, else the group.

@@ -6,6 +6,7 @@
 //! It must never write without a fresh read, never lower desired in a raise, and never take an error for an empty answer.
 
 mod asg;
+mod codes;
 mod ec2;
 mod errors;
 mod lane;

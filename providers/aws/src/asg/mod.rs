@@ -1,13 +1,15 @@
 //! Auto Scaling groups: what is known of them between two observations.
 //!
-//! `observe` and `write` are the two ways in; `shape`, `activities` and `foreign` read answers, purely; `lookups` asks
+//! `observe`, `write` and `terminate` are the ways in, `fence` stands before every write; `shape`, `activities` and `foreign` read answers, purely; `lookups` asks
 //! what the observation itself does not say, rarely and beside it.
 
 pub(crate) mod activities;
+mod fence;
 pub(crate) mod foreign;
 pub(crate) mod lookups;
 pub(crate) mod observe;
 pub(crate) mod shape;
+mod terminate;
 pub(crate) mod write;
 
 use crate::Clock;

@@ -1,10 +1,10 @@
 //! The servers: moto, a cloud API server that nobody here wrote, and our stateful fake for what moto cannot show.
 
-use super::config;
+use super::{Clock, config};
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 /// One server and clients of its own, which take another path than the provider's.
 pub struct Cloud {
@@ -71,8 +71,8 @@ impl Cloud {
 
     /// A name that nothing else has, not even in an earlier run.
     pub fn name(&self) -> String {
-        let micros = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_micros();
-        format!("g-{micros:x}-{}", self.made.fetch_add(1, Ordering::Relaxed))
+        let secs = Clock::default().now().0 / 1_000_000;
+        format!("g-{secs:x}-{}-{}", std::process::id(), self.made.fetch_add(1, Ordering::Relaxed))
     }
 
     /// Makes a launch template, which moto asks for; the fake knows none.
