@@ -26,6 +26,8 @@ pub(crate) struct Failure {
     /// The answer was not in the API's own language (a web server's error page, an unknown action): a hint that this
     /// endpoint does not know the call at all.
     pub foreign_tongue: bool,
+    /// A 5xx that nobody could read: either that, or something stands in between and is in trouble.
+    pub garbled: bool,
     /// The call has certainly changed nothing, so that it may be tried again after another look.
     pub harmless: bool,
 }
@@ -74,7 +76,7 @@ pub(crate) fn unanswered(
         Effect::Read => ProviderError::Transport { what, source },
         Effect::Write => ProviderError::Unclear { what, source },
     };
-    Failure { error, foreign_tongue: false, harmless: effect == Effect::Read }
+    Failure { error, foreign_tongue: false, garbled: false, harmless: effect == Effect::Read }
 }
 
 /// The same failure for one more group: an SDK's error cannot be cloned, so its words stay and its source does not.
@@ -119,7 +121,7 @@ where
             ProviderError::Denied { what: cut(&what, 300) }
         }
     };
-    Failure { error, foreign_tongue: false, harmless: true }
+    Failure { error, foreign_tongue: false, garbled: false, harmless: true }
 }
 
 fn by_status<E>(
@@ -132,7 +134,7 @@ fn by_status<E>(
 where
     E: Error + Send + Sync + 'static,
 {
-    let settled = |error| Failure { error, foreign_tongue: false, harmless: true };
+    let settled = |error| Failure { error, foreign_tongue: false, garbled: false, harmless: true };
     match status {
         429 => settled(ProviderError::Throttled { retry_after }),
         401 | 403 => {
@@ -150,7 +152,11 @@ where
             let why = format!("status {status}, and the body is not an answer of this API ({})", deepest(&error));
             // 502 to 504 come from what stands in front of an endpoint; only 500 and 501 speak of the call itself.
             let foreign_tongue = matches!(status, 500 | 501);
-            Failure { foreign_tongue, ..unanswered(operation, effect, &why, Some(Box::new(error))) }
+            Failure {
+                foreign_tongue,
+                garbled: status >= 500,
+                ..unanswered(operation, effect, &why, Some(Box::new(error)))
+            }
         }
     }
 }
@@ -168,7 +174,7 @@ where
     E: Error + Send + Sync + 'static,
 {
     let what = cut(&format!("{operation}: {code}: {message}"), 300);
-    let settled = |error| Failure { error, foreign_tongue: false, harmless: true };
+    let settled = |error| Failure { error, foreign_tongue: false, garbled: false, harmless: true };
     match meaning(code, message) {
         Some(Meaning::Throttled) => settled(ProviderError::Throttled { retry_after }),
         Some(Meaning::Denied) => settled(ProviderError::Denied { what }),

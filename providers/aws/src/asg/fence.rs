@@ -43,7 +43,8 @@ impl Asg {
         expected: Option<Capacity>,
         check: Check<'_>,
     ) -> Result<bool, ProviderError> {
-        // Twice: a claim just made is read back once, so that of two daemons at most one goes on.
+        // Twice: a claim just made is read back once, so that two daemons that claim at one moment see each other. It is
+        // no lock: one that claims after the other has read back is seen at the next write.
         for claimed in [false, true] {
             let look = self.look(target, expected).await?;
             let tag = shape::owner_tag(&look.group);

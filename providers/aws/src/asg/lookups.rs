@@ -323,5 +323,5 @@ fn endless(operation: &str) -> Failure {
         what: format!("{operation}: more pages than an account can fill").into(),
         source: None,
     };
-    Failure { error, foreign_tongue: false, harmless: true }
+    Failure { error, foreign_tongue: false, garbled: false, harmless: true }
 }

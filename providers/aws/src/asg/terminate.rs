@@ -116,7 +116,7 @@ impl Asg {
                 // A server that stumbles over a list of ids, or asks for the single one it knows, has no batches.
                 let wants_one =
                     matches!(&failure.error, ProviderError::Invalid { what } if what.contains("InstanceId"));
-                if failure.foreign_tongue || wants_one {
+                if failure.garbled || wants_one {
                     tracing::info!("this endpoint does not terminate instances in batches; one id a call from now on");
                     self.memory(|memory| memory.one_at_a_time = true);
                 }
