@@ -11,7 +11,6 @@ pub mod clock;
 pub mod config;
 pub mod control;
 pub mod cycle;
-pub mod demo;
 pub mod entropy;
 pub mod http;
 pub mod policy_sources;

@@ -1,15 +1,18 @@
 //! `skala demo`: the real daemon on simulated clouds, and a day of load in a few minutes. Needs no account, no
 //! configuration and no second terminal; ends by itself, with a summary.
 
+mod load;
+mod score;
+mod world;
+
 use super::{Exit, Out, duration};
 use anyhow::Context;
+use load::{BLACKOUT, WORKLOADS};
+use score::{Score, faults};
 use skala::api::{Api, Listeners};
 use skala::app::StopReason;
 use skala::clock::Clock;
 use skala::control::Control;
-use skala::demo::World;
-use skala::demo::load::{BLACKOUT, WORKLOADS};
-use skala::demo::score::{Score, faults};
 use skala::published::Published;
 use skala::store::sqlite::SqliteStore;
 use skala::store::{Options, Store};
@@ -20,6 +23,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
+use world::World;
 
 const DAY: Duration = Duration::from_secs(86_400);
 /// The table is drawn, and the day judged, so often.
@@ -140,7 +144,11 @@ async fn listeners(socket: &Path) -> anyhow::Result<Listeners> {
 }
 
 fn greet(socket: &Path, address: SocketAddr, speed: u32, out: &mut Out) -> io::Result<()> {
-    writeln!(out, "Four simulated clouds, the real daemon, and a day that takes {} s.", DAY.as_secs() / u64::from(speed))?;
+    writeln!(
+        out,
+        "Four simulated clouds, the real daemon, and a day that takes {} s.",
+        DAY.as_secs() / u64::from(speed)
+    )?;
     writeln!(out, "In another terminal:  skala status --socket {}", socket.display())?;
     writeln!(out, "                      skala explain checkout --socket {}", socket.display())?;
     writeln!(out, "                      curl http://{address}/metrics\n")?;

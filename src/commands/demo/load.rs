@@ -1,10 +1,10 @@
 //! The day's load: a function of the time of day, the same each time. What a fleet's readings show of it also depends on
 //! how many of its instances serve.
 
-use crate::sources::Answer;
-use crate::sources::sim::SimSource;
 use contract::Timestamp;
 use policies::facts::MissingWhy;
+use skala::sources::Answer;
+use skala::sources::sim::SimSource;
 use std::sync::Arc;
 
 /// One fleet of the demo.
@@ -28,7 +28,14 @@ pub const WORKLOADS: [Workload; 4] = [
     Workload { fleet: "checkout", cloud: "cirrus", group: "checkout", unit: "req/s", capacity: 100.0, curve: checkout },
     Workload { fleet: "search", cloud: "nimbus", group: "search", unit: "req/s", capacity: 100.0, curve: search },
     Workload { fleet: "video", cloud: "stratus", group: "video", unit: "streams", capacity: 100.0, curve: video },
-    Workload { fleet: "billing", cloud: "cellar", group: "servers:billing", unit: "jobs", capacity: 65.0, curve: billing },
+    Workload {
+        fleet: "billing",
+        cloud: "cellar",
+        group: "servers:billing",
+        unit: "jobs",
+        capacity: 65.0,
+        curve: billing,
+    },
 ];
 
 /// While this lasts, the source of all readings does not answer: hours of the day.
@@ -125,9 +132,8 @@ mod tests {
 
     #[test]
     fn readings_follow_from_load_and_serving() {
-        let reading = |query: &str, serving| {
-            answer(query, Timestamp::default(), 12.0, |_| serving).map(|points| points[0].value)
-        };
+        let reading =
+            |query: &str, serving| answer(query, Timestamp::default(), 12.0, |_| serving).map(|points| points[0].value);
         let load = reading("sum(rate(requests_total{fleet=\"search\"}[1m]))", 1).unwrap();
         let cpu = reading("avg(cpu_busy_ratio{fleet=\"search\"})", 100).unwrap();
         assert!((cpu - load / 10_000.0).abs() < 1e-9);

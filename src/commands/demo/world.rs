@@ -1,19 +1,17 @@
-//! What `skala demo` runs: the real daemon on four simulated clouds and a simulated day, many times faster than the wall
+//! What the demo runs: the real daemon on four simulated clouds and a simulated day, many times faster than the wall
 //! clock. In comes a speed, out come an [`App`] and the clouds behind it, for whoever shows them.
 
-pub mod load;
-pub mod score;
-
-use crate::app::{App, Seams, Settings};
-use crate::clock::{Clock, ScaledClock};
-use crate::control::Control;
-use crate::entropy::SeededEntropy;
-use crate::policy_sources::{PolicySource, Unreadable};
-use crate::sources::MetricSource;
-use crate::sources::sim::SimSource;
-use crate::store::{Store, hold_all};
 use contract::{GroupId, InstanceState, Owner, Provider, Timestamp};
-use load::Workload;
+use skala::app::{App, Seams, Settings};
+use skala::clock::{Clock, ScaledClock};
+use skala::control::Control;
+use skala::entropy::SeededEntropy;
+use skala::policy_sources::{PolicySource, Unreadable};
+use skala::sources::MetricSource;
+use skala::sources::sim::SimSource;
+use skala::store::{Store, hold_all};
+
+use super::load::{self, Workload};
 use policies::policy::SourceFile;
 use sim::{Cloud, Script, Sim};
 use std::collections::BTreeMap;
@@ -38,7 +36,7 @@ pub struct WrongClouds(String);
 pub struct World {
     /// Its clock.
     pub clock: Arc<ScaledClock>,
-    midnight: Timestamp,
+    pub(super) midnight: Timestamp,
     clouds: BTreeMap<String, Cloud>,
     scripts: Vec<(String, Script)>,
 }
@@ -141,7 +139,7 @@ fn hour(midnight: Timestamp, at: Timestamp) -> f64 {
 }
 
 fn compile(files: &[SourceFile]) -> Result<policies::policy::PolicySet, String> {
-    let (set, found) = crate::config::parse_policies(files, policies::policy::INTERVAL_DEFAULT, None);
+    let (set, found) = skala::config::parse_policies(files, policies::policy::INTERVAL_DEFAULT, None);
     match found.first() {
         None => Ok(set),
         Some(first) => Err(format!("line {}: {}", first.line, first.message)),
@@ -164,7 +162,7 @@ impl PolicySource for Embedded {
 
 #[cfg(test)]
 mod tests {
-    use super::load::WORKLOADS;
+    use super::super::load::WORKLOADS;
     use super::*;
 
     #[test]

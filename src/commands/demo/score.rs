@@ -1,9 +1,9 @@
 //! How the day went, judged from outside the daemon: by what the simulated clouds really had and what the load needed.
 
-use super::World;
 use super::load::{BLACKOUT, WORKLOADS};
-use crate::published::Published;
+use super::world::World;
 use contract::{GroupId, Timestamp};
+use skala::published::Published;
 use std::time::Duration;
 
 /// One fleet's day.
@@ -35,9 +35,10 @@ impl Score {
             if world.running(workload) < workload.needed(world.hour()) {
                 score.short += passed;
             }
-            let accepted = numbers.actions.iter().filter(|((provider, _, outcome), _)| {
-                **provider == *workload.cloud && *outcome == "accepted"
-            });
+            let accepted = numbers
+                .actions
+                .iter()
+                .filter(|((provider, _, outcome), _)| **provider == *workload.cloud && *outcome == "accepted");
             score.changes = accepted.map(|(_, count)| count).sum();
             let billed = world.cloud(workload).map(|cloud| cloud.billed(&GroupId::from(workload.group)));
             score.paid = billed.unwrap_or_default();
@@ -63,7 +64,7 @@ pub fn faults(world: &World, published: &Published) -> (usize, usize) {
         let met = WORKLOADS.iter().filter(|workload| cloud.is_none_or(|cloud| cloud == workload.cloud));
         survived += usize::from(met.into_iter().all(|workload| is_past(published, workload.fleet, ended)));
     };
-    for (cloud, script) in &world.scripts {
+    for (cloud, script) in world.scripts() {
         judge(Some(cloud), script.until.map_or(Duration::MAX / 2, |until| until.0));
     }
     judge(None, Duration::from_secs_f64(BLACKOUT.1 * 3600.0));
