@@ -10,7 +10,8 @@ use crate::published::Published;
 use crate::scheduler;
 use crate::sources::MetricSource;
 use crate::store::Store;
-use contract::Provider;
+use crate::store::hold_all::InForce;
+use contract::{Provider, Timestamp};
 use policies::policy::{PolicySet, SourceFile};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -22,8 +23,8 @@ pub type Providers = BTreeMap<Arc<str>, Arc<dyn Provider>>;
 pub type Sources = BTreeMap<Arc<str>, Arc<dyn MetricSource>>;
 /// Turns policy files into a set, or into the text of everything that is wrong with them.
 pub type Compile = Arc<dyn Fn(&[SourceFile]) -> Result<PolicySet, String> + Send + Sync>;
-/// Says why everything is held, while it is (`hold --all`, safety rule 20). Asked often, so it must be cheap.
-pub type HoldAll = Arc<dyn Fn() -> Option<Arc<str>> + Send + Sync>;
+/// Says whether everything is held at a time (`hold --all`, safety rule 20). Asked often, so it must be cheap.
+pub type HoldAll = Arc<dyn Fn(Timestamp) -> Option<InForce> + Send + Sync>;
 
 /// What the daemon touches of the world.
 pub struct Seams {

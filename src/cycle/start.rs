@@ -105,7 +105,7 @@ impl Cycle {
             self.note_store_error(&error);
         }
         self.renew_lease(monotonic).await;
-        self.held_all = (self.hold_all)();
+        self.held_all = (self.hold_all)(self.clock.now());
         self.chores.fingerprint = self.policy_source.fingerprint();
         let has_last = match (self.compile)(&last_good) {
             Ok(set) if !last_good.is_empty() => {
@@ -170,7 +170,7 @@ impl Cycle {
         }
         self.chores.turn = now + TURN;
         self.note_jump(now);
-        self.held_all = (self.hold_all)();
+        self.held_all = (self.hold_all)(self.clock.now());
         if now >= self.chores.lease {
             self.renew_lease(now).await;
         }

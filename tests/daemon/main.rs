@@ -1,0 +1,3 @@
+//! The daemon as a whole, seen from outside.
+
+mod simulation;
