@@ -206,23 +206,23 @@ impl Series {
         }
     }
 
-    /// Drops what is not younger than `start`.
+    /// Drops what is older than `start`; an entry exactly as old as a window still counts.
     pub fn expire(&mut self, start: Timestamp) {
-        self.0.retain(|entry| entry.0 > start);
+        self.0.retain(|entry| entry.0 >= start);
     }
 
-    /// Adds a change; the two oldest become one, with the younger one's time, when there are too many.
+    /// Adds a change; when there are too many, the oldest counts with the next one of its direction: longer, never shorter.
     pub fn push_change(&mut self, at: Timestamp, change: i32) {
         if change == 0 {
             return;
         }
         self.0.push((at, change));
         if self.0.len() > Self::SHORT_MAX {
-            // Changes of opposite directions must not cancel out, so the oldest pair of one sign is merged.
-            let pair = (1..self.0.len()).find(|&i| (self.0[i].1 > 0) == (self.0[i - 1].1 > 0)).unwrap_or(1);
-            let older = self.0.remove(pair - 1);
-            let younger = &mut self.0[pair - 1];
-            younger.1 = younger.1.saturating_add(older.1);
+            // Changes of opposite directions must not cancel out: the oldest goes into the next of its own sign.
+            let oldest = self.0.remove(0);
+            if let Some(next) = self.0.iter_mut().find(|entry| (entry.1 > 0) == (oldest.1 > 0)) {
+                next.1 = next.1.saturating_add(oldest.1);
+            }
         }
     }
 

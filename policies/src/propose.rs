@@ -1,6 +1,6 @@
 //! From facts to a proposal: rules, then the stages from combine to pace.
 
-use crate::facts::{FleetFacts, GroupError, GroupFact, Override, RawReading};
+use crate::facts::{FleetFacts, GroupError, GroupFact, Override};
 use crate::memory::FleetMemory;
 use crate::observe::{View, observe};
 use crate::plan::Decision;
@@ -80,7 +80,7 @@ pub fn propose(policy: &Arc<Policy>, facts: &FleetFacts<'_>, memory: &FleetMemor
     let mut walk = Walk::new(current, limits, pin, now, facts.without);
     stages::combine(&mut walk, policy, &recommendations, &combined, &memory);
     stages::guard(&mut walk, &states);
-    stages::flap(&mut walk, policy, &recommendations, &single_values(facts));
+    stages::flap(&mut walk, policy, &recommendations);
     stages::stabilize(&mut walk, policy, &memory);
     stages::limits(&mut walk);
     stages::cooldown(&mut walk, policy, &memory);
@@ -115,14 +115,6 @@ fn cloud_bounds(facts: &FleetFacts<'_>) -> (Option<Capacity>, Option<Capacity>) 
         })
     };
     (sum(|o| o.cloud_min), sum(|o| o.cloud_max))
-}
-
-fn single_values(facts: &FleetFacts<'_>) -> Vec<Option<f64>> {
-    let value = |reading: &RawReading<'_>| match reading {
-        RawReading::Value { value, .. } => Some(*value),
-        _ => None,
-    };
-    facts.readings.iter().map(value).collect()
 }
 
 /// Whether the plan may have to touch a group: capacity changes, or skala keeps the group's desired itself and repairs it.

@@ -55,13 +55,19 @@ async fn status(State(api): State<Api>) -> Json<Status> {
 #[serde(deny_unknown_fields)]
 struct ExplainQuery {
     fleet: String,
+    /// Seconds since the epoch.
     at: Option<f64>,
+    /// Seconds before now; comes before `at`.
+    ago_secs: Option<u64>,
 }
 
 async fn explained(State(api): State<Api>, query: Result<Query<ExplainQuery>, QueryRejection>) -> Answer<Explained> {
     let Query(query) = query.map_err(|error| Refused::new(StatusCode::BAD_REQUEST, error.body_text()))?;
     let wrong_time = || Refused::new(StatusCode::BAD_REQUEST, "`at` is in seconds since the epoch");
-    let at = query.at.map(|at| Timestamp::from_secs_f64(at).ok_or_else(wrong_time)).transpose()?;
+    let at = match query.ago_secs {
+        Some(ago) => Some(api.clock.now().before(Duration::from_secs(ago))),
+        None => query.at.map(|at| Timestamp::from_secs_f64(at).ok_or_else(wrong_time)).transpose()?,
+    };
     let set = api.published.read(|view| Arc::clone(&view.set));
     let wanted = Wanted { fleet: query.fleet.into(), at };
     match explain(&*api.store, &set, wanted).await {

@@ -152,7 +152,9 @@ fn decide(
     facts.without = without;
     let events = cycle.events(policy).map_err(|error| error.to_string())?;
     let mut memory = memory.clone();
-    policies::absorb(policy, &mut memory, &events, cycle.now);
+    if !events.is_empty() {
+        policies::absorb(policy, &mut memory, &events, cycle.now);
+    }
     let proposal = policies::propose(policy, &facts, &memory);
     policies::settle(vec![proposal], cycle.budget).fleets.pop().ok_or_else(|| "no plan".into())
 }

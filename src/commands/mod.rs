@@ -3,13 +3,24 @@
 //! Data goes to `out` (standard output), logs and errors to standard error. Nothing here decides anything.
 
 pub mod check;
+pub mod client;
 pub mod completion;
+pub mod decide;
+pub mod explain;
+pub mod hold;
 pub mod man;
+pub mod pin;
+pub mod release;
+pub mod reload;
+pub mod status;
+pub mod table;
 pub mod test;
 
 use clap::{CommandFactory, Parser, Subcommand};
+use policies::policy::PolicySet;
 use std::ffi::OsString;
 use std::io::{self, BufWriter, Stdout, Write};
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -69,6 +80,13 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Status(status::Status),
+    Explain(explain::Explain),
+    Hold(hold::Hold),
+    Pin(pin::Pin),
+    Release(release::Release),
+    Reload(reload::Reload),
+    Decide(decide::Decide),
     Check(check::Check),
     Test(test::Test),
     Completion(completion::Completion),
@@ -82,6 +100,13 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, out: &mut Out) -> anyh
         Err(error) => return said(&error, out),
     };
     match arguments.command {
+        Command::Status(command) => command.run(out),
+        Command::Explain(command) => command.run(out),
+        Command::Hold(command) => command.run(out),
+        Command::Pin(command) => command.run(out),
+        Command::Release(command) => command.run(out),
+        Command::Reload(command) => command.run(out),
+        Command::Decide(command) => command.run(out),
         Command::Check(command) => command.run(crate::registry::KINDS, out),
         Command::Test(command) => command.run(out),
         Command::Completion(command) => command.run(out),
@@ -143,6 +168,18 @@ pub fn output_closed(error: &anyhow::Error) -> bool {
         .chain()
         .filter_map(|cause| cause.downcast_ref::<io::Error>())
         .any(|error| error.get_ref().is_some_and(|inner| inner.is::<OutputClosed>()))
+}
+
+/// The policies of a directory, by themselves: names of providers and sources are not resolved.
+///
+/// # Errors
+/// With everything that is wrong, and exit 78.
+pub fn policies_of(directory: &Path) -> anyhow::Result<PolicySet> {
+    let (set, report) = skala::config::load_policies(directory, None);
+    if report.has_errors() {
+        return Err(invalid(skala::config::diagnostics::render(&report)));
+    }
+    Ok(set)
 }
 
 /// Reads a duration argument: `90s`, `5m`, `1h30m`.

@@ -271,7 +271,7 @@ pub enum RuleKind {
     },
     /// A table of thresholds.
     Step {
-        /// The metric compared.
+        /// The metric compared; thresholds are in its unit after conversion (percent becomes 0 to 1).
         metric: u16,
         /// The table, in the order of the file.
         steps: Box<[StepRow]>,

@@ -22,13 +22,14 @@ pub(crate) enum GuardState {
 pub(crate) fn guard(context: &Context<'_>, rule: &Rule) -> Option<(GuardState, Blocks)> {
     let RuleKind::Guard { metric, when, blocks, linger } = &rule.kind else { return None };
     let raw = &context.facts.readings[usize::from(*metric)];
+    let unit = context.metric(*metric).unit;
     let state = match judge(context.metric(*metric), raw, context.now) {
         Err(_) => GuardState::Unknown,
         Ok(Usable::One { value, .. }) if when.is_met(value) => GuardState::True,
         // With one value per instance, any instance beyond the threshold is enough.
-        Ok(Usable::Each { values }) if values.is_empty() => GuardState::Unknown,
+        Ok(Usable::Each { values: [] }) => GuardState::Unknown,
         Ok(Usable::Each { values })
-            if values.iter().any(|(_, v)| in_range(*v, context.metric(*metric).unit).is_err() || when.is_met(*v)) =>
+            if values.iter().any(|(_, v)| in_range(*v, unit).is_err() || when.is_met(*v / unit.full())) =>
         {
             GuardState::True
         }

@@ -14,9 +14,9 @@ const FUTURE_MAX: Duration = Duration::from_secs(5);
 /// A reading that may be used.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Usable<'a> {
-    /// One value.
+    /// One value, a percentage as a ratio.
     One { value: f64, at: Timestamp, members: Option<f64> },
-    /// One value for each instance; each is judged on its own by [`in_range`].
+    /// One value for each instance, as given; each is judged on its own by [`in_range`].
     Each { values: &'a [(InstanceId, f64)] },
 }
 
@@ -47,7 +47,14 @@ pub(super) fn judge<'a>(metric: &Metric, raw: &'a RawReading<'a>, now: Timestamp
         RawReading::Missing(why) => return Err(UnknownWhy::Missing(why.clone())),
         RawReading::Value { value, at, members } => {
             in_range(*value, metric.unit).map_err(UnknownWhy::Missing)?;
-            (Usable::One { value: *value, at: *at, members: members.filter(|m| m.is_finite() && *m >= 0.0) }, *at)
+            (
+                Usable::One {
+                    value: *value / metric.unit.full(),
+                    at: *at,
+                    members: members.filter(|m| m.is_finite() && *m >= 0.0),
+                },
+                *at,
+            )
         }
         RawReading::PerInstance { values, at } => (Usable::Each { values }, *at),
     };

@@ -12,14 +12,13 @@ use crate::trace::{Answer, Calculation, UnknownWhy};
 pub(super) const CENSORED: f64 = 0.95;
 
 pub(super) fn recommend(context: &Context<'_>, metric: u16, target: f64, tolerance: Tolerance) -> Answer {
-    let unit = context.metric(metric).unit;
     let (value, at, count) =
         match judge(context.metric(metric), &context.facts.readings[usize::from(metric)], context.now) {
             Err(why) => return Context::unknown(metric, why),
             Ok(Usable::Each { values }) => {
                 return members::recommend(context, metric, values, target, tolerance);
             }
-            Ok(Usable::One { value, at, members }) => (value / unit.full(), at, members),
+            Ok(Usable::One { value, at, members }) => (value, at, members),
         };
     let serving = context.serving_at(at);
     if serving == 0 {

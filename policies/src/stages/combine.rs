@@ -68,7 +68,9 @@ pub(crate) fn combine(
         blind(walk, policy, memory, partial);
         return;
     };
-    if !combined.whole && raw < walk.current {
+    // An answer that covers too few members was cut off at current already.
+    let cut_off = answers.iter().any(|r| matches!(r.answer, Answer::OutOnly(..))) && raw == walk.current;
+    if !combined.whole && (raw < walk.current || cut_off) {
         walk.step(Stage::Combine, walk.current, Why::PartialBlocksIn, walk.block_in);
     } else {
         walk.step(Stage::Combine, raw, combined.why.clone(), held(HoldReason::OnTarget, Setting::Fleet));

@@ -11,7 +11,7 @@ use crate::trace::{Answer, Calculation, HoldReason, Recommendation, Stage, Why};
 use contract::Capacity;
 
 /// Takes the step.
-pub(crate) fn flap(walk: &mut Walk, policy: &Policy, answers: &[Recommendation], values: &[Option<f64>]) {
+pub(crate) fn flap(walk: &mut Walk, policy: &Policy, answers: &[Recommendation]) {
     if walk.pin.is_some() || !walk.wants_in() {
         walk.pass(Stage::Flap);
         return;
@@ -19,7 +19,7 @@ pub(crate) fn flap(walk: &mut Walk, policy: &Policy, answers: &[Recommendation],
     let mut after = walk.at;
     let mut by = None;
     for answer in answers {
-        let least = least_without_flap(policy, answer, values, walk.current, walk.at);
+        let least = least_without_flap(policy, answer, walk.current, walk.at);
         if least > after {
             (after, by) = (least, Some(answer.rule));
         }
@@ -31,13 +31,7 @@ pub(crate) fn flap(walk: &mut Walk, policy: &Policy, answers: &[Recommendation],
 }
 
 /// The least capacity from `wanted` up to `current` at which this step rule would not add.
-fn least_without_flap(
-    policy: &Policy,
-    answer: &Recommendation,
-    values: &[Option<f64>],
-    current: Capacity,
-    wanted: Capacity,
-) -> Capacity {
+fn least_without_flap(policy: &Policy, answer: &Recommendation, current: Capacity, wanted: Capacity) -> Capacity {
     let RuleKind::Step { metric, steps } = &policy.rules[usize::from(answer.rule)].kind else { return wanted };
     let averages = matches!(policy.metrics[usize::from(*metric)].unit, Unit::Ratio | Unit::Percent);
     let value = match &answer.answer {
@@ -45,7 +39,7 @@ fn least_without_flap(
             Some(*value)
         }
         Answer::Abstain(value) => Some(*value),
-        _ => values.get(usize::from(*metric)).copied().flatten(),
+        _ => None,
     };
     let Some(value) = value.filter(|_| averages) else { return wanted };
     let adds = |n: Capacity| {

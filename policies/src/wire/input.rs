@@ -35,7 +35,7 @@ pub struct Cycle {
     pub now: Timestamp,
     /// What is left of the brakes.
     pub budget: Budget,
-    groups: Vec<(Box<str>, Box<str>, Result<Observation, Box<str>>)>,
+    groups: Vec<ReadGroup>,
     readings: Vec<(Box<str>, OwnedReading)>,
     outcomes: Vec<(Box<str>, Outcome)>,
     restarted: bool,
@@ -344,6 +344,7 @@ pub fn parse_line(text: &str) -> Result<Line, LineError> {
     })))
 }
 
+/// Provider, group, and what was observed or the error's code.
 type ReadGroup = (Box<str>, Box<str>, Result<Observation, Box<str>>);
 
 fn read_group(group: WireGroup<'_>, now: Timestamp) -> Result<ReadGroup, LineError> {

@@ -1,53 +1,59 @@
-//! The provider against moto, a cloud API server that nobody here wrote.
+//! The suite that every provider passes, over moto and over our stateful fake.
 //!
-//! moto is taken from `SKALA_MOTO_URL`, or started from the venv that `SKALA_VENV` names. Without either the tests fail:
-//! a test that quietly does nothing proves nothing.
+//! moto is a cloud API server that nobody here wrote; it is taken from `SKALA_MOTO_URL`, or started from the venv that
+//! `SKALA_VENV` names. What it cannot show (slow boots, unfilled groups, launch failures) the fake shows.
 
-mod moto;
+mod stand;
 
-use contract::{Ask, Epoch, InstanceId, InstanceState, Provider, Target, Version};
-use moto::Moto;
+use conformance::Fixture;
+use contract::{Ask, Epoch, InstanceId, Provider, Target, Version};
+use stand::fixture::{Groups, Kind};
+
+/// The cases that say nothing of an Auto Scaling group: its guard is a read before the write, and it has its own removal
+/// by name. Its writes are refused at once for want of machines or quota by no answer of the API: those come as data.
+const NOT_OF_GROUPS: &[&str] = &[
+    "an_atomic_guard_shows_a_token",
+    "raise_with_an_old_token_is_a_conflict",
+    "lower_is_absolute",
+    "lower_twice_is_one",
+    "lower_never_raises",
+    "lower_from_a_stale_view_is_a_conflict",
+    "lower_without_the_ability_changes_nothing",
+    "terminate_without_the_ability_changes_nothing",
+    "a_raise_without_machines_is_typed",
+    "a_raise_beyond_the_quota_is_typed",
+    "an_unsent_write_changes_nothing",
+];
 
 fn target(group: &str, seen: u32) -> Target {
     Target {
         group: group.into(),
         action: contract::ActionId(7),
-        seen: Version { desired: Some(seen), token: None, at: moto::now() },
+        seen: Version { desired: Some(seen), token: None, at: contract::Timestamp(0) },
         lease: Epoch(1),
     }
 }
 
-async fn observe(provider: &aws::Aws, group: &str) -> contract::Observation {
-    provider.observe(&[Ask::new(group)]).await.remove(0).unwrap()
+#[tokio::test]
+async fn groups_at_moto_hold_the_contract() {
+    let (mut fixture, provider) = Groups::new(Kind::Moto).await;
+    // moto answers a batch of terminations with an HTML page. The provider says so and goes one by one from then on,
+    // which the suite, rightly, would take for a failure of the first case.
+    let group = fixture.create(conformance::Spec::full(3)).await.unwrap();
+    let seen = provider.observe(&[Ask::new(group.as_str())]).await.remove(0).unwrap();
+    let two: Vec<InstanceId> = seen.instances[..2].iter().map(|instance| instance.id.clone()).collect();
+    let error = provider.terminator().unwrap().terminate(&target(group.as_str(), 3), &two).await.unwrap_err();
+    assert_eq!(error.code(), "unclear", "{error}");
+    assert_eq!(fixture.truth(&group).await.unwrap().instances.len(), 3);
+
+    let report = conformance::run(&provider, &mut fixture).await.unwrap();
+    let without = ["unfilled_capacity_is_shown", "launch_failures_are_data", "cancel_withdraws_only_what_is_unfilled"];
+    report.assert_not_applicable(&[NOT_OF_GROUPS, &without].concat());
 }
 
 #[tokio::test]
-async fn a_group_is_observed_raised_and_lowered_by_name() {
-    let moto = Moto::get().await;
-    let group = moto.group(0, 10, 2).await;
-    let provider = moto.provider("a").await;
-
-    let seen = observe(&provider, &group).await;
-    assert_eq!((seen.desired, seen.cloud_min, seen.cloud_max), (Some(2), Some(0), Some(10)));
-    assert_eq!(seen.instances.len(), 2);
-    assert!(seen.instances.iter().all(|i| i.state == InstanceState::Running && i.launched.is_some() && !i.protected));
-    assert_eq!((seen.foreign, seen.suspended, seen.owner), (vec![], vec![], None));
-
-    provider.raise(&target(&group, 2), 5).await.unwrap();
-    let raised = observe(&provider, &group).await;
-    assert_eq!((raised.desired, raised.instances.len()), (Some(5), 5));
-    let tag = raised.owner.unwrap();
-    assert_eq!((&*tag.id, tag.epoch), ("a", Epoch(1)));
-
-    let victims: Vec<InstanceId> = raised.instances[..2].iter().map(|i| i.id.clone()).collect();
-    let terminator = provider.terminator().unwrap();
-    // moto knows one id a call and answers a list with an HTML page and status 500.
-    let unclear = terminator.terminate(&target(&group, 5), &victims).await.unwrap_err();
-    assert_eq!(unclear.code(), "unclear", "{unclear}");
-    assert_eq!(observe(&provider, &group).await.desired, Some(5));
-    let accepted = terminator.terminate(&target(&group, 5), &victims).await.unwrap();
-    assert_eq!(accepted.skipped, vec![]);
-    let lowered = observe(&provider, &group).await;
-    assert_eq!(lowered.desired, Some(3));
-    assert!(lowered.alive().all(|i| !victims.contains(&i.id)));
+async fn groups_at_the_fake_hold_the_contract() {
+    let (mut fixture, provider) = Groups::new(Kind::Fake).await;
+    let report = conformance::run(&provider, &mut fixture).await.unwrap();
+    report.assert_not_applicable(NOT_OF_GROUPS);
 }

@@ -61,6 +61,14 @@ struct Listing {
     trouble: Option<Box<str>>,
 }
 
+impl Listing {
+    /// When the controllers of a group that was first seen at a time were last read.
+    fn read(&self, group: &str, first_seen: Option<Instant>) -> Option<Instant> {
+        let all = self.all_read.filter(|read| first_seen.is_none_or(|seen| *read >= seen));
+        all.max(self.named_read.get(group).copied())
+    }
+}
+
 impl Account {
     /// Notes that a group was seen for the first time.
     pub fn want(&mut self, since: Instant) {
@@ -100,10 +108,12 @@ impl Account {
         }
     }
 
-    /// Notes a listing of the whole account, by when it was asked for.
+    /// Notes a listing of the whole account, by when it was asked for. One that was overtaken by a later one is dropped.
     pub fn learn_all(&mut self, kind: Kind, of: BTreeMap<Box<str>, Vec<Foreign>>, asked: Instant) {
         let listing = self.listing(kind);
-        *listing = Listing { of, all_read: Some(asked), asked: listing.asked, ..Listing::default() };
+        if listing.all_read.is_none_or(|read| read <= asked) {
+            *listing = Listing { of, all_read: Some(asked), asked: listing.asked, ..Listing::default() };
+        }
     }
 
     /// Notes a listing of one group.
@@ -118,11 +128,9 @@ impl Account {
         self.listing(kind).trouble = Some(cut(why, 120));
     }
 
-    /// How long ago a group's controllers of a kind were read; `None` when never.
-    pub fn age(&mut self, kind: Kind, group: &str, now: Instant) -> Option<Duration> {
-        let listing = self.listing(kind);
-        let read = listing.all_read.max(listing.named_read.get(group).copied())?;
-        Some(now.saturating_duration_since(read))
+    /// How long ago the controllers of a group that was first seen at a time were read; `None` when not since.
+    pub fn age(&mut self, kind: Kind, group: &str, first_seen: Option<Instant>, now: Instant) -> Option<Duration> {
+        Some(now.saturating_duration_since(self.listing(kind).read(group, first_seen)?))
     }
 
     /// The foreign controllers of a group that was first seen at a time. A kind that was not read since stands in as one
@@ -131,8 +139,7 @@ impl Account {
         let mut all = Vec::new();
         for kind in [Kind::Policies, Kind::Schedules] {
             let listing = self.listing(kind);
-            let covered = listing.all_read.is_some() && listing.all_read >= first_seen;
-            if !covered && !listing.named_read.contains_key(group) {
+            if listing.read(group, first_seen).is_none() {
                 let why = listing.trouble.as_deref().unwrap_or("not read yet");
                 all.push(Foreign { name: format!("unknown {}: {why}", kind.words()).into(), removes: None });
             }

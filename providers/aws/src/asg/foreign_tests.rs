@@ -92,7 +92,9 @@ fn what_was_never_listed_is_an_unknown_controller_and_asked_again() {
     let start = Instant::now();
     assert_eq!(account.due(1, start).len(), 2);
     assert_eq!(account.due(1, start + ASK_AGAIN / 2), []);
-    let names = move |account: &mut Account| account.of("web", Some(start)).iter().map(|f| f.name.to_string()).collect::<Vec<_>>();
+    let names = move |account: &mut Account| {
+        account.of("web", Some(start)).iter().map(|f| f.name.to_string()).collect::<Vec<_>>()
+    };
     assert_eq!(
         names(&mut account),
         ["unknown scaling policies: not read yet", "unknown scheduled actions: not read yet"]
@@ -103,8 +105,8 @@ fn what_was_never_listed_is_an_unknown_controller_and_asked_again() {
     assert_eq!(account.due(1, start + ASK_AGAIN), [Job::List(Kind::Policies)]);
     account.learn(Kind::Policies, "web", vec![Foreign { name: "scaling policy p".into(), removes: None }], start);
     assert_eq!(names(&mut account), ["scaling policy p"]);
-    assert_eq!(account.age(Kind::Policies, "web", start + ASK_AGAIN), Some(ASK_AGAIN));
-    assert_eq!(account.age(Kind::Policies, "api", start), None);
+    assert_eq!(account.age(Kind::Policies, "web", None, start + ASK_AGAIN), Some(ASK_AGAIN));
+    assert_eq!(account.age(Kind::Policies, "api", None, start), None);
     // A later listing of the account replaces it; one that fails afterwards changes nothing.
     account.learn_all(Kind::Policies, BTreeMap::new(), start);
     account.trouble(Kind::Policies, "throttled");
@@ -128,6 +130,8 @@ fn a_group_first_seen_after_the_last_listing_is_listed_at_once() {
     for kind in [Kind::Policies, Kind::Schedules] {
         account.learn_all(kind, BTreeMap::new(), later);
     }
+    // An older listing that comes late takes nothing back.
+    account.learn_all(Kind::Policies, BTreeMap::new(), start);
     assert_eq!(account.of("new", Some(later)).len(), 0);
     assert_eq!(account.due(1, later + ASK_AGAIN), []);
 }

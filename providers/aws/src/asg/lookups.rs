@@ -119,6 +119,10 @@ impl Asg {
             let oldest = observation.at.before(FAILURES_KEPT);
             group.failures.retain(|failure| failure.at >= oldest);
             observation.launch_failures = group.failures.clone();
+            for failure in &mut observation.launch_failures {
+                // By the cloud's clock, which may be ahead of ours: nothing has happened later than it was seen.
+                failure.at = failure.at.min(observation.at);
+            }
             match &group.refresh {
                 Refresh::NotAsked | Refresh::Idle => {}
                 Refresh::Running(_) => observation.suspended.push(Suspended::Refresh),

@@ -273,8 +273,8 @@ impl Asg {
         }
     }
 
-    /// Reads the group and checks everything that must hold before a write, in this order: desired is what was seen, the
-    /// caller's own check, nobody else's claim, no controller that was not shown, our claim. Says whether to write.
+    /// Reads the group and checks everything that must hold before a write, in this order: desired is what was seen,
+    /// nobody else's claim, the caller's own check, no controller that was not shown, our claim. Says whether to write.
     async fn fence(
         &self,
         target: &Target,
@@ -284,11 +284,11 @@ impl Asg {
         // Twice: a claim just made is read back once, so that of two daemons at most one goes on.
         for claimed in [false, true] {
             let look = self.look(target, expected).await?;
+            let tag = shape::owner_tag(&look.group);
+            let claim = owner::judge(tag.as_ref(), &self.owner, target.lease, (self.now)())?;
             if let Go::Nothing = check(&look)? {
                 return Ok(false);
             }
-            let tag = shape::owner_tag(&look.group);
-            let claim = owner::judge(tag.as_ref(), &self.owner, target.lease, (self.now)())?;
             if claimed {
                 return Ok(true);
             }
@@ -318,12 +318,11 @@ impl Asg {
     /// Refuses when the group has a foreign controller that the last observation did not show.
     async fn no_new_foreign(&self, target: &Target) -> Result<(), ProviderError> {
         let name = target.group.as_str();
-        let (shown, written, first_seen) = self.group(name, |group| {
-            (group.shown_foreign.clone().unwrap_or_default(), group.written, group.first_seen)
-        });
+        let (shown, written, first_seen) = self
+            .group(name, |group| (group.shown_foreign.clone().unwrap_or_default(), group.written, group.first_seen));
         let limit = if written { FRESH_ENOUGH } else { FRESH_ENOUGH_AT_FIRST };
         for kind in [Kind::Policies, Kind::Schedules] {
-            let age = self.memory(|memory| memory.account.age(kind, name, Instant::now()));
+            let age = self.memory(|memory| memory.account.age(kind, name, first_seen, Instant::now()));
             if age.is_none_or(|age| age > limit) {
                 self.list_one(kind, name).await.map_err(|failure| before_the_write(failure.error))?;
             }

@@ -1,0 +1,10 @@
+//! The engine through its own surface: policies as TOML, cycles as `decide` lines, decisions as JSON.
+
+mod fleet;
+mod golden;
+mod hpa;
+mod peers;
+mod properties;
+mod rules;
+mod safety;
+mod wire;
