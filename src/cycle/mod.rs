@@ -7,6 +7,7 @@
 
 pub(crate) mod act;
 pub mod brakes;
+pub(crate) mod dry;
 pub(crate) mod lease;
 pub(crate) mod observe;
 pub(crate) mod overrides;

@@ -175,7 +175,7 @@ impl Cycle {
         }
         let owned_by_other = |group: &GroupFact<'_>| match group {
             GroupFact::Observed(Observation { owner: Some(owner), .. }) => {
-                *owner.id != *self.store_id && owner.expiry > now
+                *owner.id != **self.owner() && owner.expiry > now
             }
             _ => false,
         };
