@@ -3,15 +3,19 @@
 //! not configured, talks to no metadata service, and never shows a secret.
 
 mod address;
+mod error;
+#[cfg(test)]
+pub(crate) mod scripted;
 mod secret;
 
+pub use error::FetchError;
 pub use secret::{Auth, SecretError, SecretFault};
 
 use address::{is_forbidden, is_forbidden_name};
 use contract::BoxFuture;
+use error::{ForbiddenAddress, innermost, settings_error, transport_error};
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::{Certificate, Client, RequestBuilder, Response, Url};
-use std::error::Error as StdError;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -53,57 +57,6 @@ impl Default for FetchSettings {
             auth: Auth::None,
         }
     }
-}
-
-/// Why there is no answer.
-#[derive(Debug, thiserror::Error)]
-pub enum FetchError {
-    /// No whole answer in time.
-    #[error("no answer in time")]
-    Timeout,
-    /// No connection, a broken one, or a certificate that is not trusted.
-    #[error("cannot be reached: {why}")]
-    Unreachable {
-        /// The innermost cause.
-        why: String,
-    },
-    /// The address or name belongs to a metadata service, or is link-local.
-    #[error("{target} is link-local or a cloud's metadata service, which is never asked")]
-    Forbidden {
-        /// The address or name.
-        target: String,
-    },
-    /// The server points elsewhere; following could leak credentials.
-    #[error("answered {status}, a redirect to {target}, which is not followed: configure the final URL")]
-    Redirect {
-        /// The status.
-        status: u16,
-        /// Where to.
-        target: String,
-    },
-    /// Any other status than a success.
-    #[error("answered with status {status}")]
-    Refused {
-        /// The status.
-        status: u16,
-        /// The beginning of the answer.
-        body: String,
-    },
-    /// The answer is larger than the limit.
-    #[error("the answer is larger than {limit} bytes")]
-    TooLarge {
-        /// The limit, in bytes.
-        limit: usize,
-    },
-    /// The answer is not UTF-8.
-    #[error("the answer is not text")]
-    NotText,
-    /// A secret's file cannot be used.
-    #[error(transparent)]
-    Secret(#[from] SecretError),
-    /// The settings can never work.
-    #[error("{0}")]
-    Settings(String),
 }
 
 /// A client of one server.
@@ -278,30 +231,6 @@ fn redirect_target(response: &Response) -> String {
     text.chars().take(TARGET_SHOWN).flat_map(char::escape_debug).collect()
 }
 
-fn settings_error(what: &str, error: &reqwest::Error) -> FetchError {
-    FetchError::Settings(format!("{what}: {}", innermost(error)))
-}
-
-fn transport_error(error: reqwest::Error) -> FetchError {
-    let mut cause: Option<&(dyn StdError + 'static)> = Some(&error);
-    while let Some(current) = cause {
-        if let Some(ForbiddenAddress(target)) = current.downcast_ref() {
-            return FetchError::Forbidden { target: target.clone() };
-        }
-        cause = current.source();
-    }
-    if error.is_timeout() { FetchError::Timeout } else { FetchError::Unreachable { why: innermost(&error) } }
-}
-
-/// The innermost cause: the outer ones only repeat that a request failed, some with the URL.
-fn innermost(error: &(dyn StdError + 'static)) -> String {
-    let mut innermost = error;
-    while let Some(inner) = innermost.source() {
-        innermost = inner;
-    }
-    innermost.to_string()
-}
-
 /// Resolves names and refuses one with any forbidden address. The connection goes to exactly the addresses that were
 /// judged here, so a second, different DNS answer changes nothing.
 struct GuardedResolver(Lookup);
@@ -319,10 +248,6 @@ impl Resolve for GuardedResolver {
         })
     }
 }
-
-#[derive(Debug, thiserror::Error)]
-#[error("{0} is never asked")]
-struct ForbiddenAddress(String);
 
 #[cfg(test)]
 mod tests;

@@ -47,7 +47,8 @@ impl Cycle {
             self.kept.insert(fleet, Kept { memory: decoded.unwrap_or_default(), refused, ..Kept::default() });
         }
         for row in loaded.overrides {
-            self.kept.entry(Arc::clone(&row.fleet)).or_default().override_now = Some(Arc::new(row));
+            let fleet = Arc::clone(&row.fleet);
+            self.kept.entry(fleet).or_default().override_now = Some(Arc::new(row));
         }
         let (now, monotonic) = (self.clock.now(), self.clock.monotonic());
         // Brakes that cannot be read leave the whole budget: a dry run spends none of it.

@@ -53,7 +53,7 @@ pub trait Pickable {
     /// All series, or why there are none.
     fn series(&self) -> Result<&[SeriesPoint], &MissingWhy>;
     /// Calls `visit` with each series that has all these labels, in the answer's order.
-    fn each_matching(&self, select: &Select, visit: &mut dyn FnMut(&SeriesPoint));
+    fn each_matching<'a>(&'a self, select: &Select, visit: &mut dyn FnMut(&'a SeriesPoint));
 }
 
 /// Picks one metric's reading out of the answers to its queries. `members` and `proof` are the answers to the metric's
@@ -62,16 +62,17 @@ pub trait Pickable {
 /// - A series matches when all labels of `select` have the values given; without `select` every series does.
 /// - No match is [`MissingWhy::Empty`], unless the proof of life says that absent is 0: then 0, as of the proof's time.
 /// - More than one match is [`MissingWhy::Ambiguous`], unless `by` names the instances: then one value for each, as of
-///   the oldest. An instance twice is ambiguous too. A series without that label belongs to no instance and is left
-///   out, so its instance counts as one without a value; if none has it, the answer has the wrong shape.
-/// - A series whose sample's time is unknown is [`MissingWhy::NoTime`].
+///   the oldest. An instance twice is ambiguous too. Left out, so that its instance counts as one without a value, is a
+///   series without that label, without a known time, or older than the newest by more than `max_age`: the rate of an
+///   instance that is gone lives on for its range's length, and must not take the others' readings with it.
+/// - A single series whose sample's time is unknown is [`MissingWhy::NoTime`].
 /// - The count of members comes from the series that matches `select`, or else from the only series there is, if it
 ///   contradicts no label of `select`. A count that is negative, not finite, or older than the value by more than
 ///   `max_age` is none.
 pub fn pick<A: Pickable + ?Sized>(metric: &Metric, value: &A, members: Option<&A>, proof: Option<&A>) -> OwnedReading {
     let read = match (value.series(), &metric.by) {
         (Err(why), _) => return OwnedReading::Missing(why.clone()),
-        (Ok(_), Some(by)) => pick_instances(value, &metric.select, by),
+        (Ok(_), Some(by)) => pick_instances(value, metric, by),
         (Ok(_), None) => pick_value(value, metric, members),
     };
     match read {
@@ -106,27 +107,23 @@ fn only<A: Pickable + ?Sized>(answer: &A, select: &Select) -> Result<(f64, Optio
     found
 }
 
-fn pick_instances<A: Pickable + ?Sized>(answer: &A, select: &Select, by: &str) -> Result<OwnedReading, MissingWhy> {
-    let mut values: Vec<(InstanceId, f64)> = Vec::new();
-    let mut oldest = Some(Timestamp(i64::MAX));
-    let mut is_any = false;
-    answer.each_matching(select, &mut |series| {
-        is_any = true;
-        let instance = label(series, by);
-        if !instance.is_empty() {
-            values.push((InstanceId::from(instance), series.value));
-            oldest = oldest.zip(series.at).map(|(known, at)| known.min(at));
-        }
+fn pick_instances<A: Pickable + ?Sized>(answer: &A, metric: &Metric, by: &str) -> Result<OwnedReading, MissingWhy> {
+    let mut found: Vec<(&str, f64, Timestamp)> = Vec::new();
+    let mut why_none = MissingWhy::Empty;
+    answer.each_matching(&metric.select, &mut |series| match (label(series, by), series.at) {
+        ("", _) => why_none = MissingWhy::WrongShape,
+        (_, None) => why_none = MissingWhy::NoTime,
+        (instance, Some(at)) => found.push((instance, series.value, at)),
     });
-    if values.is_empty() {
-        return Err(if is_any { MissingWhy::WrongShape } else { MissingWhy::Empty });
-    }
-    values.sort_unstable_by(|a, b| a.0.cmp(&b.0));
-    if values.windows(2).any(|pair| pair[0].0 == pair[1].0) {
+    let newest = found.iter().map(|(_, _, at)| *at).max().ok_or(why_none)?;
+    found.retain(|(_, _, at)| newest.since(*at) <= metric.max_age);
+    found.sort_unstable_by_key(|(instance, ..)| *instance);
+    if found.windows(2).any(|pair| pair[0].0 == pair[1].0) {
         return Err(MissingWhy::Ambiguous);
     }
-    let at = oldest.ok_or(MissingWhy::NoTime)?;
-    Ok(OwnedReading::PerInstance { values: values.into_boxed_slice(), at })
+    let at = found.iter().map(|(_, _, at)| *at).min().unwrap_or(newest);
+    let values = found.into_iter().map(|(instance, value, _)| (InstanceId::from(instance), value)).collect();
+    Ok(OwnedReading::PerInstance { values, at })
 }
 
 /// The count of members, as of about `at`.
@@ -183,7 +180,7 @@ impl Pickable for Answer {
         self.as_deref()
     }
 
-    fn each_matching(&self, select: &Select, visit: &mut dyn FnMut(&SeriesPoint)) {
+    fn each_matching<'a>(&'a self, select: &Select, visit: &mut dyn FnMut(&'a SeriesPoint)) {
         let all = self.as_deref().unwrap_or_default();
         all.iter().filter(|series| matches_all(series, select)).for_each(visit);
     }
@@ -247,7 +244,7 @@ impl Pickable for AnswerIndex {
         self.answer.series()
     }
 
-    fn each_matching(&self, select: &Select, visit: &mut dyn FnMut(&SeriesPoint)) {
+    fn each_matching<'a>(&'a self, select: &Select, visit: &mut dyn FnMut(&'a SeriesPoint)) {
         let all = self.answer.as_deref().unwrap_or_default();
         if select.is_empty() {
             return all.iter().for_each(visit);

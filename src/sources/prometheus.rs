@@ -28,8 +28,7 @@ pub struct Prometheus {
     timeout: Duration,
     /// How each question's freshness is found, since parsing costs more than the rest of a question.
     plans: Mutex<HashMap<QueryAsk, Arc<Plan>>>,
-    /// What went wrong with each query last, so that the log says it once.
-    complaints: Mutex<HashMap<Arc<str>, Failure>>,
+    complaints: Mutex<Complaints>,
 }
 
 impl Prometheus {
@@ -45,7 +44,15 @@ impl Prometheus {
         let evaluated = now.before(ask.offset);
         // Freshness first: a sample that arrives between the two requests then makes the value look older than it is,
         // never fresher.
-        let mut stamps = self.stamps(ask, evaluated).await?;
+        let stamps = match self.stamps(ask, evaluated).await {
+            Err(failure) if failure.why == MissingWhy::NoTime => {
+                // If the value cannot be had either, what the source says about it is the better reason.
+                self.instant(&ask.query, evaluated).await?;
+                Err(failure)
+            }
+            other => other,
+        };
+        let mut stamps = stamps?;
         let series = match self.instant(&ask.query, evaluated).await? {
             Decoded::Scalar(value) => vec![decode::Series { labels: Box::default(), value }],
             Decoded::Vector(series) => series,
@@ -100,25 +107,71 @@ impl Prometheus {
         }
     }
 
-    /// Says in the log what changed about a query, once.
-    fn note(&self, query: &Arc<str>, failure: Option<&Failure>) {
+    /// Says in the log what changed about a query, once, and little when everything changes at once.
+    fn note(&self, query: &Arc<str>, failure: Option<&Failure>, now: Timestamp) {
         let mut complaints = self.complaints.lock().unwrap_or_else(PoisonError::into_inner);
-        match failure {
-            None => {
-                if complaints.remove(query).is_some() {
-                    tracing::info!(source = &*self.name, query = shown(query), "query answers again");
+        let Some(news) = complaints.note(query, failure, now) else { return };
+        let (source, query) = (&*self.name, shown(query));
+        match (failure, news) {
+            (None, News::Quiet) => tracing::debug!(source, query, "query answers again"),
+            (None, _) => tracing::info!(source, query, "query answers again"),
+            (Some(Failure { why, detail }), News::Quiet) => tracing::debug!(source, query, %why, detail, "no readings"),
+            (Some(Failure { why, detail }), news) => {
+                tracing::warn!(source, query, %why, detail, "no readings");
+                if news == News::LastLoud {
+                    tracing::warn!(source, "more queries fail: until the next minute they are logged as debug");
                 }
-            }
-            Some(failure) if complaints.get(query) == Some(failure) => {}
-            Some(failure) => {
-                let Failure { why, detail } = failure;
-                tracing::warn!(source = &*self.name, query = shown(query), %why, detail, "query gave no readings");
-                if complaints.len() >= TEXTS_MAX {
-                    complaints.clear();
-                }
-                complaints.insert(query.clone(), failure.clone());
             }
         }
+    }
+}
+
+/// What went wrong with each query last, so that the log says it once.
+#[derive(Debug, Default)]
+struct Complaints {
+    known: HashMap<Arc<str>, Failure>,
+    /// The minute of the clock in which `said` counts.
+    minute: i64,
+    said: u32,
+}
+
+/// How loud a change is said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum News {
+    Loud,
+    LastLoud,
+    Quiet,
+}
+
+impl Complaints {
+    /// A source that stops answers thousands of queries no more; a few lines say that as well as all.
+    const LOUD_PER_MINUTE: u32 = 20;
+
+    /// Whether what is known of a query changed, and how loud to say it.
+    fn note(&mut self, query: &Arc<str>, failure: Option<&Failure>, now: Timestamp) -> Option<News> {
+        let is_news = match failure {
+            None => self.known.remove(query).is_some(),
+            Some(failure) if self.known.get(query) == Some(failure) => false,
+            Some(failure) => {
+                if self.known.len() >= TEXTS_MAX {
+                    self.known.clear();
+                }
+                self.known.insert(query.clone(), failure.clone());
+                true
+            }
+        };
+        let minute = now.0.div_euclid(60_000_000);
+        if minute != self.minute {
+            (self.minute, self.said) = (minute, 0);
+        }
+        is_news.then(|| {
+            self.said = self.said.saturating_add(1);
+            match self.said.cmp(&Self::LOUD_PER_MINUTE) {
+                std::cmp::Ordering::Less => News::Loud,
+                std::cmp::Ordering::Equal => News::LastLoud,
+                std::cmp::Ordering::Greater => News::Quiet,
+            }
+        })
     }
 }
 
@@ -129,7 +182,7 @@ impl MetricSource for Prometheus {
                 Ok(answer) => answer,
                 Err(_) => Err(failure_of(FetchError::Timeout)),
             };
-            self.note(&ask.query, answer.as_ref().err());
+            self.note(&ask.query, answer.as_ref().err(), now);
             answer.map_err(|failure| failure.why)
         })
     }

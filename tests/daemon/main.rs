@@ -1,3 +1,4 @@
-//! The daemon as a whole, seen from outside.
+//! The tests that need more than one room: one binary, one module for each subject.
 
+mod prometheus_source;
 mod simulation;
