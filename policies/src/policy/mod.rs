@@ -11,10 +11,12 @@ mod layers;
 mod metric;
 mod model;
 mod parse;
+mod places;
 mod reader;
 mod rule;
 mod schedule;
 mod syntax;
+mod tables;
 pub mod testing;
 mod tree;
 pub mod units;
@@ -23,8 +25,10 @@ pub use diagnostic::{At, Diagnostic, Finding, Findings, Related, Severity};
 pub use fleet::read_rate;
 pub use model::*;
 pub use parse::{FILES_MAX, ParseOptions, QueryCheck, QueryError, QueryFacts, parse};
+pub use places::{Place, Places, Setting};
 pub use reader::{Fault, Reader, nearest};
 pub use syntax::{FILE_BYTES_MAX, read as read_toml};
+pub use tables::{PolicyTest, TestCycle, TestReadings};
 pub use tree::{Entry, Node, Table, Value};
 
 /// One policy file.

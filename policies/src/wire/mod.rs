@@ -4,11 +4,14 @@
 //! line, and [`Decider`] is the whole filter. Every malformed line is one clear error; nothing is half-applied.
 
 mod decider;
+mod facts;
+mod form;
 mod input;
 mod output;
 
 pub use decider::Decider;
-pub use input::{Cycle, Line, facts_json, parse_line};
+pub use facts::facts_json;
+pub use input::{Cycle, Line, parse_line};
 pub use output::{error_json, plan_json};
 
 /// What is wrong with a line, in one sentence.
