@@ -20,6 +20,8 @@ pub struct Call {
     pub params: BTreeMap<String, String>,
     /// What came back from behind the recorder; `None`: nothing (yet).
     pub status: Option<u16>,
+    /// When that came.
+    pub effect_at: f64,
     /// What the caller got; `None`: nothing (yet).
     pub answered: Option<u16>,
 }
@@ -160,14 +162,17 @@ fn serve(mut client: TcpStream, upstream: u16, scene: &str, inner: &Inner) {
     let fault = inner.take_fault(&action);
     let at = {
         let mut calls = inner.calls.lock().unwrap();
-        calls.push(Call { at: now(), action, params, status: None, answered: None });
+        calls.push(Call { at: now(), action, params, status: None, effect_at: 0.0, answered: None });
         calls.len() - 1
     };
     if let Some(Fault::SlowEffect(time)) = fault {
         std::thread::sleep(time);
     }
     let Some(answer) = forward(upstream, &request, scene) else { return };
-    inner.calls.lock().unwrap()[at].status = Some(answer.status());
+    {
+        let mut calls = inner.calls.lock().unwrap();
+        (calls[at].status, calls[at].effect_at) = (Some(answer.status()), now());
+    }
     let answer = match fault {
         Some(Fault::LostAnswer) => return,
         Some(Fault::ErrorAfterEffect) => {
