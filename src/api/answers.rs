@@ -4,7 +4,7 @@
 use crate::published::{FleetStatus, INSTANCE_STATES, ReadingStatus, View};
 use contract::{Capacity, Timestamp};
 use policies::facts::Override;
-use policies::policy::{Mode, PolicySet};
+use policies::policy::PolicySet;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -231,7 +231,7 @@ impl Fleet {
         Self {
             fleet: policy.id.to_string(),
             owner: policy.owner.to_string(),
-            mode: mode_word(policy.mode).into(),
+            mode: policy.mode.word().into(),
             current: decision.and_then(|decision| decision.current),
             serving: decision.and_then(|decision| decision.serving),
             desired: decision.and_then(|decision| decision.desired),
@@ -249,16 +249,6 @@ impl Fleet {
             groups: groups(fleet),
             readings: readings(fleet, now),
         }
-    }
-}
-
-/// The mode's word in policy files.
-fn mode_word(mode: Mode) -> &'static str {
-    match mode {
-        Mode::On => "on",
-        Mode::Observe => "observe",
-        Mode::ScaleOutOnly => "scale-out-only",
-        Mode::Off => "off",
     }
 }
 

@@ -16,6 +16,7 @@ use tokio::net::UnixStream;
 
 pub use super::check::CONFIG_DEFAULT;
 const SOCKET_DEFAULT: &str = "/run/skala/skala.sock";
+const POLICIES_DEFAULT: &str = "/etc/skala/policies";
 const STORE_DEFAULT: &str = "sqlite:///var/lib/skala/skala.db";
 /// Longer than the daemon itself waits for its scheduler.
 const ANSWER_WITHIN: Duration = Duration::from_secs(40);
@@ -98,15 +99,19 @@ impl Daemon {
 
     /// The directory of the policies.
     pub fn policies(&self) -> anyhow::Result<PathBuf> {
-        let policies = self.whereabouts()?.daemon.policies;
-        policies.ok_or_else(|| invalid(format!("{}: [daemon] has no `policies`", self.config.display())))
+        Ok(self.beside_config(self.whereabouts()?.daemon.policies.unwrap_or_else(|| POLICIES_DEFAULT.into())))
     }
 
     fn socket(&self) -> anyhow::Result<PathBuf> {
         match &self.socket {
             Some(socket) => Ok(socket.clone()),
-            None => Ok(self.whereabouts()?.api.socket.unwrap_or_else(|| SOCKET_DEFAULT.into())),
+            None => Ok(self.beside_config(self.whereabouts()?.api.socket.unwrap_or_else(|| SOCKET_DEFAULT.into()))),
         }
+    }
+
+    /// Relative paths in the configuration are beside it; joining an absolute one gives that one.
+    fn beside_config(&self, path: PathBuf) -> PathBuf {
+        self.config.parent().unwrap_or(Path::new("")).join(path)
     }
 
     fn whereabouts(&self) -> anyhow::Result<Whereabouts> {

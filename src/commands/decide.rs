@@ -157,6 +157,7 @@ mod tests {
     /// Gives its pieces one read at a time, and notes what had been flushed when the next one was asked for.
     struct Pieces<'a> {
         pieces: std::vec::IntoIter<Vec<u8>>,
+        rest: Vec<u8>,
         flushed: &'a std::cell::RefCell<Vec<String>>,
         out: &'a std::cell::RefCell<Vec<u8>>,
     }
@@ -164,9 +165,13 @@ mod tests {
     impl Read for Pieces<'_> {
         fn read(&mut self, to: &mut [u8]) -> io::Result<usize> {
             self.flushed.borrow_mut().push(String::from_utf8_lossy(&self.out.borrow()).into_owned());
-            let Some(piece) = self.pieces.next() else { return Ok(0) };
-            to[..piece.len()].copy_from_slice(&piece);
-            Ok(piece.len())
+            if self.rest.is_empty() {
+                self.rest = self.pieces.next().unwrap_or_default();
+            }
+            let fits = self.rest.len().min(to.len());
+            to[..fits].copy_from_slice(&self.rest[..fits]);
+            self.rest.drain(..fits);
+            Ok(fits)
         }
     }
 
@@ -187,7 +192,7 @@ mod tests {
     fn run(pieces: &[&[u8]]) -> (String, Vec<String>) {
         let (out, flushed) = Default::default();
         let pieces: Vec<Vec<u8>> = pieces.iter().flat_map(|p| p.chunks(1000)).map(<[u8]>::to_vec).collect();
-        let mut input = Pieces { pieces: pieces.into_iter(), flushed: &flushed, out: &out };
+        let mut input = Pieces { pieces: pieces.into_iter(), rest: Vec::new(), flushed: &flushed, out: &out };
         let mut answer = |line: &[u8], out: &mut Flushed<'_>| {
             writeln!(out, "{}:{}", line.len(), String::from_utf8_lossy(&line[..line.len().min(3)]))?;
             Ok(())

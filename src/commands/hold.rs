@@ -13,9 +13,9 @@ use std::time::Duration;
 
 /// Keep a fleet's capacity as it is for a time, or everything with --all, also while the daemon is down
 #[derive(Debug, clap::Args)]
+#[command(group = clap::ArgGroup::new("what").required(true).args(["fleet", "all"]))]
 pub struct Hold {
     /// The fleet
-    #[arg(required_unless_present = "all", conflicts_with = "all")]
     fleet: Option<String>,
     /// All fleets
     #[arg(long)]

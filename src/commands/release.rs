@@ -9,9 +9,9 @@ use std::io::Write;
 
 /// End a fleet's hold or pin now, or the hold of everything with --all
 #[derive(Debug, clap::Args)]
+#[command(group = clap::ArgGroup::new("what").required(true).args(["fleet", "all"]))]
 pub struct Release {
     /// The fleet
-    #[arg(required_unless_present = "all", conflicts_with = "all")]
     fleet: Option<String>,
     /// The hold of everything; fleets' own holds and pins stay
     #[arg(long)]

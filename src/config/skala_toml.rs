@@ -300,8 +300,7 @@ fn read_listen(node: &Node) -> Result<SocketAddr, Fault> {
 
 fn read_provider(mut r: Reader<'_>, name: &str, kinds: Kinds<'_>) -> Option<ProviderConfig> {
     let list = || kinds.built.join(", ");
-    let kind = r.need_or(
-        "kind",
+    let kind = r.need_or("kind",
         |node| {
             let kind = units::text(node)?;
             if kinds.built.contains(&kind.as_ref()) {

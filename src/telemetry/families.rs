@@ -260,6 +260,10 @@ pub(super) const FLEET_FAMILIES: &[FleetFamily] = &[
             }
         },
     ),
+    fleet("fleet_info", "gauge", "Always 1; mode and owner are in the labels. (experimental)", |_, fleet, series| {
+        let policy = &fleet.policy;
+        series.put(&[("fleet", &policy.id), ("mode", policy.mode.word()), ("owner", &policy.owner)], 1);
+    }),
     fleet("fleet_fault", "gauge", "1 when skala itself failed on this fleet. (experimental)", |_, fleet, series| {
         series.put(&[("fleet", &fleet.policy.id)], flag(fleet.fault.is_some()));
     }),

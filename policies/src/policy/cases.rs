@@ -70,9 +70,10 @@ pub(super) fn read(
 
 fn read_cycles(r: &mut Reader<'_>, policy: Option<&Policy>) -> Vec<TestCycle> {
     let hint = "a [[test.cycle]] with `at`, `current`, `readings` and what is expected: `desired`, `hold`";
-    if !r.has("cycle") && !r.is_partial() {
-        r.findings().error(r.at(), Finding::new("`cycle` is missing").hint(hint));
+    if !r.has("cycle") {
+        r.lacks(&["cycle"], Finding::new("`cycle` is missing").hint(hint));
     }
+    let before = r.findings().errors();
     let mut cycles: Vec<TestCycle> = Vec::new();
     let mut count = 0_u128;
     for (index, mut cycle) in r.list("cycle").into_iter().enumerate() {
@@ -96,6 +97,7 @@ fn read_cycles(r: &mut Reader<'_>, policy: Option<&Policy>) -> Vec<TestCycle> {
     }
     if !cycles.is_empty()
         && !r.is_partial()
+        && r.findings().errors() == before
         && cycles.iter().all(|cycle| cycle.desired.is_none() && cycle.hold.is_none())
     {
         r.findings().error(r.at(), Finding::new("the test expects nothing").hint("say `desired` or `hold` in a cycle"));
@@ -113,9 +115,9 @@ fn read_cycle(r: &mut Reader<'_>, policy: Option<&Policy>, first: bool) -> Optio
         r.findings().error(r.at_of("until"), Finding::new("`until` must be later than `at`"));
     }
     let current = r.take("current", units::capacity);
-    if first && !r.has("current") && !r.is_partial() {
+    if first && !r.has("current") {
         let found = Finding::new("the first cycle needs `current`: what the cloud is asked to hold");
-        r.findings().error(r.at(), found.hint("current = 4"));
+        r.lacks(&["current"], found.hint("current = 4"));
     }
     let serving = r.take("serving", units::capacity);
     let readings = r.take("readings", |node| read_readings(node, policy)).unwrap_or_default();

@@ -3,7 +3,7 @@
 
 use super::diagnostic::{At, Finding, Findings};
 use super::tree::{Table, Value};
-use super::{Policy, RuleKind, rule, units};
+use super::{Policy, RuleKind, metric, rule, units};
 
 /// Checks a complete fleet; `own` is its table before anything was laid under it.
 pub(super) fn check(findings: &Findings<'_>, policy: &Policy, header: At, table: &Table, own: &Table) {
@@ -141,12 +141,14 @@ impl Here<'_> {
 /// A metric that the fleet itself has and nothing uses is a mistake; an inherited one is not.
 fn unused(findings: &Findings<'_>, policy: &Policy, table: &Table, own: &Table) {
     let Some(metrics) = own.get("metric").and_then(|entry| entry.node.table()) else { return };
-    let inherited = table.get("metric").and_then(|entry| entry.node.table());
-    for entry in &metrics.entries {
-        let read = policy.metrics.iter().any(|metric| metric.name.as_ref() == entry.key.as_ref());
-        let readable =
-            inherited.and_then(|table| table.get(&entry.key)).is_some_and(|entry| entry.node.table().is_some());
-        if !read && readable {
+    let Some(rules) = table.get("rule").map(|entry| &entry.node) else { return };
+    // A rule that could not be read may have been meant to use it; that one is reported already.
+    if !matches!(&rules.value, Value::List(list) if list.len() == policy.rules.len()) {
+        return;
+    }
+    let mentioned = metric::mentioned(rules);
+    for entry in metrics.entries.iter().filter(|entry| !mentioned.contains(&entry.key)) {
+        if entry.node.table().is_some() {
             let found = Finding::new(format!("no rule uses the metric `{}`", entry.key));
             findings.error(entry.at, found.hint("remove it, or add a rule with it"));
         }

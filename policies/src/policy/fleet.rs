@@ -203,11 +203,9 @@ fn places(r: &Reader<'_>) -> Places {
 
 fn read_groups(r: &mut Reader<'_>, providers: Option<&[&str]>) -> Vec<Group> {
     let mut groups = Vec::new();
-    let partial = r.is_partial();
-    if !partial && !r.has("group") {
-        let found =
-            Finding::new("`group` is missing").hint("a fleet needs a [[fleet.NAME.group]] with `provider` and `group`");
-        r.findings().error(r.at(), found);
+    if !r.has("group") {
+        let found = Finding::new("`group` is missing");
+        r.lacks(&["group"], found.hint("a fleet needs a [[fleet.NAME.group]] with `provider` and `group`"));
     }
     let list = r.list("group");
     too_many(r, "group", list.len());
@@ -273,7 +271,7 @@ fn read_direction(r: &mut Reader<'_>, key: &'static str, default: Direction, pla
         direction.after_scale_out = r.take("after_scale_out", units::up_to_a_day).unwrap_or(direction.after_scale_out);
     }
     let has_rate = r.has("rate");
-    let rates = r.list("rate");
+    let rates = r.rows("rate");
     too_many(&r, "rate", rates.len());
     // A scale-in of everything at once is 100 %; nothing sensible grows more than a hundredfold in one period.
     let percent_max = if is_in { 100.0 } else { 10_000.0 };
@@ -281,10 +279,10 @@ fn read_direction(r: &mut Reader<'_>, key: &'static str, default: Direction, pla
     let rates: Vec<Rate> = rates.into_iter().take(PARTS_MAX).filter_map(|rate| read_rate(rate, percent_max)).collect();
     let selects = [("max", Select::Max), ("min", Select::Min), ("off", Select::Off)];
     let select = r.take("select", units::choice(&selects));
-    if has_rate && count > 1 && !r.has("select") && !r.is_partial() {
+    if has_rate && count > 1 && !r.has("select") {
         let found = Finding::new("`select` is missing: it says which of several rates counts");
         let hint = "select = \"max\" takes the most generous, \"min\" the strictest";
-        r.findings().error(r.at_of("rate"), found.hint(hint));
+        r.lacks_at(r.at_of("rate"), &["select"], found.hint(hint));
     }
     if has_rate {
         direction.rate = rates.into();
@@ -308,8 +306,8 @@ pub fn read_rate(mut r: Reader<'_>, percent_max: f64) -> Option<Rate> {
     let hint = "write { percent = \"10%\", per = \"1m\" } or { instances = 4, per = \"1m\" }";
     if has_percent && has_instances {
         r.findings().error(r.at(), Finding::new("a rate is `percent` or `instances`, not both").hint(hint));
-    } else if !has_percent && !has_instances && !r.is_partial() {
-        r.findings().error(r.at(), Finding::new("a rate needs `percent` or `instances`").hint(hint));
+    } else if !has_percent && !has_instances {
+        r.lacks(&["percent", "instances"], Finding::new("a rate needs `percent` or `instances`").hint(hint));
     }
     r.finish();
     let amount = percent.map(Amount::Percent).or(instances.map(Amount::Instances))?;

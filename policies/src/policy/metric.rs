@@ -17,6 +17,8 @@ const MIN_MEMBERS_DEFAULT: f64 = 0.8;
 /// A fleet's metrics as far as they could be read. Those nobody uses are left out when they were only inherited.
 pub(super) struct Drafts {
     list: Vec<Draft>,
+    /// All names, those of unused ones too.
+    names: Vec<Arc<str>>,
     /// A metric may have been lost to a syntax error.
     lost: bool,
 }
@@ -32,14 +34,14 @@ impl Drafts {
     pub fn find(&self, node: &Node, needs_one: bool) -> Result<u16, Fault> {
         let name = units::text(node)?;
         let Some(at) = self.list.iter().position(|draft| draft.name == name) else {
-            if self.lost {
+            if self.lost || self.names.contains(&name) {
                 return Ok(0);
             }
             let fault = Fault::new(format!("names `{}`, which is no metric of this fleet", units::cut(&name)));
-            let names = || self.list.iter().map(|draft| draft.name.as_ref());
+            let names = || self.names.iter().map(|name| name.as_ref());
             return Err(match nearest(&name, names()) {
                 Some(near) => fault.hint(format!("did you mean `{near}`?")),
-                None if self.list.is_empty() => fault.hint(format!("add [fleet.NAME.metric.{}]", units::cut(&name))),
+                None if self.names.is_empty() => fault.hint(format!("add [fleet.NAME.metric.{}]", units::cut(&name))),
                 None => fault.hint(format!("its metrics: {}", names().collect::<Vec<_>>().join(", "))),
             });
         };
@@ -70,7 +72,7 @@ pub(super) fn read(context: &mut Context<'_>, r: &mut Reader<'_>) -> Drafts {
     let referenced = references(r);
     let lost =
         r.is_partial() || r.entry("metric").and_then(|entry| entry.node.table()).is_some_and(|table| table.broken);
-    let mut list = Vec::new();
+    let (mut list, mut names) = (Vec::new(), Vec::new());
     let named = r.named("metric");
     too_many(r, "metric", named.len());
     for (entry, reader) in named.into_iter().take(super::fleet::PARTS_MAX) {
@@ -79,17 +81,22 @@ pub(super) fn read(context: &mut Context<'_>, r: &mut Reader<'_>) -> Drafts {
         }
         // A metric that nobody uses is read for its mistakes; `checks` reports it where the fleet itself has it.
         let (metric, has_unit) = read_one(context, reader, &entry.key, entry.at);
+        names.push(Arc::clone(&entry.key));
         if r.is_partial() || referenced.contains(&entry.key) {
             list.push(Draft { name: Arc::clone(&entry.key), metric, has_unit });
         }
     }
-    Drafts { list, lost }
+    Drafts { list, names, lost }
 }
 
 /// The names of metrics that the rules mention, in whatever key.
-pub(super) fn references(r: &mut Reader<'_>) -> Vec<Arc<str>> {
-    let Some(entry) = r.entry("rule") else { return Vec::new() };
-    let Value::List(rules) = &entry.node.value else { return Vec::new() };
+fn references(r: &mut Reader<'_>) -> Vec<Arc<str>> {
+    r.entry("rule").map_or_else(Vec::new, |entry| mentioned(&entry.node))
+}
+
+/// The names that a list of rules mentions.
+pub(super) fn mentioned(rules: &Node) -> Vec<Arc<str>> {
+    let Value::List(rules) = &rules.value else { return Vec::new() };
     let keys = ["metric", "backlog", "arrivals", "service_time", "learn_from"];
     let tables = rules.iter().filter_map(Node::table);
     tables.flat_map(|table| keys.into_iter().filter_map(|key| table.get(key)?.node.text().cloned())).collect()

@@ -142,6 +142,18 @@ pub enum Mode {
     Off,
 }
 
+impl Mode {
+    /// The word that policy files use.
+    pub fn word(self) -> &'static str {
+        match self {
+            Mode::On => "on",
+            Mode::Observe => "observe",
+            Mode::ScaleOutOnly => "scale-out-only",
+            Mode::Off => "off",
+        }
+    }
+}
+
 /// How several recommendations become one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Combine {

@@ -3,6 +3,7 @@
 
 use super::diagnostic::{At, Finding, Findings};
 use super::tree::{Entry, Node, Table, Value};
+use super::units;
 
 /// What is wrong with a value, as the end of a sentence that begins with its key.
 #[derive(Clone, Debug)]
@@ -10,12 +11,14 @@ pub struct Fault {
     message: String,
     hint: Option<String>,
     at: Option<At>,
+    /// The key within the value.
+    within: Option<String>,
 }
 
 impl Fault {
     /// `must be ...`.
     pub fn new(message: impl Into<String>) -> Self {
-        Self { message: message.into(), hint: None, at: None }
+        Self { message: message.into(), hint: None, at: None, within: None }
     }
 
     /// Says what would be right.
@@ -32,13 +35,16 @@ impl Fault {
 
     /// The fault is one of a key within the value.
     pub fn within(mut self, key: &str) -> Self {
-        self.message = format!("has a `{key}` that {}", self.message);
+        self.within = Some(key.to_owned());
         self
     }
 
     /// The fault as a finding about `key`.
     pub fn of(self, key: &str) -> Finding {
-        let found = Finding::new(format!("`{key}` {}", self.message));
+        let found = match self.within {
+            Some(within) => Finding::new(format!("`{key}.{within}` {}", self.message)),
+            None => Finding::new(format!("`{key}` {}", self.message)),
+        };
         match self.hint {
             Some(hint) => found.hint(hint),
             None => found,
@@ -53,13 +59,15 @@ pub struct Reader<'t> {
     at: At,
     findings: &'t Findings<'t>,
     known: Vec<&'static str>,
+    /// What is missing; said at the end, since a misspelt key may be the reason.
+    lacking: Vec<(At, Vec<&'static str>, Finding)>,
     partial: bool,
 }
 
 impl<'t> Reader<'t> {
     /// A reader of this table; `at` is where a missing key is reported.
     pub fn new(findings: &'t Findings<'t>, at: At, table: &'t Table) -> Self {
-        Self { table, at, findings, known: Vec::new(), partial: false }
+        Self { table, at, findings, known: Vec::new(), lacking: Vec::new(), partial: false }
     }
 
     /// A table that others complete: nothing is missing.
@@ -130,11 +138,23 @@ impl<'t> Reader<'t> {
         read: impl FnOnce(&'t Node) -> Result<T, Fault>,
         hint: Option<&str>,
     ) -> Option<T> {
-        if !self.has(key) && !self.is_partial() {
+        if !self.has(key) {
             let found = Finding::new(format!("`{key}` is missing"));
-            self.findings.error(self.at, hint.iter().fold(found, |found, hint| found.hint(*hint)));
+            self.lacks(&[key], hint.iter().fold(found, |found, hint| found.hint(*hint)));
         }
         self.take(key, read)
+    }
+
+    /// Notes that one of these keys should be there, unless the table is partial or one of them is only misspelt.
+    pub fn lacks(&mut self, keys: &[&'static str], finding: Finding) {
+        self.lacks_at(self.at, keys, finding);
+    }
+
+    /// Notes it for another place.
+    pub fn lacks_at(&mut self, at: At, keys: &[&'static str], finding: Finding) {
+        if !self.is_partial() {
+            self.lacking.push((at, keys.to_vec(), finding));
+        }
     }
 
     /// Takes a table within the table.
@@ -175,6 +195,10 @@ impl<'t> Reader<'t> {
         let (partial, findings) = (self.partial, self.findings);
         let items = self.take(key, |node| match &node.value {
             Value::List(items) => Ok(items.as_slice()),
+            Value::Table(_) => {
+                let fault = Fault::new("must be a list of tables, not a single one");
+                Err(fault.hint(format!("its header has two brackets: [[...{key}]]")))
+            }
             other => Err(Fault::new(format!("must be a list of tables, not {}", other.kind()))),
         });
         let mut read = Vec::new();
@@ -198,16 +222,47 @@ impl<'t> Reader<'t> {
         rest
     }
 
-    /// Reports the keys that nobody took.
+    /// Takes the tables of a list that is only ever replaced whole: each has to be complete, in a template too.
+    pub fn rows(&mut self, key: &'static str) -> Vec<Reader<'t>> {
+        self.list(key).into_iter().map(|row| row.partial(false)).collect()
+    }
+
+    /// Reports the keys that nobody took, and what is missing.
     pub fn finish(self) {
         for entry in &self.table.entries {
-            if !self.known.contains(&entry.key.as_ref()) {
-                let mut hint = String::new();
-                if let Some(near) = nearest(&entry.key, self.known.iter().copied()) {
-                    hint = format!("did you mean `{near}`? ");
-                }
-                hint.push_str(&format!("allowed here: {}", self.known.join(", ")));
-                self.findings.error(entry.at, Finding::new(format!("unknown key `{}`", entry.key)).hint(hint));
+            if !self.known.contains(&entry.key.as_ref()) && entry.node.value != Value::Broken {
+                self.unknown(entry);
+            }
+        }
+        self.report_lacking(false);
+    }
+
+    /// Reports what is missing; of the other keys nothing can be said.
+    pub fn give_up(self) {
+        self.report_lacking(true);
+    }
+
+    fn near(&self, entry: &Entry) -> Option<&'static str> {
+        nearest(&entry.key, self.known.iter().copied())
+    }
+
+    fn unknown(&self, entry: &Entry) {
+        let mut hint = String::new();
+        if let Some(near) = self.near(entry) {
+            hint = format!("did you mean `{near}`? ");
+        }
+        hint.push_str(&format!("allowed here: {}", self.known.join(", ")));
+        self.findings.error(entry.at, Finding::new(format!("unknown key `{}`", units::cut(&entry.key))).hint(hint));
+    }
+
+    /// A key that is misspelt is one mistake, not an unknown key and a missing one.
+    fn report_lacking(&self, say_misspelt: bool) {
+        let unknown = || self.table.entries.iter().filter(|entry| !self.known.contains(&entry.key.as_ref()));
+        for (at, keys, finding) in &self.lacking {
+            match unknown().find(|entry| self.near(entry).is_some_and(|near| keys.contains(&near))) {
+                None => self.findings.error(*at, finding.clone()),
+                Some(entry) if say_misspelt => self.unknown(entry),
+                Some(_) => {}
             }
         }
     }

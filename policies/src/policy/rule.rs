@@ -44,11 +44,9 @@ pub(super) fn read(r: &mut Reader<'_>, metrics: &Drafts) -> Vec<Rule> {
     for mut reader in list.into_iter().take(PARTS_MAX) {
         let name = reader.take("name", units::name);
         let has_name = reader.has("name");
-        let Some(kind) = reader.need_or(
-            "kind",
-            units::choice(&KINDS),
-            Some("kind = \"utilization\", \"per-instance\", \"step\", \"schedule\" or \"guard\""),
-        ) else {
+        let hint = "kind = \"utilization\", \"per-instance\", \"step\", \"schedule\" or \"guard\"";
+        let Some(kind) = reader.need_or("kind", units::choice(&KINDS), Some(hint)) else {
+            reader.give_up();
             continue;
         };
         let word = KINDS.iter().find(|(_, known)| *known == kind).map_or("", |(word, _)| word);
@@ -165,8 +163,9 @@ fn read_threshold(r: &mut Reader<'_>, scale: f64, what: &str) -> Option<Threshol
             let found = Finding::new(format!("{what} has `above` or `below`, not both"));
             r.findings().error(r.at_of("below"), found.related(r.at_of("above"), "`above` is here"));
         }
-        (false, false) if !r.is_partial() => {
-            r.findings().error(r.at(), Finding::new(format!("{what} needs `above` or `below`")).hint("above = 0.02"));
+        (false, false) => {
+            let found = Finding::new(format!("{what} needs `above` or `below`"));
+            r.lacks(&["above", "below"], found.hint("above = 0.02"));
         }
         _ => {}
     }
@@ -175,14 +174,14 @@ fn read_threshold(r: &mut Reader<'_>, scale: f64, what: &str) -> Option<Threshol
 
 fn read_steps(r: &mut Reader<'_>, scale: f64) -> Option<Box<[StepRow]>> {
     let example = "steps = [ { above = 60, add = 2 }, { below = 5, remove = 1 } ]";
-    if !r.has("steps") && !r.is_partial() {
-        r.findings().error(r.at(), Finding::new("`steps` is missing").hint(example));
+    if !r.has("steps") {
+        r.lacks(&["steps"], Finding::new("`steps` is missing").hint(example));
     }
     let empty = |node: &Node| matches!(&node.value, Value::List(items) if items.is_empty());
     if r.entry("steps").is_some_and(|entry| empty(&entry.node)) {
         r.findings().error(r.at_of("steps"), Fault::new("must have at least one row").hint(example).of("steps"));
     }
-    let list = r.list("steps");
+    let list = r.rows("steps");
     too_many(r, "steps", list.len());
     let before = r.findings().errors();
     let mut rows: Vec<(StepRow, At)> = Vec::new();
@@ -195,9 +194,9 @@ fn read_steps(r: &mut Reader<'_>, scale: f64) -> Option<Box<[StepRow]>> {
                 let found = Finding::new("a step has `add` or `remove`, not both");
                 row.findings().error(row.at_of("remove"), found.related(row.at_of("add"), "`add` is here"));
             }
-            (false, false) if !row.is_partial() => {
+            (false, false) => {
                 let found = Finding::new("a step needs `add` or `remove`");
-                row.findings().error(row.at(), found.hint("add = 2, or remove = \"10%\""));
+                row.lacks(&["add", "remove"], found.hint("add = 2, or remove = \"10%\""));
             }
             _ => {}
         }

@@ -21,9 +21,9 @@ pub(super) fn read(r: &mut Reader<'_>) -> Option<Schedule> {
             let found = Finding::new("a schedule has `until` or `for`, not both");
             r.findings().error(r.at_of("for"), found.related(r.at_of("until"), "`until` is here"));
         }
-        (false, false) if !r.is_partial() => {
+        (false, false) => {
             let found = Finding::new("a schedule needs `until` or `for`: it must close again");
-            r.findings().error(r.at(), found.hint("until = \"0 18 * * 1-5\", or for = \"10h\""));
+            r.lacks(&["until", "for"], found.hint("until = \"0 18 * * 1-5\", or for = \"10h\""));
         }
         _ => {}
     }
@@ -31,9 +31,9 @@ pub(super) fn read(r: &mut Reader<'_>) -> Option<Schedule> {
     let lead = r.take("lead", units::up_to_a_day).unwrap_or_default();
     let min = r.take("min", units::capacity);
     let max = r.take("max", units::capacity);
-    if !r.has("min") && !r.has("max") && !r.is_partial() {
+    if !r.has("min") && !r.has("max") {
         let found = Finding::new("a schedule needs `min` or `max`");
-        r.findings().error(r.at(), found.hint("the fleet's bounds while it is open: min = 40"));
+        r.lacks(&["min", "max"], found.hint("the fleet's bounds while it is open: min = 40"));
     }
     if let (Some(min), Some(max)) = (min, max)
         && min > max

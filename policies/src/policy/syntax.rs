@@ -44,16 +44,21 @@ pub fn read(findings: &Findings<'_>, file: u32) -> Table {
     let (tree, errors) = DeTable::parse_recoverable(&text);
     let mut lines = BTreeSet::new();
     for error in &errors {
-        let span = error.span().unwrap_or(0..0);
+        let span = outline.opening(error.message(), error.span().unwrap_or(0..0));
         let line = line_of(&text, span.start);
-        let consequence = outline.region(span.start).is_some_and(|region| region.header_broken);
+        let doubled = error.message() == "duplicate key";
+        let consequence =
+            outline.region(span.start).is_some_and(|region| region.header_broken || (doubled && region.doubled));
         if lines.insert(line) && !consequence {
             findings.error(
                 At::new(file, widen(&text, span.clone())),
                 explain(&text, error.message(), &span, &outline, file),
             );
         }
-        outline.spoil(span.start);
+        match doubled {
+            true => outline.double(span.start),
+            false => outline.spoil(span.start),
+        }
     }
     Conversion { text: &text, file, outline: &outline, lines: &lines }.table(tree.get_ref(), &mut Vec::new())
 }
@@ -97,6 +102,12 @@ fn explain(text: &str, message: &str, span: &std::ops::Range<usize>, outline: &O
             None => found,
         };
     }
+    if message.starts_with("unexpected key or value") {
+        return Finding::new("this does not belong here").hint("one setting a line; text stands in quotes");
+    }
+    if message.contains("string, expected") {
+        return Finding::new("this text is never closed").hint("close it with the quotes that open it");
+    }
     Finding::new(message.replace(", expected nothing", ""))
 }
 
@@ -115,7 +126,11 @@ struct Region {
     path: Vec<String>,
     path_at: Vec<std::ops::Range<usize>>,
     is_list: bool,
+    /// The header cannot be read, so nobody knows whose keys these are.
     header_broken: bool,
+    /// There is an earlier table of the same name.
+    doubled: bool,
+    /// Something in it cannot be read.
     spoiled: bool,
 }
 
@@ -124,6 +139,8 @@ struct Region {
 struct Outline {
     regions: Vec<Region>,
     keys: Vec<(String, std::ops::Range<usize>)>,
+    /// Quoted texts.
+    texts: Vec<std::ops::Range<usize>>,
     too_deep: Option<usize>,
     unclosed: Vec<Cut>,
 }
@@ -158,6 +175,10 @@ impl Outline {
                 }
                 TokenKind::RightSquareBracket if !in_header => close(&mut open, TokenKind::LeftSquareBracket),
                 TokenKind::RightCurlyBracket if !in_header => close(&mut open, TokenKind::LeftCurlyBracket),
+                TokenKind::BasicString
+                | TokenKind::LiteralString
+                | TokenKind::MlBasicString
+                | TokenKind::MlLiteralString => outline.texts.push(span.clone()),
                 TokenKind::Dot => dots += 1,
                 TokenKind::Equals | TokenKind::Comma => dots = 0,
                 _ => {}
@@ -202,11 +223,28 @@ impl Outline {
         self.regions[..self.regions.partition_point(|region| region.start <= at)].last()
     }
 
+    /// Text that is never closed ends at the end of its line, or of the file; the mistake is where it begins.
+    fn opening(&self, message: &str, span: std::ops::Range<usize>) -> std::ops::Range<usize> {
+        let text = self.texts.iter().find(|text| text.start < span.start && span.start <= text.end);
+        match text {
+            Some(text) if message.contains("string, expected") && span.is_empty() => text.start..text.start + 1,
+            _ => span,
+        }
+    }
+
     fn spoil(&mut self, at: usize) {
         let index = self.regions.partition_point(|region| region.start <= at).saturating_sub(1);
         if let Some(region) = self.regions.get_mut(index) {
             region.spoiled = true;
             region.header_broken |= index > 0 && at <= region.header_end;
+        }
+    }
+
+    fn double(&mut self, at: usize) {
+        let index = self.regions.partition_point(|region| region.start <= at).saturating_sub(1);
+        if let Some(region) = self.regions.get_mut(index) {
+            region.spoiled = true;
+            region.doubled |= index > 0 && at <= region.header_end;
         }
     }
 
@@ -266,7 +304,9 @@ impl Conversion<'_> {
         for (key, value) in table {
             // What stands under a header that cannot be read belongs nobody knows where.
             let stray = self.outline.region(key.span().start).is_some_and(|region| region.header_broken);
-            if stray && !self.is_header_table(value) {
+            let header = self.is_header_table(value);
+            let lost = header && self.outline.region(value.span().start).is_some_and(|region| region.header_broken);
+            if lost || (stray && !header) {
                 continue;
             }
             path.push(key.get_ref().to_string());

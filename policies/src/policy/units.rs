@@ -46,7 +46,7 @@ pub fn name_fault(name: &str) -> Option<Fault> {
     }
     (!name.chars().all(allowed) || name.starts_with(['-', '.'])).then(|| {
         Fault::new("is not a name")
-            .hint("a name has letters, digits, `-`, `_` and `.`, and begins with none of the last two but `_`")
+            .hint("a name has letters, digits, `_`, `-` and `.`, and begins with one of the first three")
     })
 }
 
@@ -133,6 +133,7 @@ pub fn signed(node: &Node) -> Result<i32, Fault> {
     match &node.value {
         Value::Integer(number) if i32::try_from(*number).is_ok() => Ok(i32::try_from(*number).unwrap_or(0)),
         Value::Integer(_) | Value::HugeInteger => Err(Fault::new("must be a whole number of at most 32 bits")),
+        Value::Float(number) => Err(Fault::new(format!("must be a whole number, not {number}"))),
         other => Err(Fault::new(format!("must be a whole number, not {}", other.kind()))),
     }
 }

@@ -122,8 +122,7 @@ impl Stamps {
 #[derive(Debug)]
 pub(super) struct Times {
     by: Vec<Box<str>>,
-    /// The labels' values, in the order of `by`; empty: not carried. `None`: a time that is no time.
-    rows: Vec<(Box<[Box<str>]>, Option<Timestamp>)>,
+    rows: Vec<Row>,
     /// Which of `by` any series carries.
     carried: Vec<bool>,
     /// Which of several times counts.
@@ -131,6 +130,9 @@ pub(super) struct Times {
     /// For each set of labels that was matched by: their values, and the time.
     indexes: HashMap<Vec<usize>, Index>,
 }
+
+/// The labels' values in the order of `by`, empty where not carried; and the time, `None` where it is no time.
+type Row = (Box<[Box<str>]>, Option<Timestamp>);
 
 /// The labels' values, and the time.
 type Index = HashMap<Vec<Box<str>>, Option<Timestamp>>;
