@@ -9,9 +9,12 @@ pub mod decide;
 pub mod explain;
 pub mod hold;
 pub mod man;
+pub mod outfit;
 pub mod pin;
+pub mod plan;
 pub mod release;
 pub mod reload;
+pub mod run;
 pub mod status;
 pub mod table;
 pub mod test;
@@ -80,6 +83,8 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Run(run::Run),
+    Plan(plan::Plan),
     Status(status::Status),
     Explain(explain::Explain),
     Hold(hold::Hold),
@@ -100,6 +105,8 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, out: &mut Out) -> anyh
         Err(error) => return said(&error, out),
     };
     match arguments.command {
+        Command::Run(command) => command.run(),
+        Command::Plan(command) => command.run(out),
         Command::Status(command) => command.run(out),
         Command::Explain(command) => command.run(out),
         Command::Hold(command) => command.run(out),

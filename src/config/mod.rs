@@ -6,6 +6,7 @@ mod load;
 mod promql;
 mod skala_toml;
 
+pub use load::{list_directory, read_directory};
 pub use promql::check as check_query;
 pub use skala_toml::{
     ApiConfig, Brakes, DaemonConfig, Kinds, ProviderConfig, SkalaToml, SourceConfig, SourceKind, StoreConfig,
