@@ -202,9 +202,7 @@ fn seams(
             let (set, found) = skala::config::parse_policies(files, Duration::from_secs(15), None);
             if found.is_empty() { Ok(set) } else { Err(found[0].message.clone()) }
         }),
-        hold_all: Arc::new(move || {
-            hold_all::read(&hold_file).in_force(hold_clock.now()).map(|hold| hold.reason.into())
-        }),
+        hold_all: Arc::new(move |now| hold_all::read(&hold_file).in_force(now)),
         control,
     }
 }
