@@ -233,18 +233,16 @@ async fn the_journal_is_kept_so_long(place: &dyn Place) {
     store.record(vec![record("b", 0, vec![row(1, "b", 1, 0)])]).await.expect("records");
     store.tend(secs(201)).await.expect("tends");
     let found = store.journal("a".into(), None, 99).await.expect("reads");
-    assert_eq!(
-        found.iter().map(|entry| entry.at).collect::<Vec<_>>(),
-        (11..20).rev().map(|at| secs(at * 10)).collect::<Vec<_>>()
-    );
+    let kept: Vec<_> = found.iter().map(|entry| entry.at).take_while(|at| *at >= secs(101)).collect();
+    assert_eq!(kept, (11..20).rev().map(|at| secs(at * 10)).collect::<Vec<_>>(), "at least so long");
     assert_eq!(open_ids(&*store).await, [1], "an open action stays whatever its age");
     assert_eq!(store.load().await.expect("loads").memories.len(), 2, "so does memory");
-    store.tend(secs(10_000)).await.expect("tends");
+    store.tend(secs(100_000)).await.expect("tends");
     assert_eq!(store.journal("a".into(), None, 99).await.expect("reads"), []);
-    let on = RunExtension { fleet: "a".into(), until: secs(10_001), count: 1 };
+    let on = RunExtension { fleet: "a".into(), until: secs(100_001), count: 1 };
     store.checkpoint(vec![], vec![], vec![on]).await.expect("a run that was dropped is passed over");
-    store.checkpoint(vec![], vec![entry("a", 10_002, "hold")], vec![]).await.expect("saves");
-    assert_eq!(store.journal("a".into(), None, 99).await.expect("reads"), [entry("a", 10_002, "hold")]);
+    store.checkpoint(vec![], vec![entry("a", 100_002, "hold")], vec![]).await.expect("saves");
+    assert_eq!(store.journal("a".into(), None, 99).await.expect("reads"), [entry("a", 100_002, "hold")]);
 }
 
 async fn the_journal_is_kept_so_large(place: &dyn Place) {

@@ -52,7 +52,7 @@ pub enum StoreError {
 /// How long and how much is kept, and what a new store is called.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Options {
-    /// The journal's longest age.
+    /// How long entries of the journal are kept at least; a store may keep them up to 6 hours longer.
     pub journal_keep: Duration,
     /// The store's largest size in bytes; the oldest of the journal goes first.
     pub journal_max: u64,

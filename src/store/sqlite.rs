@@ -1,6 +1,7 @@
 //! The store in a SQLite file: calls of [`Store`] in, transactions out. One writer: every call waits for its turn and runs
 //! on a blocking thread of the runtime, so that a paused clock waits with it. It never makes up what it cannot read.
 
+mod body;
 mod db;
 mod fault;
 mod journal;

@@ -1,22 +1,40 @@
 //! The journal: runs of equal decisions. Entries in, entries out; it is written at the end and trimmed at the beginning.
 
+use super::body;
 use super::record::name;
 use crate::store::{JournalEntry, RunExtension, StoreError};
-use contract::Timestamp;
+use contract::{Timestamp, micros};
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 use std::sync::Arc;
+use std::time::Duration;
+
+/// Entries are packed on an entry at most so much older, so that trimming by age, which waits so much longer, never takes
+/// an entry's base before the entry.
+pub(super) const BASE_SPAN: Duration = Duration::from_secs(6 * 60 * 60);
 
 /// The fleet's newest run.
 struct Tail {
     entry: i64,
     until: i64,
     count: i64,
+    base: i64,
+    base_at: i64,
 }
 
 fn tail(conn: &Connection, fleet: i64) -> Result<Option<Tail>, StoreError> {
-    let of = |row: &Row<'_>| Ok(Tail { entry: row.get(0)?, until: row.get(1)?, count: row.get(2)? });
-    let mut query = conn.prepare_cached("SELECT entry, until, count FROM tails WHERE fleet = ?1")?;
+    let of = |row: &Row<'_>| {
+        let (entry, until, count) = (row.get(0)?, row.get(1)?, row.get(2)?);
+        Ok(Tail { entry, until, count, base: row.get(3)?, base_at: row.get(4)? })
+    };
+    let mut query = conn.prepare_cached("SELECT entry, until, count, base, base_at FROM tails WHERE fleet = ?1")?;
     Ok(query.query_row([fleet], of).optional()?)
+}
+
+/// A base's packed length and plain bytes; `None` when it was trimmed.
+fn base(conn: &Connection, id: i64) -> Result<Option<(usize, Vec<u8>)>, StoreError> {
+    let mut query = conn.prepare_cached("SELECT body FROM journal WHERE id = ?1 AND base IS NULL")?;
+    let packed: Option<Vec<u8>> = query.query_row([id], |row| row.get(0)).optional()?;
+    packed.map(|packed| Ok((packed.len(), body::unpack(&packed, None)?))).transpose()
 }
 
 /// Starts a run, which ends the fleet's last.
@@ -24,14 +42,25 @@ pub(super) fn append(tx: &Transaction<'_>, entry: &JournalEntry) -> Result<(), S
     let fleet = name(tx, &entry.fleet)?;
     let former = tail(tx, fleet)?;
     let (revision, engine) = (name(tx, &entry.revision)?, name(tx, &entry.engine)?);
-    let body = body::write(entry)?;
-    let sql = "INSERT INTO journal (fleet, at, former_until, former_count, revision, engine, body)
-               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
+    let near =
+        former.as_ref().filter(|tail| (0..=micros(BASE_SPAN)).contains(&entry.at.0.saturating_sub(tail.base_at)));
+    let on = match near {
+        Some(tail) => base(tx, tail.base)?,
+        None => None,
+    };
+    let packed = body::pack(&body::plain(entry)?, on.as_ref().map(|(length, plain)| (*length, plain.as_slice())));
+    let on = near.filter(|_| packed.on_base).map(|tail| (tail.base, tail.base_at));
+    let sql = "INSERT INTO journal (fleet, at, former_until, former_count, revision, engine, base, body)
+               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
     let (until, count) = former.map(|tail| (tail.until, tail.count)).unzip();
-    tx.prepare_cached(sql)?.execute(params![fleet, entry.at.0, until, count, revision, engine, body])?;
-    let sql = "INSERT OR REPLACE INTO tails (fleet, entry, at, until, count) VALUES (?1, ?2, ?3, ?4, ?5)";
+    let base = on.map(|(base, _)| base);
+    tx.prepare_cached(sql)?.execute(params![fleet, entry.at.0, until, count, revision, engine, base, packed.bytes])?;
+    let id = tx.last_insert_rowid();
+    let (base, base_at) = on.unwrap_or((id, entry.at.0));
+    let sql = "INSERT OR REPLACE INTO tails (fleet, entry, at, until, count, base, base_at)
+               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
     let count = i64::try_from(entry.count).unwrap_or(i64::MAX);
-    tx.prepare_cached(sql)?.execute(params![fleet, tx.last_insert_rowid(), entry.at.0, entry.until.0, count])?;
+    tx.prepare_cached(sql)?.execute(params![fleet, id, entry.at.0, entry.until.0, count, base, base_at])?;
     Ok(())
 }
 
@@ -62,15 +91,24 @@ pub(super) fn entries(
     let Some(id) = known else {
         return Ok(Vec::new());
     };
-    let sql = "SELECT journal.id, at, revisions.text, engines.text, body
+    let sql = "SELECT journal.id, at, revisions.text, engines.text, body, base
                FROM journal JOIN names AS revisions ON revisions.id = revision JOIN names AS engines ON engines.id = engine
                WHERE fleet = ?1 AND at <= ?2 ORDER BY journal.id DESC LIMIT ?3";
     let mut query = conn.prepare_cached(sql)?;
     let mut rows = query.query(params![id, at.map_or(i64::MAX, |at| at.0), limit])?;
     let mut found = Vec::new();
     while let Some(row) = rows.next()? {
+        let on = match row.get(5)? {
+            Some(id) => match base(conn, id)? {
+                Some((_, plain)) => Some(plain),
+                // Trimming has come this far: what is left of that span is past retention.
+                None => break,
+            },
+            None => None,
+        };
+        let packed = row.get_ref(4)?.as_blob().map_err(rusqlite::Error::from)?;
+        let body = body::parse(&body::unpack(packed, on.as_deref())?)?;
         let (until, count) = end(conn, id, row.get(0)?)?;
-        let body = body::read(row.get_ref(4)?.as_blob().map_err(rusqlite::Error::from)?)?;
         found.push(JournalEntry {
             fleet: Arc::clone(fleet),
             at: Timestamp(row.get(1)?),
@@ -96,34 +134,5 @@ fn end(conn: &Connection, fleet: i64, entry: i64) -> Result<(i64, i64), StoreErr
     match tail(conn, fleet)? {
         Some(tail) if tail.entry == entry => Ok((tail.until, tail.count)),
         _ => Err(StoreError::Corrupt(format!("journal entry {entry} has no end"))),
-    }
-}
-
-/// An entry's texts as they lie in the table.
-mod body {
-    use super::{JournalEntry, StoreError};
-
-    /// What an entry keeps beside the table's columns.
-    #[derive(serde::Serialize, serde::Deserialize)]
-    pub(super) struct Body {
-        pub facts: String,
-        pub memory_before: Vec<u8>,
-        pub decision: String,
-    }
-
-    const PLAIN: u8 = 0;
-
-    pub(super) fn write(entry: &JournalEntry) -> Result<Vec<u8>, StoreError> {
-        let parts = (&entry.facts, &entry.memory_before, &entry.decision);
-        postcard::to_extend(&parts, vec![PLAIN]).map_err(|error| StoreError::Failed(error.to_string()))
-    }
-
-    pub(super) fn read(bytes: &[u8]) -> Result<Body, StoreError> {
-        match bytes.split_first() {
-            Some((&PLAIN, rest)) => postcard::from_bytes(rest).map_err(|error| error.to_string()),
-            Some((form, _)) => Err(format!("unknown form {form}")),
-            None => Err("no bytes".to_owned()),
-        }
-        .map_err(|error| StoreError::Corrupt(format!("a journal entry cannot be read: {error}")))
     }
 }

@@ -1,6 +1,7 @@
 //! Retention: what is past its age or beyond the store's size goes, oldest first, a bounded step in each call.
 
 use super::db::{Db, LAZY};
+use super::journal;
 use crate::store::{StoreError, StoreStat};
 use contract::Timestamp;
 use rusqlite::{Connection, Transaction, params};
@@ -51,7 +52,7 @@ pub(super) fn tend(db: &mut Db, now: Timestamp) -> Result<StoreStat, StoreError>
     let oldest = now.before(db.options.journal_keep);
     let (max, full) = (i64::try_from(db.options.journal_max).unwrap_or(i64::MAX), db.full);
     db.write(LAZY, |tx| {
-        let mut steps = JOURNAL_STEP - drop_entries(tx, JOURNAL_STEP, oldest)?;
+        let mut steps = JOURNAL_STEP - drop_entries(tx, JOURNAL_STEP, oldest.before(journal::BASE_SPAN))?;
         while steps > 0 && Pages::of(tx)?.crowded(max, full) {
             let dropped = drop_entries(tx, CROWDED_STEP, Timestamp(i64::MAX))?;
             steps = if dropped == 0 { 0 } else { steps - dropped };

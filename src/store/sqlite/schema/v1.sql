@@ -72,15 +72,18 @@ CREATE TABLE journal (
     former_count INTEGER,
     revision     INTEGER NOT NULL REFERENCES names,
     engine       INTEGER NOT NULL REFERENCES names,
+    base         INTEGER, -- the entry that this one's body was packed on; NULL: it stands alone
     body         BLOB    NOT NULL
 ) STRICT;
 CREATE INDEX journal_by_fleet ON journal (fleet, id, at);
 
 -- Each fleet's newest entry. Narrow: every fleet's row is rewritten at every checkpoint.
 CREATE TABLE tails (
-    fleet INTEGER PRIMARY KEY REFERENCES names,
-    entry INTEGER NOT NULL,
-    at    INTEGER NOT NULL,
-    until INTEGER NOT NULL,
-    count INTEGER NOT NULL
+    fleet   INTEGER PRIMARY KEY REFERENCES names,
+    entry   INTEGER NOT NULL,
+    at      INTEGER NOT NULL,
+    until   INTEGER NOT NULL,
+    count   INTEGER NOT NULL,
+    base    INTEGER NOT NULL, -- the fleet's newest entry that stands alone
+    base_at INTEGER NOT NULL
 ) STRICT;

@@ -1,13 +1,12 @@
 //! Damage: refused with the way out, never repaired by starting afresh, never a panic.
 
 use super::*;
-use crate::store::conformance::entry;
 
 /// A store with enough in it that every table has pages.
 async fn filled(place: &OnDisk) {
     let store = place.store().expect("opens");
     let (memories, _) = crate::store::sample::checkpoint(200, 300, Timestamp(1));
-    let entries = (0..200).map(|at| entry("a", at, &"x".repeat(900))).collect();
+    let entries = (0..200).map(|fleet| crate::store::sample::entry(fleet, 20, 1, Timestamp(1))).collect();
     store.checkpoint(memories, entries, vec![]).await.expect("saves");
 }
 

