@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod api;
+mod backends;
 mod cli;
 mod living;
 mod prometheus_source;
