@@ -102,7 +102,7 @@ impl World {
             sources: BTreeMap::from([("load".into(), Arc::new(source) as Arc<dyn MetricSource>)]),
             policy_source: Arc::new(Written(policies(fleets, interval))),
             compile: Arc::new(compile),
-            hold_all: Arc::new(|_| None),
+            hold_all: Arc::new(|| None),
             control: asked,
         };
         Self { directory, seams, _control: control }
@@ -148,7 +148,12 @@ impl Running {
     }
 
     fn decided(&self) -> u64 {
-        self.published.fleets().iter().map(|fleet| fleet.counters.decisions.iter().sum::<u64>()).sum()
+        self.published
+            .fleets()
+            .1
+            .iter()
+            .map(|fleet| fleet.decisions.out + fleet.decisions.r#in + fleet.decisions.none)
+            .sum()
     }
 }
 
