@@ -1,5 +1,7 @@
 //! Whatever is done to a policy file, reading it ends, never panics, and gives either sound fleets or the reason why not.
 
+#![allow(clippy::disallowed_methods)] // The core is pure; its tests read files.
+
 use policies::policy::{FILE_BYTES_MAX, FILES_MAX, ParseOptions, Policy, RuleKind, Severity, SourceFile, parse};
 use proptest::prelude::*;
 use std::path::Path;

@@ -1,5 +1,7 @@
 //! What a policy file means: defaults, templates, units, places.
 
+#![allow(clippy::disallowed_methods)] // The core is pure; its tests read files.
+
 use policies::policy::testing;
 use policies::policy::{
     Amount, Blocks, Change, Closes, Combine, Direction, ForeignPolicy, Mode, OnExternalChange, OnMissing, ParseOptions,
