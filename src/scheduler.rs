@@ -37,6 +37,10 @@ impl Agenda {
         self.0.keys().next().copied()
     }
 
+    pub fn last(&self) -> Option<Duration> {
+        self.0.keys().next_back().copied()
+    }
+
     /// Takes out everything up to and including `now`.
     pub fn pop(&mut self, now: Duration) -> Vec<(Duration, u32)> {
         let mut all = Vec::new();
@@ -94,7 +98,7 @@ pub(crate) async fn run(seams: Seams, settings: Settings, published: Published) 
             },
             _ = ended.recv_many(&mut outcomes, MESSAGES) => {}
             _ = finished.recv_many(&mut answers, MESSAGES) => {}
-            () = tokio::time::sleep(wait) => {}
+            () = tokio::time::sleep(cycle.clock.timer(wait)) => {}
         }
         // A flood of answers must not keep outcomes waiting.
         while let Ok(one) = ended.try_recv() {

@@ -6,12 +6,16 @@ pub mod check;
 pub mod client;
 pub mod completion;
 pub mod decide;
+pub mod demo;
 pub mod explain;
 pub mod hold;
 pub mod man;
+pub mod outfit;
 pub mod pin;
+pub mod plan;
 pub mod release;
 pub mod reload;
+pub mod run;
 pub mod status;
 pub mod table;
 pub mod test;
@@ -80,6 +84,8 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Run(run::Run),
+    Plan(plan::Plan),
     Status(status::Status),
     Explain(explain::Explain),
     Hold(hold::Hold),
@@ -88,6 +94,7 @@ enum Command {
     Reload(reload::Reload),
     Decide(decide::Decide),
     Check(check::Check),
+    Demo(demo::Demo),
     Test(test::Test),
     Completion(completion::Completion),
     Man(man::Man),
@@ -100,6 +107,8 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, out: &mut Out) -> anyh
         Err(error) => return said(&error, out),
     };
     match arguments.command {
+        Command::Run(command) => command.run(),
+        Command::Plan(command) => command.run(out),
         Command::Status(command) => command.run(out),
         Command::Explain(command) => command.run(out),
         Command::Hold(command) => command.run(out),
@@ -109,6 +118,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, out: &mut Out) -> anyh
         Command::Decide(command) => command.run(out),
         Command::Check(command) => command.run(crate::registry::KINDS, out),
         Command::Test(command) => command.run(out),
+        Command::Demo(command) => command.run(out),
         Command::Completion(command) => command.run(out),
         Command::Man(command) => command.run(out),
     }

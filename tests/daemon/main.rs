@@ -4,6 +4,8 @@
 #![allow(clippy::unwrap_used)]
 
 mod api;
+mod backends;
 mod cli;
 mod living;
 mod prometheus_source;
+mod simulation;
