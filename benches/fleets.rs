@@ -145,7 +145,7 @@ impl Running {
     }
 
     fn decided(&self) -> u64 {
-        self.published.fleets().iter().map(|fleet| fleet.counters.decisions.iter().sum::<u64>()).sum()
+        self.published.fleets().1.iter().map(|fleet| fleet.decisions.out + fleet.decisions.r#in + fleet.decisions.none).sum()
     }
 }
 

@@ -7,3 +7,4 @@ mod api;
 mod cli;
 mod living;
 mod prometheus_source;
+mod systemd;
