@@ -10,10 +10,13 @@ use crate::published::Published;
 use crate::scheduler;
 use crate::sources::MetricSource;
 use crate::store::Store;
-use contract::Provider;
+use crate::store::hold_all::InForce;
+use contract::{Provider, Timestamp};
+use policies::plan::FleetPlan;
 use policies::policy::{PolicySet, SourceFile};
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use thiserror::Error;
 use tokio::sync::mpsc;
 
 /// Providers by their names in skala.toml.
@@ -22,8 +25,8 @@ pub type Providers = BTreeMap<Arc<str>, Arc<dyn Provider>>;
 pub type Sources = BTreeMap<Arc<str>, Arc<dyn MetricSource>>;
 /// Turns policy files into a set, or into the text of everything that is wrong with them.
 pub type Compile = Arc<dyn Fn(&[SourceFile]) -> Result<PolicySet, String> + Send + Sync>;
-/// Says why everything is held, while it is (`hold --all`, safety rule 20). Asked often, so it must be cheap.
-pub type HoldAll = Arc<dyn Fn() -> Option<Arc<str>> + Send + Sync>;
+/// Says whether everything is held at a time (`hold --all`, safety rule 20). Asked often, so it must be cheap.
+pub type HoldAll = Arc<dyn Fn(Timestamp) -> Option<InForce> + Send + Sync>;
 
 /// What the daemon touches of the world.
 pub struct Seams {
@@ -54,9 +57,9 @@ pub struct Settings {
     pub brakes: BrakeSettings,
     /// At the start, a set that loses more than 20 % of the fleets is taken all the same (safety rule 17).
     pub allow_removal: bool,
-    /// Who asks for the lease; the store's own id when it is not given. A restart under the same name goes on at once,
-    /// two processes that share a store need different names.
-    pub lease_owner: Option<Arc<str>>,
+    /// What this daemon calls itself in owner tags and the lease; the store's own id when it is not given. A restart under
+    /// the same name goes on at once; two processes that share a store need different names.
+    pub owner: Option<Arc<str>>,
 }
 
 /// Why a run ended.
@@ -68,6 +71,28 @@ pub enum StopReason {
     Unsaved(String),
     /// There are no policies to run on: these are wrong, and the store holds no earlier ones.
     NoPolicies(String),
+}
+
+/// What the next cycle would do.
+#[derive(Debug)]
+pub struct DryRun {
+    /// The policies it was made under.
+    pub set: Arc<PolicySet>,
+    /// One for each fleet, sorted by id.
+    pub plans: Vec<FleetPlan>,
+    /// Fleets that could not be decided because of a fault of skala itself.
+    pub failed: usize,
+}
+
+/// Why there is no dry run.
+#[derive(Debug, Error)]
+pub enum DryRunRefused {
+    /// The policies are wrong.
+    #[error("{0}")]
+    Invalid(String),
+    /// There is no such fleet.
+    #[error("no fleet {0:?} in the policies")]
+    NoFleet(String),
 }
 
 /// A daemon that has not started yet.
@@ -91,5 +116,13 @@ impl App {
     /// Runs until it is asked to stop. Dropped before, it is a crash: nothing is saved on the way out.
     pub async fn run(self) -> StopReason {
         scheduler::run(self.seams, self.settings, self.published).await
+    }
+
+    /// Plans the next cycle of all fleets, or of one, from one live observation; changes nothing anywhere.
+    ///
+    /// # Errors
+    /// When the policies are wrong, or the fleet is not in them.
+    pub async fn plan(self, only: Option<&str>) -> Result<DryRun, DryRunRefused> {
+        crate::cycle::dry::dry_run(self.seams, self.settings, only).await
     }
 }

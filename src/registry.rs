@@ -1,6 +1,12 @@
-//! The only file that names concrete providers: kind to constructor, each behind its cargo feature.
+//! The only file that names concrete providers: kind to constructor, each behind its cargo feature. In: what skala.toml
+//! says. Out: providers that the library knows by their trait alone.
 
-use skala::config::Kinds;
+use crate::commands::invalid;
+use contract::{GroupId, Owner, Provider};
+use serde::de::DeserializeOwned;
+use skala::clock::Clock;
+use skala::config::{Kinds, ProviderConfig};
+use std::sync::Arc;
 
 /// The kinds of providers that skala.toml may name.
 pub const KINDS: Kinds<'static> = Kinds {
@@ -11,3 +17,63 @@ pub const KINDS: Kinds<'static> = Kinds {
     ],
     known: &["aws", "gcp", "azure", "openstack", "libvirt", "kubernetes", "sim"],
 };
+
+/// Makes the provider of one `[provider.NAME]`. No call is made yet.
+///
+/// # Errors
+/// When its settings are wrong: exit 78.
+pub async fn connect(
+    config: &ProviderConfig,
+    owner: &Owner,
+    clock: &Arc<dyn Clock>,
+) -> anyhow::Result<Arc<dyn Provider>> {
+    let time = Arc::clone(clock);
+    let now: Arc<dyn Fn() -> contract::Timestamp + Send + Sync> = Arc::new(move || time.now());
+    match &*config.kind {
+        #[cfg(feature = "aws")]
+        "aws" => {
+            let aws = aws::Aws::connect(settings(config)?, owner.clone(), now).await;
+            Ok(Arc::new(aws.map_err(|error| wrong(config, &error))?))
+        }
+        "sim" => {
+            let cloud = sim::Cloud::new(settings(config)?, now).map_err(|error| wrong(config, &error))?;
+            let sleep = Arc::new(|span| -> contract::BoxFuture<'static, ()> { Box::pin(tokio::time::sleep(span)) });
+            Ok(Arc::new(sim::Sim::new(cloud, owner.clone(), sleep)))
+        }
+        other => Err(wrong(config, &format!("this skala was built without `{other}`"))),
+    }
+}
+
+/// What an account has to allow.
+pub enum Permissions {
+    /// In the form that the cloud takes.
+    Document(serde_json::Value),
+    /// The cloud's own words for it, one a line; empty: nothing has to be allowed.
+    Words(Vec<&'static str>),
+}
+
+/// The permissions that a provider of this kind needs for these groups, and no other.
+pub fn permissions(config: &ProviderConfig, groups: &[GroupId]) -> Permissions {
+    match &*config.kind {
+        #[cfg(feature = "aws")]
+        "aws" => Permissions::Document(serde_json::json!({
+            "Version": "2012-10-17",
+            "Statement": [{
+                "Sid": "Skala",
+                "Effect": "Allow",
+                "Action": aws::permissions(groups),
+                // Most of these calls do not know resources smaller than everything.
+                "Resource": "*",
+            }],
+        })),
+        _ => Permissions::Words(Vec::new()),
+    }
+}
+
+fn settings<T: DeserializeOwned>(config: &ProviderConfig) -> anyhow::Result<T> {
+    T::deserialize(toml::Value::Table(config.to_toml())).map_err(|error| wrong(config, &error.message()))
+}
+
+fn wrong(config: &ProviderConfig, what: &dyn std::fmt::Display) -> anyhow::Error {
+    invalid(format!("[provider.{}] in line {} of skala.toml: {what}", config.name, config.place.line))
+}

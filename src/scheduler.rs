@@ -37,6 +37,10 @@ impl Agenda {
         self.0.keys().next().copied()
     }
 
+    pub fn last(&self) -> Option<Duration> {
+        self.0.keys().next_back().copied()
+    }
+
     /// Takes out everything up to and including `now`.
     pub fn pop(&mut self, now: Duration) -> Vec<(Duration, u32)> {
         let mut all = Vec::new();

@@ -9,10 +9,14 @@ pub mod decide;
 pub mod demo;
 pub mod explain;
 pub mod hold;
+pub mod iam;
 pub mod man;
+pub mod outfit;
 pub mod pin;
+pub mod plan;
 pub mod release;
 pub mod reload;
+pub mod run;
 pub mod status;
 pub mod table;
 pub mod test;
@@ -81,6 +85,8 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Run(run::Run),
+    Plan(plan::Plan),
     Status(status::Status),
     Explain(explain::Explain),
     Hold(hold::Hold),
@@ -90,6 +96,7 @@ enum Command {
     Decide(decide::Decide),
     Check(check::Check),
     Demo(demo::Demo),
+    Iam(iam::Iam),
     Test(test::Test),
     Completion(completion::Completion),
     Man(man::Man),
@@ -102,6 +109,8 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, out: &mut Out) -> anyh
         Err(error) => return said(&error, out),
     };
     match arguments.command {
+        Command::Run(command) => command.run(),
+        Command::Plan(command) => command.run(out),
         Command::Status(command) => command.run(out),
         Command::Explain(command) => command.run(out),
         Command::Hold(command) => command.run(out),
@@ -112,6 +121,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, out: &mut Out) -> anyh
         Command::Check(command) => command.run(crate::registry::KINDS, out),
         Command::Test(command) => command.run(out),
         Command::Demo(command) => command.run(out),
+        Command::Iam(command) => command.run(out),
         Command::Completion(command) => command.run(out),
         Command::Man(command) => command.run(out),
     }

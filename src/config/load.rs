@@ -47,9 +47,7 @@ fn read_text(path: &Path) -> Result<String, (String, Option<String>)> {
 /// Reads every `*.toml` below a directory, sorted by path. Names that begin with a dot are left out: editors' copies,
 /// and the directories behind a ConfigMap's links, which hold every file a second time.
 pub fn read_directory(directory: &Path) -> (Vec<SourceFile>, Vec<Diagnostic>) {
-    let mut walk = Walk { found: Vec::new(), troubles: Vec::new(), seen: BTreeSet::new(), entries: 0 };
-    walk.directory(directory, 0);
-    walk.found.sort();
+    let walk = Walk::through(directory);
     let (mut files, mut diagnostics) = (Vec::new(), Vec::new());
     // One more than allowed is kept, so that the limit is reported where policies are read.
     for path in walk.found.into_iter().take(FILES_MAX + 1) {
@@ -62,6 +60,11 @@ pub fn read_directory(directory: &Path) -> (Vec<SourceFile>, Vec<Diagnostic>) {
         files.push(SourceFile { name: path.display().to_string().into(), text: String::new() });
     }
     (files, diagnostics)
+}
+
+/// The paths that [`read_directory`] would read now, sorted, without reading them.
+pub fn list_directory(directory: &Path) -> Vec<PathBuf> {
+    Walk::through(directory).found
 }
 
 fn count(files: &[SourceFile]) -> u32 {
@@ -77,6 +80,13 @@ struct Walk {
 }
 
 impl Walk {
+    fn through(directory: &Path) -> Self {
+        let mut walk = Self { found: Vec::new(), troubles: Vec::new(), seen: BTreeSet::new(), entries: 0 };
+        walk.directory(directory, 0);
+        walk.found.sort();
+        walk
+    }
+
     fn directory(&mut self, path: &Path, depth: usize) {
         if let Err((path, message)) = self.try_directory(path, depth) {
             self.troubles.push((path, message));

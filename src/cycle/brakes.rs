@@ -5,26 +5,17 @@
 use crate::store::{ActionRow, Store, StoreError};
 use contract::{ActionId, Capacity, Timestamp};
 use policies::plan::Budget;
-use policies::policy::Amount;
+use policies::policy::{Amount, Rate};
 use std::collections::VecDeque;
 use std::time::Duration;
-
-/// One brake: at most so much in so long.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Brake {
-    /// Instances, or a share of all fleets' capacity.
-    pub limit: Amount,
-    /// In how long.
-    pub per: Duration,
-}
 
 /// `[brakes]` of skala.toml.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct BrakeSettings {
     /// On removals; `None`: no limit.
-    pub scale_in: Option<Brake>,
+    pub scale_in: Option<Rate>,
     /// On additions; `None`: no limit.
-    pub scale_out: Option<Brake>,
+    pub scale_out: Option<Rate>,
 }
 
 /// Parts into which the time before a start is cut: each counts as spent at its end, so too much rather than too little.
@@ -94,14 +85,14 @@ impl Brakes {
         while self.spent.front().is_some_and(|(at, ..)| *at + longest <= monotonic) {
             self.spent.pop_front();
         }
-        let spent = |brake: Brake, sign: i64| -> u64 {
+        let spent = |brake: Rate, sign: i64| -> u64 {
             let young = self.spent.iter().filter(|(at, ..)| *at + brake.per > monotonic);
             young.map(|(.., change)| u64::try_from(change * sign).unwrap_or(0)).sum()
         };
-        let left = |brake: Option<Brake>, sign: i64| {
+        let left = |brake: Option<Rate>, sign: i64| {
             brake.map(|brake| {
                 let base = current + spent(brake, -1);
-                let limit = match brake.limit {
+                let limit = match brake.amount {
                     Amount::Instances(n) => u64::from(n),
                     // At least one: a share of a small world would otherwise stop everything for ever.
                     Amount::Percent(percent) => ((base as f64 * percent / 100.0) as u64).max(1),

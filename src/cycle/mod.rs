@@ -7,6 +7,7 @@
 
 pub(crate) mod act;
 pub mod brakes;
+pub(crate) mod dry;
 pub(crate) mod lease;
 pub(crate) mod observe;
 pub(crate) mod overrides;
@@ -24,6 +25,7 @@ use crate::entropy::Entropy;
 use crate::policy_sources::PolicySource;
 use crate::published::{FleetStatus, Numbers, Published};
 use crate::scheduler::Agenda;
+use crate::store::hold_all::InForce;
 use crate::store::{OverrideRow, Store};
 use act::{Ended, Hands};
 use brakes::Brakes;
@@ -64,7 +66,7 @@ pub(crate) struct Cycle {
     brakes: Brakes,
     calls: BTreeMap<ActionId, Call>,
     trouble: Trouble,
-    held_all: Option<Arc<str>>,
+    held_all: Option<InForce>,
     store_id: Arc<str>,
     numbers: Numbers,
     /// Fleets whose memory is newer than the store's, by when they became so.

@@ -5,7 +5,7 @@ use super::{Cycle, Trouble};
 use crate::published::{GroupStatus, ReadingStatus};
 use crate::sources::OwnedReading;
 use contract::{InstanceState, Observation, Timestamp};
-use policies::facts::{Authority, FleetFacts, GroupError, GroupFact};
+use policies::facts::{Authority, FleetFacts, GroupError, GroupFact, Override};
 use policies::memory::Event;
 use policies::plan::{Budget, Direction, Effect, FleetPlan};
 use policies::policy::{Mode, Policy};
@@ -159,6 +159,12 @@ impl Cycle {
         let authority = self.authority(fleet.refused, &groups, now);
         let mut facts = FleetFacts::new(now, groups, readings.iter().map(OwnedReading::as_raw).collect());
         facts.override_now = fleet.override_now.as_ref().map(|row| row.what.clone());
+        let is_hold = matches!(facts.override_now, Some(Override::Hold { scale_in_only: false, .. }));
+        if let Some(held) = self.held_all.as_ref().filter(|held| held.scale_in_only && !is_hold) {
+            // Whoever holds the world means every fleet: a pin waits until it is released.
+            let (until, reason) = (held.until.unwrap_or(Timestamp(i64::MAX)), held.reason.as_str().into());
+            facts.override_now = Some(Override::Hold { until, scale_in_only: true, reason });
+        }
         facts.authority = authority;
         facts
     }
@@ -169,7 +175,7 @@ impl Cycle {
         }
         let owned_by_other = |group: &GroupFact<'_>| match group {
             GroupFact::Observed(Observation { owner: Some(owner), .. }) => {
-                *owner.id != *self.store_id && owner.expiry > now
+                *owner.id != **self.owner() && owner.expiry > now
             }
             _ => false,
         };
@@ -177,9 +183,9 @@ impl Cycle {
             return Authority::Owner;
         }
         match (&self.held_all, &self.trouble) {
-            (Some(_), _) => Authority::HoldAll,
-            (None, Trouble::Full(_)) => Authority::NoScaleIn,
-            (None, _) => Authority::Full,
+            (Some(held), _) if !held.scale_in_only => Authority::HoldAll,
+            (_, Trouble::Full(_)) => Authority::NoScaleIn,
+            _ => Authority::Full,
         }
     }
 

@@ -74,7 +74,7 @@ impl Cycle {
             let process = &mut view.process;
             process.lease_held = self.lease.epoch(monotonic).is_some();
             process.first_round_done = self.undecided == 0;
-            process.hold_all.clone_from(&self.held_all);
+            process.hold_all = self.held_all.as_ref().map(|held| held.reason.as_str().into());
             process.calls_in_air = self.calls.len();
             process.store.full = matches!(self.trouble, Trouble::Full(_));
             process.store_fault = match &self.trouble {

@@ -105,7 +105,7 @@ impl Cycle {
             self.note_store_error(&error);
         }
         self.renew_lease(monotonic).await;
-        self.held_all = (self.hold_all)();
+        self.held_all = (self.hold_all)(self.clock.now());
         self.chores.fingerprint = self.policy_source.fingerprint();
         let has_last = match (self.compile)(&last_good) {
             Ok(set) if !last_good.is_empty() => {
@@ -163,6 +163,11 @@ impl Cycle {
         policies
     }
 
+    /// What this daemon calls itself.
+    pub(super) fn owner(&self) -> &Arc<str> {
+        self.settings.owner.as_ref().unwrap_or(&self.store_id)
+    }
+
     /// The chores that are due.
     pub(super) async fn chores(&mut self, now: Duration) {
         if now < self.chores.turn {
@@ -170,7 +175,7 @@ impl Cycle {
         }
         self.chores.turn = now + TURN;
         self.note_jump(now);
-        self.held_all = (self.hold_all)();
+        self.held_all = (self.hold_all)(self.clock.now());
         if now >= self.chores.lease {
             self.renew_lease(now).await;
         }
@@ -201,7 +206,7 @@ impl Cycle {
 
     async fn renew_lease(&mut self, asked: Duration) {
         self.chores.lease = asked + RENEW;
-        let owner = self.settings.lease_owner.clone().unwrap_or_else(|| Arc::clone(&self.store_id));
+        let owner = Arc::clone(self.owner());
         let was_held = self.lease.epoch(asked).is_some();
         match self.store.lease(owner, self.clock.now(), TTL).await {
             Ok(lease) => {

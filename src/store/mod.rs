@@ -6,6 +6,7 @@ pub mod hold_all;
 mod lease;
 pub mod ledger;
 pub mod memory;
+pub mod refusing;
 pub mod sample;
 pub mod sqlite;
 pub mod url;

@@ -190,7 +190,7 @@ fn seams(
         let value = load.load(Ordering::Relaxed) as f64 / 1000.0;
         Ok(Arc::new([SimSource::point(&[], value, at)]))
     })));
-    let (hold_file, hold_clock) = (hold_all::path(&directory.path().join("skala.db")), Arc::clone(clock));
+    let hold_file = hold_all::path(&directory.path().join("skala.db"));
     Seams {
         clock: Arc::clone(clock),
         entropy: Arc::new(SystemEntropy::default()),
@@ -202,9 +202,7 @@ fn seams(
             let (set, found) = skala::config::parse_policies(files, Duration::from_secs(15), None);
             if found.is_empty() { Ok(set) } else { Err(found[0].message.clone()) }
         }),
-        hold_all: Arc::new(move || {
-            hold_all::read(&hold_file).in_force(hold_clock.now()).map(|hold| hold.reason.into())
-        }),
+        hold_all: Arc::new(move |now| hold_all::read(&hold_file).in_force(now)),
         control,
     }
 }

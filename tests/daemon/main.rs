@@ -4,7 +4,9 @@
 #![allow(clippy::unwrap_used)]
 
 mod api;
+mod backends;
 mod cli;
 mod living;
 mod prometheus_source;
+mod simulation;
 mod systemd;

@@ -54,7 +54,9 @@ fn the_default_configuration_is_valid() {
     let all: String = read("skala.toml")
         .lines()
         .map(|line| match line.strip_prefix("# ") {
-            Some(rest) if rest.starts_with('[') || rest.contains(" = ") => format!("{}\n", rest.trim_start_matches("# ")),
+            Some(rest) if rest.starts_with('[') || rest.contains(" = ") => {
+                format!("{}\n", rest.trim_start_matches("# "))
+            }
             _ => format!("{line}\n"),
         })
         .collect();
@@ -74,7 +76,9 @@ fn alerts_name_only_metrics_that_exist() {
     let alerts = read("alerts.yml");
     let named: std::collections::BTreeSet<&str> = alerts
         .lines()
-        .filter(|line| !line.trim_start().starts_with('#') && !line.contains("summary") && !line.contains("description"))
+        .filter(|line| {
+            !line.trim_start().starts_with('#') && !line.contains("summary") && !line.contains("description")
+        })
         .flat_map(|line| line.split(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_'))
         .filter(|word| word.starts_with("skala_"))
         .collect();

@@ -99,7 +99,7 @@ impl World {
     /// The daemon for this world, on a store beside which `hold --all` leaves its file.
     pub fn app(&self, store: &Arc<dyn Store>, store_path: &Path, control: mpsc::Receiver<Control>) -> App {
         let clock: Arc<dyn Clock> = Arc::clone(&self.clock) as Arc<dyn Clock>;
-        let (hold_file, hold_clock) = (hold_all::path(store_path), Arc::clone(&clock));
+        let hold_file = hold_all::path(store_path);
         let seams = Seams {
             clock,
             entropy: Arc::new(SeededEntropy::new(SEED)),
@@ -108,9 +108,7 @@ impl World {
             sources: BTreeMap::from([("load".into(), self.source())]),
             policy_source: Arc::new(Embedded),
             compile: Arc::new(compile),
-            hold_all: Arc::new(move || {
-                hold_all::read(&hold_file).in_force(hold_clock.now()).map(|hold| hold.reason.into())
-            }),
+            hold_all: Arc::new(move |now| hold_all::read(&hold_file).in_force(now)),
             control,
         };
         App::new(seams, Settings::default())

@@ -1,0 +1,77 @@
+//! What `run` and `plan` share: from skala.toml to the seams of a daemon. Nothing is asked of a cloud yet.
+
+use super::invalid;
+use crate::registry;
+use contract::Owner;
+use policies::policy::{Severity, SourceFile};
+use skala::app::{Compile, HoldAll, Providers, Settings, Sources};
+use skala::clock::Clock;
+use skala::config::{self, Report, SkalaToml, SourceKind, diagnostics};
+use skala::cycle::brakes::BrakeSettings;
+use skala::sources::MetricSource;
+use skala::sources::prometheus::Prometheus;
+use skala::store::hold_all;
+use skala::store::url::StoreUrl;
+use std::path::Path;
+use std::sync::Arc;
+
+/// Reads skala.toml, or says everything that is wrong with it: exit 78.
+pub fn read_config(path: &Path) -> anyhow::Result<SkalaToml> {
+    let (config, report) = config::load_skala_toml(path, registry::KINDS);
+    config.ok_or_else(|| invalid(diagnostics::render(&report)))
+}
+
+/// All providers by name.
+pub async fn providers(config: &SkalaToml, owner: &Owner, clock: &Arc<dyn Clock>) -> anyhow::Result<Providers> {
+    let mut providers = Providers::new();
+    for provider in &config.providers {
+        providers.insert((&*provider.name).into(), registry::connect(provider, owner, clock).await?);
+    }
+    Ok(providers)
+}
+
+/// All sources by name.
+pub fn sources(config: &SkalaToml) -> anyhow::Result<Sources> {
+    let mut sources = Sources::new();
+    for source in &config.sources {
+        let wrong = |what: &dyn std::fmt::Display| {
+            invalid(format!("[source.{}] in line {} of skala.toml: {what}", source.name, source.place.line))
+        };
+        let made: Arc<dyn MetricSource> = match &source.kind {
+            SourceKind::Prometheus { url, settings } => {
+                Arc::new(Prometheus::new(&source.name, url, settings.clone()).map_err(|error| wrong(&error))?)
+            }
+            SourceKind::Sim { .. } => return Err(wrong(&"simulated load belongs to `skala demo`")),
+        };
+        sources.insert((&*source.name).into(), made);
+    }
+    Ok(sources)
+}
+
+/// Reads policies as this skala.toml allows them.
+pub fn compile(config: SkalaToml) -> Compile {
+    Arc::new(move |files: &[SourceFile]| {
+        let (set, diagnostics) = config::parse_policies(files, config.daemon.interval, Some(&config));
+        if diagnostics.iter().any(|one| one.severity == Severity::Error) {
+            return Err(diagnostics::render(&Report { files: files.to_vec(), diagnostics }));
+        }
+        Ok(set)
+    })
+}
+
+/// Looks at the file of `hold --all` beside the store.
+pub fn hold_all(config: &SkalaToml) -> HoldAll {
+    match &config.store.url {
+        StoreUrl::Sqlite(path) => {
+            let file = hold_all::path(path);
+            Arc::new(move |now| hold_all::read(&file).in_force(now))
+        }
+        StoreUrl::Memory => Arc::new(|_| None),
+    }
+}
+
+/// The process's settings.
+pub fn settings(config: &SkalaToml, allow_removal: bool) -> Settings {
+    let brakes = BrakeSettings { scale_in: config.brakes.max_scale_in, scale_out: config.brakes.max_scale_out };
+    Settings { brakes, allow_removal, owner: config.daemon.id.as_deref().map(Arc::from) }
+}

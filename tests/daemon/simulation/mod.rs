@@ -1,0 +1,16 @@
+//! The whole daemon on simulated clouds, in virtual time: hours of load, seeded faults, crashes. What must hold is
+//! judged by a witness that knows nothing of the engine. Every failure prints its seed.
+
+mod load;
+mod watch;
+mod world;
+
+/// Runs a story under several seeds; a failure names its seed.
+fn for_seeds(seeds: std::ops::Range<u64>, story: impl Fn(u64) + std::panic::RefUnwindSafe) {
+    for seed in seeds {
+        if let Err(failed) = std::panic::catch_unwind(|| story(seed)) {
+            eprintln!("failed with seed {seed}");
+            std::panic::resume_unwind(failed);
+        }
+    }
+}
