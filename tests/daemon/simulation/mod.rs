@@ -1,7 +1,11 @@
 //! The whole daemon on simulated clouds, in virtual time: hours of load, seeded faults, crashes. What must hold is
 //! judged by a witness that knows nothing of the engine. Every failure prints its seed.
 
+mod chaos;
+mod crash;
+mod faults;
 mod load;
+mod reload;
 mod watch;
 mod world;
 

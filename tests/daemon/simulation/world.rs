@@ -7,19 +7,19 @@ use policies::policy::{PolicySet, Severity, SourceFile};
 use sim::{Cloud, Sim};
 use skala::app::{App, Seams, Settings, StopReason};
 use skala::clock::{Clock, SimClock};
-use skala::control::Control;
+use skala::control::{Control, OverrideAsk, OverrideRefused};
 use skala::entropy::SeededEntropy;
 use skala::policy_sources::{PolicySource, Unreadable};
 use skala::published::Published;
 use skala::sources::sim::SimSource;
 use skala::sources::{Answer, MetricSource};
 use skala::store::memory::MemoryStore;
-use skala::store::{Options, Store};
+use skala::store::{Options, OverrideRow, Store};
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 /// When every world begins.
 pub const EPOCH: Timestamp = Timestamp::from_secs(1_700_000_000);
@@ -208,15 +208,25 @@ impl Life {
         let _ = self.clock.now();
     }
 
+    /// Holds a fleet as a person would.
+    pub async fn hold_fleet(&self, fleet: &str, lasts: Duration) -> Result<OverrideRow, OverrideRefused> {
+        let (reply, answer) = oneshot::channel();
+        let ask = OverrideAsk::Hold { scale_in_only: false };
+        let (fleet, reason, by) = (fleet.into(), "a story".into(), "a person".into());
+        self.control.send(Control::Override { fleet, ask, lasts, reason, by, reply }).await.unwrap();
+        answer.await.unwrap()
+    }
+
     /// The last decision's hold reason, or the empty text.
     pub fn hold(&self, fleet: &str) -> &'static str {
         let status = self.published.fleet(fleet).expect("a fleet of that name");
         status.decision.as_ref().and_then(|decision| decision.hold).map_or("", |hold| hold.reason.word())
     }
 
+    /// How often the fleet was decided; 0 before the daemon knows it.
     pub fn decisions(&self, fleet: &str) -> u64 {
-        let status = self.published.fleet(fleet).expect("a fleet of that name");
-        status.decisions.out + status.decisions.r#in + status.decisions.none
+        let status = self.published.fleet(fleet);
+        status.map_or(0, |status| status.decisions.out + status.decisions.r#in + status.decisions.none)
     }
 }
 

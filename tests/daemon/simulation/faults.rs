@@ -1,0 +1,266 @@
+//! What goes wrong around the daemon, each alone: metrics, clouds, clocks, the store, another daemon. A control fleet on
+//! a cloud of its own must not notice.
+
+use super::for_seeds;
+use super::watch::Promise;
+use super::world::{EPOCH, Life, World, cloud, load, policy, secs, value};
+use policies::facts::MissingWhy;
+use policies::policy::{Amount, Rate};
+use sim::{Fault, Operation, Script, Span};
+use skala::app::Settings;
+use skala::cycle::brakes::BrakeSettings;
+use skala::sources::Answer;
+use skala::store::Options;
+use skala::store::memory::{Fault as StoreFault, MemoryStore};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The fleet `web`, with a load that falls from 1,000 to 300 at 600 s unless the story says otherwise, and `control`.
+fn world(seed: u64, web: impl Fn(Duration) -> Answer + Send + Sync + 'static) -> World {
+    let clouds = vec![("cloud", cloud(&[("web", 10)])), ("other", cloud(&[("control", 4)]))];
+    let policies = [policy("web", "cloud", ""), policy("control", "other", "")];
+    let policies: Vec<&str> = policies.iter().map(String::as_str).collect();
+    let load = move |query: &str, elapsed: Duration| match query {
+        "web" => web(elapsed),
+        _ => value(400.0, EPOCH.after(elapsed)),
+    };
+    World::new(seed, clouds, &policies, Arc::new(load))
+}
+
+fn falling(elapsed: Duration) -> Answer {
+    value(if elapsed < secs(600) { 1_000.0 } else { 300.0 }, EPOCH.after(elapsed))
+}
+
+/// Lets time pass; the control fleet decides at least every two intervals of it.
+async fn pass(life: &Life, time: Duration) {
+    let steps = time.as_secs() / 30;
+    for _ in 0..steps {
+        let before = life.decisions("control");
+        tokio::time::sleep(secs(30)).await;
+        assert!(life.decisions("control") > before, "the control fleet was not decided for 30 s");
+    }
+    tokio::time::sleep(time - secs(steps * 30)).await;
+}
+
+#[test]
+fn missing_readings_never_scale_in() {
+    let answers: [(&str, fn(Duration) -> Answer); 6] = [
+        ("timeout", |_| Err(MissingWhy::Timeout)),
+        ("empty", |_| Ok(Arc::new([]))),
+        ("not a number", |elapsed| value(f64::NAN, EPOCH.after(elapsed))),
+        ("infinite", |elapsed| value(f64::INFINITY, EPOCH.after(elapsed))),
+        ("negative", |elapsed| value(-1.0, EPOCH.after(elapsed))),
+        ("stale", |_| value(1.0, EPOCH.after(secs(600)))),
+    ];
+    for (name, bad) in answers {
+        let world = world(1, move |elapsed| match elapsed.as_secs() {
+            0..600 => value(1_000.0, EPOCH.after(elapsed)),
+            600..2_400 => bad(elapsed),
+            _ => value(300.0, EPOCH.after(elapsed)),
+        });
+        world.live(async |life| {
+            pass(&life, secs(2_390)).await;
+            assert_eq!(world.desired("cloud", "web"), 10, "{name}");
+            assert_eq!(life.hold("web"), "blind", "{name}");
+            pass(&life, secs(250)).await;
+            assert_eq!(world.desired("cloud", "web"), 10, "{name}: the window begins again");
+            pass(&life, secs(2_000)).await;
+            assert!(world.desired("cloud", "web") < 10, "{name}");
+        });
+        world.witness.judge(&world.clouds["cloud"], "web", Promise::default());
+    }
+}
+
+#[test]
+fn a_dead_cloud_is_unknown_and_delays_nobody_else() {
+    let faults = [
+        ("hangs", Fault::Hang { span: Span::secs(60), effect: false }),
+        ("unsent", Fault::Unsent),
+        ("error", Fault::ErrorBeforeEffect),
+        ("denied", Fault::Denied),
+        ("throttled", Fault::Throttle { retry_after: Some(Span::secs(10)) }),
+    ];
+    for (name, fault) in faults {
+        let world = world(1, falling);
+        let (from, until) = (Span::secs(300), Some(Span::secs(1_800)));
+        world.clouds["cloud"].inject(Script { from, until, ..Script::new(fault) });
+        world.live(async |life| {
+            pass(&life, secs(1_750)).await;
+            assert_eq!(life.hold("web"), "group_unknown", "{name}");
+            assert_eq!(world.desired("cloud", "web"), 10, "{name}");
+            pass(&life, secs(2_000)).await;
+            assert!(world.desired("cloud", "web") < 10, "{name}: it goes on");
+        });
+        world.witness.judge(&world.clouds["cloud"], "web", Promise::default());
+    }
+}
+
+#[test]
+fn a_missing_group_is_held_never_made() {
+    let world = world(1, falling);
+    let (from, until) = (Span::secs(300), Some(Span::secs(1_800)));
+    world.clouds["cloud"].inject(Script { from, until, ..Script::new(Fault::Missing) });
+    world.live(async |life| {
+        pass(&life, secs(1_750)).await;
+        assert_eq!(life.hold("web"), "group_missing");
+        assert_eq!(world.clouds["cloud"].calls().writes(), 0);
+    });
+}
+
+#[test]
+fn an_unclear_write_is_looked_at_not_repeated() {
+    for (fault, came) in [(Fault::ErrorAfterEffect, true), (Fault::BrokenBody, true), (Fault::ErrorBeforeEffect, false)]
+    {
+        for_seeds(1..4, |seed| {
+            let rising = |elapsed| value(if elapsed < secs(600) { 1_000.0 } else { 1_600.0 }, EPOCH.after(elapsed));
+            let world = world(seed, rising);
+            let once = Script { operation: Some(Operation::Raise), times: Some(1), ..Script::new(fault.clone()) };
+            world.clouds["cloud"].inject(once);
+            world.live(async |life| {
+                pass(&life, secs(640)).await;
+                assert_eq!(world.desired("cloud", "web"), if came { 16 } else { 10 });
+                pass(&life, secs(600)).await;
+            });
+            assert_eq!(world.desired("cloud", "web"), 16);
+            let calls = world.clouds["cloud"].calls().raise;
+            assert_eq!(calls, if came { 1 } else { 2 }, "{fault:?}");
+            world.witness.judge(&world.clouds["cloud"], "web", Promise::default());
+        });
+    }
+}
+
+#[test]
+fn a_slow_write_blocks_nobody_and_is_not_doubled() {
+    let world = world(1, |elapsed| value(1_000.0 + elapsed.as_secs_f64(), EPOCH.after(elapsed)));
+    let slow = Fault::Latency { span: Span::secs(25) };
+    world.clouds["cloud"].inject(Script { operation: Some(Operation::Raise), ..Script::new(slow) });
+    world.live(async |life| {
+        let before = life.decisions("web");
+        pass(&life, secs(1_200)).await;
+        assert!(life.decisions("web") - before >= 78, "it is planned while its call is under way");
+    });
+    assert!(world.desired("cloud", "web") >= 20);
+    world.witness.judge(&world.clouds["cloud"], "web", Promise::default());
+}
+
+#[test]
+fn a_clock_that_jumps_is_a_gap_not_an_order() {
+    let world = world(1, falling);
+    world.live(async |life| {
+        pass(&life, secs(650)).await;
+        life.jump(&world, 3_600);
+        pass(&life, secs(240)).await;
+        assert_eq!(world.desired("cloud", "web"), 10, "an hour that nobody observed justifies nothing");
+        life.jump(&world, -7_200);
+        pass(&life, secs(60)).await;
+        assert_eq!(life.hold("web"), "clock");
+        life.jump(&world, 3_600);
+        pass(&life, secs(4_000)).await;
+        assert!(world.desired("cloud", "web") < 10, "it goes on");
+    });
+    world.witness.judge(&world.clouds["cloud"], "web", Promise::default());
+}
+
+#[test]
+fn a_full_disk_stops_scale_in_alone_and_a_damaged_store_everything() {
+    let of = |elapsed: Duration| match elapsed.as_secs() {
+        0..100 => 1_000.0,
+        100..1_200 => 300.0,
+        _ => 1_500.0,
+    };
+    for (fault, most) in [(StoreFault::Full, 15), (StoreFault::FullToTheBrim, 10), (StoreFault::Corrupt, 10)] {
+        let world = world(1, move |elapsed| value(of(elapsed), EPOCH.after(elapsed)));
+        world.live(async |life| {
+            pass(&life, secs(60)).await;
+            world.store.set_fault(fault);
+            pass(&life, secs(1_000)).await;
+            assert_eq!(world.desired("cloud", "web"), 10, "{fault:?}");
+            assert_eq!(life.hold("web"), "store", "{fault:?}");
+            pass(&life, secs(300)).await;
+            assert_eq!(world.desired("cloud", "web"), most, "{fault:?}");
+        });
+        world.witness.judge(&world.clouds["cloud"], "web", Promise::default());
+    }
+}
+
+#[test]
+fn of_two_daemons_on_one_cloud_one_writes() {
+    let world = world(1, |elapsed| value(1_000.0 + elapsed.as_secs_f64(), EPOCH.after(elapsed)));
+    world.live(async |one| {
+        pass(&one, secs(120)).await;
+        let store = MemoryStore::new(Options::new("store-b"));
+        let other = world.start(Arc::new(store), "store-b").await;
+        pass(&one, secs(600)).await;
+        assert_eq!(other.hold("web"), "owner");
+        let writers = |world: &World| {
+            let mut by: Vec<String> = world.clouds["cloud"].audit().iter().map(|entry| entry.by.to_string()).collect();
+            by.dedup();
+            by
+        };
+        assert_eq!(writers(&world), ["store-1"]);
+        one.stop().await;
+        pass(&other, secs(600)).await;
+        assert_eq!(writers(&world), ["store-1", "store-b"], "it takes over when the claim has expired");
+    });
+    world.witness.judge(&world.clouds["cloud"], "web", Promise::default());
+}
+
+#[test]
+fn of_two_daemons_on_one_store_one_acts() {
+    let mut world = world(1, |elapsed| value(1_000.0 + elapsed.as_secs_f64(), EPOCH.after(elapsed)));
+    world.settings.owner = Some("one".into());
+    world.live(async |one| {
+        pass(&one, secs(120)).await;
+        let seams = world.seams(Arc::new(world.store.reopen()), "store-1", tokio::sync::mpsc::channel(1).1);
+        let settings = Settings { owner: Some("two".into()), ..Settings::default() };
+        let app = skala::app::App::new(seams.0, settings);
+        let published = app.published();
+        let running = tokio::spawn(app.run());
+        pass(&one, secs(300)).await;
+        let hold = |published: &skala::published::Published| {
+            let status = published.fleet("web").expect("a fleet");
+            status.decision.as_ref().and_then(|decision| decision.hold).map(|hold| hold.reason.word())
+        };
+        assert_eq!(hold(&published), Some("owner"));
+        let writes = world.clouds["cloud"].calls().writes();
+        one.stop().await;
+        tokio::time::sleep(secs(300)).await;
+        assert_ne!(hold(&published), Some("owner"), "the lease has passed to it");
+        assert!(world.clouds["cloud"].calls().writes() > writes);
+        running.abort();
+    });
+    world.witness.judge(&world.clouds["cloud"], "web", Promise::default());
+}
+
+#[test]
+fn brakes_hold_over_all_fleets_and_over_a_crash() {
+    let names = ["a", "b", "c"];
+    let groups: Vec<(&str, u32)> = names.iter().map(|name| (*name, 10)).collect();
+    let policies: Vec<String> = names.iter().map(|name| policy(name, "cloud", "")).collect();
+    let policies: Vec<&str> = policies.iter().map(String::as_str).collect();
+    let mut world = World::new(1, vec![("cloud", cloud(&groups))], &policies, load(|_, _| 100.0));
+    let brake = Rate { amount: Amount::Percent(20.0), per: secs(3_600) };
+    world.settings.brakes = BrakeSettings { scale_in: Some(brake), scale_out: None };
+    let removed = |world: &World| -> u32 { names.iter().map(|name| 10 - world.desired("cloud", name)).sum() };
+    world.live(async |_life| tokio::time::sleep(secs(1_200)).await);
+    assert_eq!(removed(&world), 6, "20 % of 30");
+    world.live(async |life| {
+        tokio::time::sleep(secs(1_200)).await;
+        assert!(names.iter().any(|name| life.hold(name) == "brake"));
+    });
+    assert_eq!(removed(&world), 6, "a crash does not give the budget back");
+    world.live(async |_life| tokio::time::sleep(secs(7_200)).await);
+    assert!(removed(&world) > 6, "an hour later there is a new one");
+}
+
+#[test]
+fn a_source_that_panics_stays_with_its_fleet() {
+    let world = world(1, |elapsed| {
+        assert!(elapsed < secs(300), "a fault of the source");
+        value(1_000.0, EPOCH.after(elapsed))
+    });
+    world.live(async |life| {
+        pass(&life, secs(1_200)).await;
+        assert_eq!(life.hold("web"), "blind");
+    });
+}
