@@ -64,7 +64,10 @@ fn steady(fleets: usize, warm: Duration, measured: Duration) {
     let megabytes = resident_megabytes() - before;
     let a_day = (running.world.bytes().saturating_sub(written)) as f64 * 86_400.0 / measured.as_secs_f64();
     println!("{fleets} fleets, one rule each, every second, store on, {} s:", measured.as_secs());
-    println!("  decisions: {decisions} ({:.1} % of those due)", decisions as f64 / (fleets as f64 * measured.as_secs_f64()) * 100.0);
+    println!(
+        "  decisions: {decisions} ({:.1} % of those due)",
+        decisions as f64 / (fleets as f64 * measured.as_secs_f64()) * 100.0
+    );
     println!("  CPU an evaluation: {micros:.1} us, skala / peer: {:.2}", micros / PEER_MICROS);
     println!("  memory: {megabytes:.0} MB, skala / peer: {:.2}", megabytes / PEER_MEGABYTES * 10_000.0 / fleets as f64);
     println!("  store grown by: {:.1} MB a day at this rate", a_day / 1e6);
@@ -145,7 +148,12 @@ impl Running {
     }
 
     fn decided(&self) -> u64 {
-        self.published.fleets().iter().map(|fleet| fleet.counters.decisions.iter().sum::<u64>()).sum()
+        self.published
+            .fleets()
+            .1
+            .iter()
+            .map(|fleet| fleet.decisions.out + fleet.decisions.r#in + fleet.decisions.none)
+            .sum()
     }
 }
 

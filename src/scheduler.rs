@@ -98,7 +98,7 @@ pub(crate) async fn run(seams: Seams, settings: Settings, published: Published) 
             },
             _ = ended.recv_many(&mut outcomes, MESSAGES) => {}
             _ = finished.recv_many(&mut answers, MESSAGES) => {}
-            () = tokio::time::sleep(wait) => {}
+            () = tokio::time::sleep(cycle.clock.timer(wait)) => {}
         }
         // A flood of answers must not keep outcomes waiting.
         while let Ok(one) = ended.try_recv() {

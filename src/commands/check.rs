@@ -37,8 +37,11 @@ impl Check {
             skala_toml = found;
             reports.push(report);
         }
-        let directory =
-            self.policies.clone().or_else(|| skala_toml.as_ref().map(|found| found.daemon.policies.clone()));
+        let named = || match &skala_toml {
+            Some(found) => Some(found.daemon.policies.clone()),
+            None => reports.first().and_then(config::policies_of),
+        };
+        let directory = self.policies.clone().or_else(named);
         let mut fleets = 0;
         if let (Some(directory), false) = (&directory, self.config_only) {
             let (set, report) = config::load_policies(directory, skala_toml.as_ref());

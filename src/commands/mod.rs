@@ -6,6 +6,7 @@ pub mod check;
 pub mod client;
 pub mod completion;
 pub mod decide;
+pub mod demo;
 pub mod explain;
 pub mod hold;
 pub mod man;
@@ -93,6 +94,7 @@ enum Command {
     Reload(reload::Reload),
     Decide(decide::Decide),
     Check(check::Check),
+    Demo(demo::Demo),
     Test(test::Test),
     Completion(completion::Completion),
     Man(man::Man),
@@ -116,6 +118,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, out: &mut Out) -> anyh
         Command::Decide(command) => command.run(out),
         Command::Check(command) => command.run(crate::registry::KINDS, out),
         Command::Test(command) => command.run(out),
+        Command::Demo(command) => command.run(out),
         Command::Completion(command) => command.run(out),
         Command::Man(command) => command.run(out),
     }

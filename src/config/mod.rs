@@ -5,6 +5,8 @@ pub mod diagnostics;
 mod load;
 mod promql;
 mod skala_toml;
+#[cfg(test)]
+mod tests;
 
 pub use load::{list_directory, read_directory};
 pub use promql::check as check_query;
@@ -56,6 +58,12 @@ pub fn load_skala_toml(path: &Path, kinds: Kinds<'_>) -> (Option<SkalaToml>, Rep
         std::env::var_os("CREDENTIALS_DIRECTORY").map_or_else(|| CREDENTIALS_DEFAULT.into(), PathBuf::from);
     let (config, diagnostics) = SkalaToml::parse(&file, kinds, directory, &credentials);
     (config, Report { files: vec![file], diagnostics })
+}
+
+/// The policy directory of a skala.toml that has errors, so that everything is reported at once all the same.
+pub fn policies_of(report: &Report) -> Option<PathBuf> {
+    let file = report.files.first()?;
+    skala_toml::policies_directory(file, Path::new(file.name.as_ref()).parent().unwrap_or(Path::new("")))
 }
 
 /// Reads all policies below a directory; with skala.toml, the providers and sources they name must be there.

@@ -170,6 +170,15 @@ impl SkalaToml {
     }
 }
 
+/// The policy directory that a skala.toml names, though the rest of it may be wrong: its policies can still be checked.
+pub fn policies_directory(file: &SourceFile, directory: &Path) -> Option<PathBuf> {
+    let findings = Findings::new(std::slice::from_ref(file));
+    let root = read_toml(&findings, 0);
+    let daemon = root.get("daemon")?.node.table()?;
+    let text = daemon.get("policies")?.node.text()?;
+    Some(directory.join(text.as_ref()))
+}
+
 fn check_name(findings: &Findings<'_>, name: &str, at: At) -> bool {
     match units::name_fault(name) {
         None => true,
@@ -300,7 +309,8 @@ fn read_listen(node: &Node) -> Result<SocketAddr, Fault> {
 
 fn read_provider(mut r: Reader<'_>, name: &str, kinds: Kinds<'_>) -> Option<ProviderConfig> {
     let list = || kinds.built.join(", ");
-    let kind = r.need_or("kind",
+    let kind = r.need_or(
+        "kind",
         |node| {
             let kind = units::text(node)?;
             if kinds.built.contains(&kind.as_ref()) {

@@ -190,7 +190,7 @@ fn seams(
         let value = load.load(Ordering::Relaxed) as f64 / 1000.0;
         Ok(Arc::new([SimSource::point(&[], value, at)]))
     })));
-    let (hold_file, hold_clock) = (hold_all::path(&directory.path().join("skala.db")), Arc::clone(clock));
+    let hold_file = hold_all::path(&directory.path().join("skala.db"));
     Seams {
         clock: Arc::clone(clock),
         entropy: Arc::new(SystemEntropy::default()),

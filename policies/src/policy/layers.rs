@@ -68,11 +68,11 @@ fn merge_rules(below: &Node, above: &Node) -> Node {
     let mut merged = low.clone();
     for rule in high {
         let name = rule_name(rule);
-        match merged.iter().position(|known| name.is_some() && rule_name(known) == name) {
+        match merged[..low.len()].iter().position(|known| name.is_some() && rule_name(known) == name) {
             // The upper rule may be of another kind; then none of the lower one's keys apply.
             Some(at) if changes_kind(&merged[at], rule) => merged[at] = rule.clone(),
             // Two rules of one name in the fleet itself are a mistake that is reported where rules are read.
-            Some(at) if at < low.len() && merged[at] == low[at] => merged[at] = over(&low[at], rule, lay_over),
+            Some(at) if merged[at] == low[at] => merged[at] = over(&low[at], rule, lay_over),
             _ => merged.push(rule.clone()),
         }
     }

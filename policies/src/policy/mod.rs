@@ -10,6 +10,7 @@ mod fleet;
 mod layers;
 mod metric;
 mod model;
+mod outline;
 mod parse;
 mod places;
 mod reader;

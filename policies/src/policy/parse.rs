@@ -71,6 +71,7 @@ pub fn parse(files: &[SourceFile], options: &ParseOptions<'_>) -> (PolicySet, Ve
         files: files.iter().map(|file| file.name.clone()).collect(),
         revision: revision(files).into(),
     };
+    drop(tables);
     let mut diagnostics = findings.into_diagnostics();
     if files.len() > FILES_MAX {
         let mut many = Diagnostic::of_file(FILES_MAX as u32, format!("more than {FILES_MAX} policy files"));

@@ -227,19 +227,15 @@ impl<'t> Reader<'t> {
         self.list(key).into_iter().map(|row| row.partial(false)).collect()
     }
 
-    /// Reports the keys that nobody took, and what is missing.
-    pub fn finish(self) {
+    /// Reports the keys that nobody took, and what is missing. A reader that is dropped without it reports what is
+    /// missing alone: of the other keys it cannot say anything.
+    pub fn finish(mut self) {
         for entry in &self.table.entries {
             if !self.known.contains(&entry.key.as_ref()) && entry.node.value != Value::Broken {
                 self.unknown(entry);
             }
         }
         self.report_lacking(false);
-    }
-
-    /// Reports what is missing; of the other keys nothing can be said.
-    pub fn give_up(self) {
-        self.report_lacking(true);
     }
 
     fn near(&self, entry: &Entry) -> Option<&'static str> {
@@ -256,15 +252,23 @@ impl<'t> Reader<'t> {
     }
 
     /// A key that is misspelt is one mistake, not an unknown key and a missing one.
-    fn report_lacking(&self, say_misspelt: bool) {
+    fn report_lacking(&mut self, say_misspelt: bool) {
+        let lacking = std::mem::take(&mut self.lacking);
         let unknown = || self.table.entries.iter().filter(|entry| !self.known.contains(&entry.key.as_ref()));
-        for (at, keys, finding) in &self.lacking {
+        for (at, keys, finding) in lacking {
             match unknown().find(|entry| self.near(entry).is_some_and(|near| keys.contains(&near))) {
-                None => self.findings.error(*at, finding.clone()),
+                None => self.findings.error(at, finding),
                 Some(entry) if say_misspelt => self.unknown(entry),
                 Some(_) => {}
             }
         }
+    }
+}
+
+impl Drop for Reader<'_> {
+    /// What is missing is never forgotten on an early return.
+    fn drop(&mut self) {
+        self.report_lacking(true);
     }
 }
 

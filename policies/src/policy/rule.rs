@@ -46,7 +46,6 @@ pub(super) fn read(r: &mut Reader<'_>, metrics: &Drafts) -> Vec<Rule> {
         let has_name = reader.has("name");
         let hint = "kind = \"utilization\", \"per-instance\", \"step\", \"schedule\" or \"guard\"";
         let Some(kind) = reader.need_or("kind", units::choice(&KINDS), Some(hint)) else {
-            reader.give_up();
             continue;
         };
         let word = KINDS.iter().find(|(_, known)| *known == kind).map_or("", |(word, _)| word);

@@ -2,17 +2,16 @@
 //! complains of it again. Never recurses deeper than [`DEPTH_MAX`] allows.
 
 use super::diagnostic::{At, Finding, Findings};
+use super::outline::{DEPTH_MAX, Outline};
 use super::tree::{Entry, Node, Table, Value};
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 use toml::de::{DeTable, DeValue};
-use toml_parser::Source;
-use toml_parser::lexer::TokenKind;
 
 /// Largest file, in bytes.
 pub const FILE_BYTES_MAX: usize = 256 * 1024;
-/// Deepest nesting of brackets, and longest dotted key. A policy needs four; the parser's own limit multiplies the two.
-const DEPTH_MAX: usize = 16;
+/// Syntax errors shown of one file: after that many it is no policy file.
+const SHOWN_MAX: usize = 100;
 
 /// Reads one file.
 pub fn read(findings: &Findings<'_>, file: u32) -> Table {
@@ -42,14 +41,15 @@ pub fn read(findings: &Findings<'_>, file: u32) -> Table {
         outline.spoil(cut.from);
     }
     let (tree, errors) = DeTable::parse_recoverable(&text);
-    let mut lines = BTreeSet::new();
+    let lines = Lines::of(&text);
+    let mut wrong = BTreeSet::new();
     for error in &errors {
         let span = outline.opening(error.message(), error.span().unwrap_or(0..0));
-        let line = line_of(&text, span.start);
+        let line = lines.at(span.start);
         let doubled = error.message() == "duplicate key";
         let consequence =
             outline.region(span.start).is_some_and(|region| region.header_broken || (doubled && region.doubled));
-        if lines.insert(line) && !consequence {
+        if wrong.insert(line) && !consequence && wrong.len() <= SHOWN_MAX {
             findings.error(
                 At::new(file, widen(&text, span.clone())),
                 explain(&text, error.message(), &span, &outline, file),
@@ -60,15 +60,26 @@ pub fn read(findings: &Findings<'_>, file: u32) -> Table {
             false => outline.spoil(span.start),
         }
     }
-    Conversion { text: &text, file, outline: &outline, lines: &lines }.table(tree.get_ref(), &mut Vec::new())
+    outline.settle();
+    Conversion { text: &text, file, outline: &outline, lines, wrong }.table(tree.get_ref(), &mut Vec::new())
 }
 
 fn broken() -> Table {
     Table { entries: Vec::new(), broken: true }
 }
 
-fn line_of(text: &str, at: usize) -> usize {
-    text.as_bytes()[..at.min(text.len())].iter().filter(|byte| **byte == b'\n').count()
+/// Where the lines of a text begin.
+struct Lines(Vec<usize>);
+
+impl Lines {
+    fn of(text: &str) -> Self {
+        Self(text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n').map(|(at, _)| at).collect())
+    }
+
+    /// The line of a byte, from 0.
+    fn at(&self, byte: usize) -> usize {
+        self.0.partition_point(|newline| *newline < byte)
+    }
 }
 
 /// The parser points between two characters at times; a caret wants one to stand under.
@@ -111,191 +122,13 @@ fn explain(text: &str, message: &str, span: &std::ops::Range<usize>, outline: &O
     Finding::new(message.replace(", expected nothing", ""))
 }
 
-/// An unclosed bracket: the statement it stands in, up to the next table's header.
-struct Cut {
-    bracket: usize,
-    from: usize,
-    to: usize,
-}
-
-/// A table's header and everything up to the next one.
-#[derive(Debug, Default)]
-struct Region {
-    start: usize,
-    header_end: usize,
-    path: Vec<String>,
-    path_at: Vec<std::ops::Range<usize>>,
-    is_list: bool,
-    /// The header cannot be read, so nobody knows whose keys these are.
-    header_broken: bool,
-    /// There is an earlier table of the same name.
-    doubled: bool,
-    /// Something in it cannot be read.
-    spoiled: bool,
-}
-
-/// A file's tables and keys by their looks: found before it is parsed, and right even where parsing fails.
-#[derive(Default)]
-struct Outline {
-    regions: Vec<Region>,
-    keys: Vec<(String, std::ops::Range<usize>)>,
-    /// Quoted texts.
-    texts: Vec<std::ops::Range<usize>>,
-    too_deep: Option<usize>,
-    unclosed: Vec<Cut>,
-}
-
-impl Outline {
-    fn of(text: &str) -> Self {
-        let mut outline = Outline { regions: vec![Region::default()], ..Outline::default() };
-        let tokens = Source::new(text).lex().into_vec();
-        let mut open: Vec<(TokenKind, usize)> = Vec::new();
-        let (mut statement, mut dots, mut at_start, mut in_header) = (0, 0, true, false);
-        for (index, token) in tokens.iter().enumerate() {
-            let (kind, span) = (token.kind(), token.span().start()..token.span().end());
-            if at_start
-                && kind == TokenKind::LeftSquareBracket
-                && (open.is_empty() || looks_like_header(text, span.start))
-            {
-                if let Some((_, bracket)) = open.first() {
-                    outline.unclosed.push(Cut { bracket: *bracket, from: statement, to: line_start(text, span.start) });
-                }
-                open.clear();
-                outline.regions.push(Region { start: span.start, header_end: span.end, ..Region::default() });
-                in_header = true;
-            }
-            match kind {
-                TokenKind::Newline => {
-                    (at_start, in_header, dots) = (true, false, 0);
-                    continue;
-                }
-                TokenKind::Whitespace => continue,
-                TokenKind::LeftSquareBracket | TokenKind::LeftCurlyBracket if !in_header => {
-                    open.push((kind, span.start))
-                }
-                TokenKind::RightSquareBracket if !in_header => close(&mut open, TokenKind::LeftSquareBracket),
-                TokenKind::RightCurlyBracket if !in_header => close(&mut open, TokenKind::LeftCurlyBracket),
-                TokenKind::BasicString
-                | TokenKind::LiteralString
-                | TokenKind::MlBasicString
-                | TokenKind::MlLiteralString => outline.texts.push(span.clone()),
-                TokenKind::Dot => dots += 1,
-                TokenKind::Equals | TokenKind::Comma => dots = 0,
-                _ => {}
-            }
-            if (open.len() > DEPTH_MAX || dots > DEPTH_MAX) && outline.too_deep.is_none() {
-                outline.too_deep = Some(span.start);
-            }
-            if in_header {
-                outline.header_token(kind, &text[span.clone()], span.clone());
-            } else if at_start && open.is_empty() {
-                statement = line_start(text, span.start);
-                if let Some(next) = tokens[index + 1..].iter().find(|token| token.kind() != TokenKind::Whitespace)
-                    && next.kind() == TokenKind::Equals
-                {
-                    outline.keys.push((text[span.clone()].to_owned(), span));
-                }
-            }
-            at_start = false;
-        }
-        if let Some((_, bracket)) = open.first() {
-            outline.unclosed.push(Cut { bracket: *bracket, from: statement, to: text.len() });
-        }
-        outline
-    }
-
-    fn header_token(&mut self, kind: TokenKind, text: &str, span: std::ops::Range<usize>) {
-        let Some(region) = self.regions.last_mut() else { return };
-        match kind {
-            TokenKind::LeftSquareBracket => region.is_list |= span.start > region.start,
-            TokenKind::Atom | TokenKind::BasicString | TokenKind::LiteralString => {
-                region.path.push(text.trim_matches(['"', '\'']).to_owned());
-                region.path_at.push(span.clone());
-            }
-            _ => {}
-        }
-        if kind != TokenKind::Comment {
-            region.header_end = span.end;
-        }
-    }
-
-    fn region(&self, at: usize) -> Option<&Region> {
-        self.regions[..self.regions.partition_point(|region| region.start <= at)].last()
-    }
-
-    /// Text that is never closed ends at the end of its line, or of the file; the mistake is where it begins.
-    fn opening(&self, message: &str, span: std::ops::Range<usize>) -> std::ops::Range<usize> {
-        let text = self.texts.iter().find(|text| text.start < span.start && span.start <= text.end);
-        match text {
-            Some(text) if message.contains("string, expected") && span.is_empty() => text.start..text.start + 1,
-            _ => span,
-        }
-    }
-
-    fn spoil(&mut self, at: usize) {
-        let index = self.regions.partition_point(|region| region.start <= at).saturating_sub(1);
-        if let Some(region) = self.regions.get_mut(index) {
-            region.spoiled = true;
-            region.header_broken |= index > 0 && at <= region.header_end;
-        }
-    }
-
-    fn double(&mut self, at: usize) {
-        let index = self.regions.partition_point(|region| region.start <= at).saturating_sub(1);
-        if let Some(region) = self.regions.get_mut(index) {
-            region.spoiled = true;
-            region.doubled |= index > 0 && at <= region.header_end;
-        }
-    }
-
-    /// Whether a table of this path may have lost something to a syntax error.
-    fn is_spoiled(&self, path: &[&str]) -> bool {
-        self.regions.iter().filter(|region| region.spoiled).any(|region| {
-            let common = region.path.iter().zip(path).all(|(a, b)| a == b);
-            // A header that cannot be read, and what stands before the first header, may have meant any table.
-            region.header_broken || region.path.is_empty() || common
-        })
-    }
-
-    /// Where a doubled table or key stands first.
-    fn first_of(&self, at: usize, word: &str) -> Option<std::ops::Range<usize>> {
-        let region = self.region(at)?;
-        if at < region.header_end {
-            let first = self.regions.iter().find(|other| other.path == region.path && other.start < region.start)?;
-            return first.path_at.last().cloned();
-        }
-        let first = self.keys.iter().find(|(key, span)| key == word && span.start > region.start && span.start < at);
-        first.map(|(_, span)| span.clone())
-    }
-}
-
-fn close(open: &mut Vec<(TokenKind, usize)>, kind: TokenKind) {
-    if open.last().is_some_and(|(last, _)| *last == kind) {
-        open.pop();
-    }
-}
-
-fn line_start(text: &str, at: usize) -> usize {
-    text[..at].rfind('\n').map_or(0, |newline| newline + 1)
-}
-
-/// A line such as `[fleet.web]` at the left edge, where a list's elements are hardly ever written like that.
-fn looks_like_header(text: &str, at: usize) -> bool {
-    let line = text[at..].lines().next().unwrap_or("");
-    let line = line.split('#').next().unwrap_or("").trim_end();
-    let inner = line.trim_start_matches('[').trim_end_matches(']');
-    let bare = |c: char| c.is_alphanumeric() || matches!(c, '.' | '-' | '_' | '"');
-    at == line_start(text, at)
-        && line.ends_with(']')
-        && inner.starts_with(|c: char| c.is_alphabetic() || c == '"')
-        && inner.chars().all(bare)
-}
-
 struct Conversion<'a> {
     text: &'a str,
     file: u32,
     outline: &'a Outline,
-    lines: &'a BTreeSet<usize>,
+    lines: Lines,
+    /// The lines with a syntax error.
+    wrong: BTreeSet<usize>,
 }
 
 impl Conversion<'_> {
@@ -315,8 +148,7 @@ impl Conversion<'_> {
             entries.push(Entry { key: key.get_ref().as_ref().into(), at: At::new(self.file, key.span()), node });
         }
         entries.sort_by(|a, b| a.key.cmp(&b.key));
-        let names: Vec<&str> = path.iter().map(String::as_str).collect();
-        Table { entries, broken: self.outline.is_spoiled(&names) }
+        Table { entries, broken: self.outline.is_spoiled(path) }
     }
 
     fn is_header_table(&self, value: &toml::Spanned<DeValue<'_>>) -> bool {
@@ -325,7 +157,8 @@ impl Conversion<'_> {
             DeValue::Table(_) => written != Some(&b'{'),
             // A list of tables has the span of its first header.
             DeValue::Array(_) => {
-                self.outline.regions.iter().any(|region| region.is_list && region.start == value.span().start)
+                let start = value.span().start;
+                self.outline.region(start).is_some_and(|region| region.is_list && region.start == start)
             }
             _ => false,
         }
@@ -334,9 +167,9 @@ impl Conversion<'_> {
     fn node(&self, value: &toml::Spanned<DeValue<'_>>, key_start: Option<usize>, path: &mut Vec<String>) -> Node {
         let span = value.span();
         let at = At::new(self.file, span.clone());
-        let first = line_of(self.text, key_start.unwrap_or(span.start).min(span.start));
+        let first = self.lines.at(key_start.unwrap_or(span.start).min(span.start));
         let header = self.is_header_table(value);
-        if !header && self.lines.range(first..=line_of(self.text, span.end)).next().is_some() {
+        if !header && self.wrong.range(first..=self.lines.at(span.end)).next().is_some() {
             return Node { at, value: Value::Broken };
         }
         let value = match value.get_ref() {

@@ -3,6 +3,7 @@
 //! In comes whatever a call ended with, and whether the call could change anything; out goes one typed error. The only
 //! place that knows AWS' error codes and words. It must never call a write that was sent and not answered harmless.
 
+use crate::codes::{Meaning, meaning};
 use aws_credential_types::provider::error::CredentialsError;
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_runtime_api::client::result::SdkError;
@@ -25,6 +26,8 @@ pub(crate) struct Failure {
     /// The answer was not in the API's own language (a web server's error page, an unknown action): a hint that this
     /// endpoint does not know the call at all.
     pub foreign_tongue: bool,
+    /// A 5xx that nobody could read: either that, or something stands in between and is in trouble.
+    pub garbled: bool,
     /// The call has certainly changed nothing, so that it may be tried again after another look.
     pub harmless: bool,
 }
@@ -73,7 +76,7 @@ pub(crate) fn unanswered(
         Effect::Read => ProviderError::Transport { what, source },
         Effect::Write => ProviderError::Unclear { what, source },
     };
-    Failure { error, foreign_tongue: false, harmless: effect == Effect::Read }
+    Failure { error, foreign_tongue: false, garbled: false, harmless: effect == Effect::Read }
 }
 
 /// The same failure for one more group: an SDK's error cannot be cloned, so its words stay and its source does not.
@@ -109,17 +112,16 @@ where
 {
     let words = cut(&format!("{operation}: {}", deepest(&error)), 300);
     let error = match credentials_error(&error) {
-        Some(CredentialsError::CredentialsNotLoaded(_)) => {
-            let what = format!("no credentials found (environment, profile, web identity, container, IMDS): {words}");
-            ProviderError::Denied { what: cut(&what, 300) }
-        }
         Some(CredentialsError::InvalidConfiguration(_)) => ProviderError::Invalid { what: words },
         Some(CredentialsError::ProviderTimedOut(_)) | None => {
             ProviderError::Transport { what: words, source: Some(Box::new(error)) }
         }
-        Some(_) => ProviderError::Denied { what: words },
+        Some(_) => {
+            let what = format!("no credentials (environment, profile, web identity, container, IMDS): {words}");
+            ProviderError::Denied { what: cut(&what, 300) }
+        }
     };
-    Failure { error, foreign_tongue: false, harmless: true }
+    Failure { error, foreign_tongue: false, garbled: false, harmless: true }
 }
 
 fn by_status<E>(
@@ -132,7 +134,7 @@ fn by_status<E>(
 where
     E: Error + Send + Sync + 'static,
 {
-    let settled = |error| Failure { error, foreign_tongue: false, harmless: true };
+    let settled = |error| Failure { error, foreign_tongue: false, garbled: false, harmless: true };
     match status {
         429 => settled(ProviderError::Throttled { retry_after }),
         401 | 403 => {
@@ -150,7 +152,11 @@ where
             let why = format!("status {status}, and the body is not an answer of this API ({})", deepest(&error));
             // 502 to 504 come from what stands in front of an endpoint; only 500 and 501 speak of the call itself.
             let foreign_tongue = matches!(status, 500 | 501);
-            Failure { foreign_tongue, ..unanswered(operation, effect, &why, Some(Box::new(error))) }
+            Failure {
+                foreign_tongue,
+                garbled: status >= 500,
+                ..unanswered(operation, effect, &why, Some(Box::new(error)))
+            }
         }
     }
 }
@@ -168,7 +174,7 @@ where
     E: Error + Send + Sync + 'static,
 {
     let what = cut(&format!("{operation}: {code}: {message}"), 300);
-    let settled = |error| Failure { error, foreign_tongue: false, harmless: true };
+    let settled = |error| Failure { error, foreign_tongue: false, garbled: false, harmless: true };
     match meaning(code, message) {
         Some(Meaning::Throttled) => settled(ProviderError::Throttled { retry_after }),
         Some(Meaning::Denied) => settled(ProviderError::Denied { what }),
@@ -178,100 +184,11 @@ where
         Some(Meaning::OutOfCapacity) => settled(ProviderError::OutOfCapacity { scope: scope(message) }),
         Some(Meaning::Quota) => settled(ProviderError::QuotaExceeded { what }),
         Some(Meaning::Unknown) => Failure { foreign_tongue: true, ..settled(ProviderError::Invalid { what }) },
-        None if status >= 500 || status < 400 => {
+        None if !(400..500).contains(&status) => {
             unanswered(operation, effect, &format!("{code}: {message} (status {status})"), Some(Box::new(error)))
         }
         None => settled(ProviderError::Invalid { what }),
     }
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Meaning {
-    Throttled,
-    Denied,
-    Expired,
-    NotFound,
-    Conflict,
-    OutOfCapacity,
-    Quota,
-    Unknown,
-}
-
-/// What an error code means; `None` is judged by its status: 5xx may have taken effect, 4xx is a refusal.
-fn meaning(code: &str, message: &str) -> Option<Meaning> {
-    let words = message.to_ascii_lowercase();
-    // EC2 sometimes names the side at fault first: `Client.`, `Server.`.
-    let code = code.strip_prefix("Client.").or_else(|| code.strip_prefix("Server.")).unwrap_or(code);
-    Some(match code {
-        "Throttling"
-        | "ThrottlingException"
-        | "ThrottledException"
-        | "RequestThrottled"
-        | "RequestThrottledException"
-        | "RequestLimitExceeded"
-        | "TooManyRequestsException"
-        | "EC2ThrottledException"
-        | "PriorRequestNotComplete"
-        | "SlowDown"
-        | "BandwidthLimitExceeded" => Meaning::Throttled,
-        // HTTP 500, but documented: another update of the group is pending and this one was not taken.
-        "ResourceContention" => Meaning::Throttled,
-        "ExpiredToken" | "ExpiredTokenException" | "RequestExpired" | "RequestTimeTooSkewed" | "RequestInTheFuture" => {
-            Meaning::Expired
-        }
-        "SignatureDoesNotMatch" | "InvalidSignatureException" | "AuthFailure"
-            if ["expired", "not yet current", "clock", "too skewed"].iter().any(|w| words.contains(w)) =>
-        {
-            Meaning::Expired
-        }
-        "AccessDenied"
-        | "AccessDeniedException"
-        | "UnauthorizedOperation"
-        | "UnauthorizedAccess"
-        | "AuthFailure"
-        | "InvalidClientTokenId"
-        | "UnrecognizedClientException"
-        | "SignatureDoesNotMatch"
-        | "InvalidSignatureException"
-        | "MissingAuthenticationToken"
-        | "MissingAuthenticationTokenException"
-        | "IncompleteSignature"
-        | "NotAuthorized"
-        | "OptInRequired"
-        | "Blocked"
-        | "PendingVerification" => Meaning::Denied,
-        "ValidationError" if words.contains("min size") || words.contains("minsize") => Meaning::Conflict,
-        "ValidationError" if words.contains("not found") || words.contains("does not exist") => Meaning::NotFound,
-        "InvalidInstanceID.NotFound" | "InvalidInstanceID.Malformed" => Meaning::NotFound,
-        "ScalingActivityInProgress"
-        | "ResourceInUse"
-        | "InstanceRefreshInProgress"
-        | "IncorrectInstanceState"
-        | "IncorrectState"
-        | "IdempotentParameterMismatch" => Meaning::Conflict,
-        "InsufficientInstanceCapacity"
-        | "InsufficientHostCapacity"
-        | "InsufficientReservedInstanceCapacity"
-        | "InsufficientReservedInstancesCapacity"
-        | "InsufficientCapacityOnHost"
-        | "InsufficientCapacity"
-        | "InsufficientFreeAddressesInSubnet"
-        | "UnfulfillableCapacity"
-        | "SpotMaxPriceTooLow"
-        | "ReservationCapacityExceeded" => Meaning::OutOfCapacity,
-        "InstanceLimitExceeded"
-        | "VcpuLimitExceeded"
-        | "MaxSpotInstanceCountExceeded"
-        | "MaxFleetCountExceeded"
-        | "MaxSpotFleetRequestCountExceeded"
-        | "LimitExceeded"
-        | "LimitExceededException"
-        | "VolumeLimitExceeded"
-        | "MaxIOPSLimitExceeded"
-        | "NetworkInterfaceLimitExceeded" => Meaning::Quota,
-        "InvalidAction" | "UnknownOperationException" | "UnsupportedOperation" => Meaning::Unknown,
-        _ => return None,
-    })
 }
 
 /// How far a refusal reaches, from its words: the zone it names, else the instance type, else the group.

@@ -51,8 +51,8 @@ pub(crate) struct Lane {
 }
 
 impl Lane {
-    pub fn new(rate: f64) -> Self {
-        Self { limiter: Limiter::new(rate), deadlines: Deadlines::default(), on_call: None }
+    pub fn new(rate: f64, deadlines: Deadlines, on_call: Option<OnCall>) -> Self {
+        Self { limiter: Limiter::new(rate), deadlines, on_call }
     }
 
     /// Makes a call that changes nothing.
@@ -94,9 +94,14 @@ impl Lane {
         let patience = deadline.saturating_duration_since(Instant::now()) / 2;
         if let Err(wait) = self.limiter.acquire(effect, patience).await {
             let error = ProviderError::Throttled { retry_after: Some(wait) };
-            return Err((Failure { error, foreign_tongue: false, harmless: true }, false));
+            return Err((Failure { error, foreign_tongue: false, garbled: false, harmless: true }, false));
         }
         let started = Instant::now();
+        if started >= deadline {
+            let what = format!("{operation}: no time was left to send it").into();
+            let error = ProviderError::Transport { what, source: None };
+            return Err((Failure { error, foreign_tongue: false, garbled: false, harmless: true }, false));
+        }
         let result = match tokio::time::timeout_at(deadline, call).await {
             Ok(Ok(answer)) => Ok(answer),
             Ok(Err(error)) => {

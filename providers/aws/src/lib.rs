@@ -6,6 +6,7 @@
 //! It must never write without a fresh read, never lower desired in a raise, and never take an error for an empty answer.
 
 mod asg;
+mod codes;
 mod ec2;
 mod errors;
 mod lane;
@@ -19,8 +20,8 @@ pub use settings::Settings;
 
 use aws_config::SdkConfig;
 use contract::{
-    Accepted, Ask, BoxFuture, Capacity, GuardKind, InstanceId, Observation, Owner, Provider, ProviderError, Target,
-    Terminator, Timestamp,
+    Accepted, Ask, BoxFuture, Capacity, GroupId, GuardKind, InstanceId, Observation, Owner, Provider, ProviderError,
+    Target, Terminator, Timestamp,
 };
 use std::sync::Arc;
 
@@ -29,7 +30,19 @@ pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 
 /// One AWS account and region.
 pub struct Aws {
+    parts: Parts,
     asg: Arc<asg::Asg>,
+    tagged: ec2::tagged::Tagged,
+}
+
+/// What a provider is made of.
+struct Parts {
+    config: SdkConfig,
+    rate: f64,
+    owner: Owner,
+    clock: Clock,
+    deadlines: Deadlines,
+    on_call: Option<OnCall>,
 }
 
 impl Aws {
@@ -44,43 +57,62 @@ impl Aws {
     /// Makes a provider over a configuration that the caller loaded; its retries and timeouts are replaced.
     pub fn over(config: SdkConfig, settings: &Settings, owner: Owner, clock: Clock) -> Self {
         let config = settings::tame(config);
-        let client = aws_sdk_autoscaling::config::Builder::from(&config).interceptor(whole::Whole).build();
+        let rate = settings.rate();
+        Self::assemble(Parts { config, rate, owner, clock, deadlines: Deadlines::default(), on_call: None })
+    }
+
+    /// The same provider with other deadlines. It forgets what it knew.
+    #[must_use]
+    pub fn with_deadlines(self, deadlines: Deadlines) -> Self {
+        Self::assemble(Parts { deadlines, ..self.parts })
+    }
+
+    /// The same provider, telling somebody of every call it makes. It forgets what it knew.
+    #[must_use]
+    pub fn with_on_call(self, on_call: OnCall) -> Self {
+        Self::assemble(Parts { on_call: Some(on_call), ..self.parts })
+    }
+
+    fn assemble(parts: Parts) -> Self {
+        let client = aws_sdk_autoscaling::config::Builder::from(&parts.config).interceptor(whole::Whole).build();
         let client = aws_sdk_autoscaling::Client::from_conf(client);
-        let ec2 = aws_sdk_ec2::config::Builder::from(&config).interceptor(whole::Whole).build();
+        let ec2 = aws_sdk_ec2::config::Builder::from(&parts.config).interceptor(whole::Whole).build();
         let ec2 = aws_sdk_ec2::Client::from_conf(ec2);
-        Self { asg: Arc::new(asg::Asg::new(client, ec2, settings.rate(), owner, clock)) }
+        // Each service has its own buckets at AWS, so each has its own limiter here.
+        let lane = || lane::Lane::new(parts.rate, parts.deadlines, parts.on_call.clone());
+        let ec2_lane = Arc::new(lane());
+        let tagged = ec2::tagged::Tagged::new(ec2.clone(), Arc::clone(&ec2_lane), Arc::clone(&parts.clock));
+        let asg = asg::Asg::new(client, lane(), (ec2, ec2_lane), parts.owner.clone(), Arc::clone(&parts.clock));
+        Self { asg: Arc::new(asg), tagged, parts }
     }
+}
 
-    /// The same provider with other deadlines.
-    #[must_use]
-    pub fn with_deadlines(mut self, deadlines: Deadlines) -> Self {
-        if let Some(asg) = Arc::get_mut(&mut self.asg) {
-            asg.lane.deadlines = deadlines;
-            asg.ec2_lane.deadlines = deadlines;
-        }
-        self
-    }
-
-    /// The same provider, telling somebody of every call it makes.
-    #[must_use]
-    pub fn with_on_call(mut self, on_call: OnCall) -> Self {
-        if let Some(asg) = Arc::get_mut(&mut self.asg) {
-            asg.lane.on_call = Some(Arc::clone(&on_call));
-            asg.ec2_lane.on_call = Some(on_call);
-        }
-        self
-    }
+fn is_tagged(group: &GroupId) -> bool {
+    group.as_str().starts_with(ec2::tagged::PREFIX)
 }
 
 impl Provider for Aws {
     fn observe<'a>(&'a self, asks: &'a [Ask]) -> BoxFuture<'a, Vec<Result<Observation, ProviderError>>> {
         Box::pin(async move {
-            let asks: Vec<&Ask> = asks.iter().collect();
-            self.asg.observe(&asks).await
+            let (tagged, groups): (Vec<&Ask>, Vec<&Ask>) = asks.iter().partition(|ask| is_tagged(&ask.group));
+            let (tagged, groups) = futures_util::join!(self.tagged.observe(&tagged), self.asg.observe(&groups));
+            let (mut tagged, mut groups) = (tagged.into_iter(), groups.into_iter());
+            // Back into the order of the asks; both kinds answer each of theirs.
+            asks.iter()
+                .map(|ask| if is_tagged(&ask.group) { tagged.next() } else { groups.next() })
+                .map(|answer| {
+                    answer.unwrap_or_else(|| {
+                        Err(ProviderError::Transport { what: "an ask was not answered".into(), source: None })
+                    })
+                })
+                .collect()
         })
     }
 
     fn raise<'a>(&'a self, target: &'a Target, to: Capacity) -> BoxFuture<'a, Result<Accepted, ProviderError>> {
+        if is_tagged(&target.group) {
+            return Box::pin(self.tagged.raise(target, to));
+        }
         Box::pin(self.asg.raise(target, to))
     }
 
@@ -89,6 +121,10 @@ impl Provider for Aws {
         target: &'a Target,
         to: Capacity,
     ) -> BoxFuture<'a, Result<Accepted, ProviderError>> {
+        if is_tagged(&target.group) {
+            // EC2 holds no request open: what was not launched at once was refused, and there is nothing to withdraw.
+            return Box::pin(async { Ok(Accepted::default()) });
+        }
         Box::pin(self.asg.cancel_unfilled(target, to))
     }
 
@@ -111,6 +147,9 @@ impl Terminator for Aws {
         target: &'a Target,
         instances: &'a [InstanceId],
     ) -> BoxFuture<'a, Result<Accepted, ProviderError>> {
+        if is_tagged(&target.group) {
+            return Box::pin(self.tagged.terminate(target, instances));
+        }
         Box::pin(self.asg.terminate(target, instances))
     }
 }
@@ -126,4 +165,8 @@ const PERMISSIONS: &[&str] = &[
     "autoscaling:SetDesiredCapacity",
     "autoscaling:TerminateInstanceInAutoScalingGroup",
     "ec2:DescribeInstances",
+    // For groups that are a tag (`ec2:...`) alone; launching from a template may also need iam:PassRole for its role.
+    "ec2:CreateTags",
+    "ec2:RunInstances",
+    "ec2:TerminateInstances",
 ];

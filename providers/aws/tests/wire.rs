@@ -1,6 +1,9 @@
 //! What the provider makes of answers that no healthy server gives, and of refusals: one typed error each, and never a
 //! capacity of 0.
 
+// A test that cannot go on stops; and not every test needs all of the stand.
+#![allow(clippy::unwrap_used, dead_code)]
+
 mod server;
 
 use aws::{Aws, Deadlines, Settings};
@@ -372,4 +375,36 @@ async fn five_hundred_groups_are_five_calls_and_two_beside_them_once() {
     // The launch times of five hundred instances, once; the last of them may still be on their way.
     assert!(beside[0] == 1 && beside[1] == 1 && beside[2] <= 5, "{beside:?}");
     assert_eq!(server.count("DescribeScalingActivities") + server.count("DescribeInstanceRefreshes"), 0);
+}
+
+#[tokio::test]
+async fn a_retry_after_is_told_and_obeyed_by_every_later_call() {
+    let server = Server::start(&[("DescribeAutoScalingGroups", vec![Reply::Throttled(7)])]).await;
+    let provider = provider(&server.url).await;
+    let told = |error: &ProviderError| match error {
+        ProviderError::Throttled { retry_after } => *retry_after,
+        other => panic!("{other}"),
+    };
+    let seen = observe(&provider, &["web"]).await.remove(0);
+    assert_eq!(told(&seen.unwrap_err()), Some(Duration::from_secs(7)));
+    // From now on nothing is sent, and who asks is told how long that lasts.
+    let again = told(&provider.raise(&target(3), 5).await.unwrap_err()).unwrap();
+    assert!(again > Duration::from_secs(5) && again <= Duration::from_secs(7), "{again:?}");
+    assert_eq!(server.count("DescribeAutoScalingGroups"), 1);
+}
+
+#[tokio::test]
+async fn every_call_is_told_to_whoever_counts() {
+    let server = Server::start(&[("DescribeAutoScalingGroups", vec![Reply::groups(&[group("web", 0, "")])])]).await;
+    let calls = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let kept = Arc::clone(&calls);
+    let provider = provider(&server.url).await;
+    let provider = provider.with_on_call(Arc::new(move |call| kept.lock().unwrap().push((call.operation, call.code))));
+    observe(&provider, &["web"]).await.remove(0).unwrap();
+    let mut calls = calls.lock().unwrap().clone();
+    calls.sort_unstable();
+    assert_eq!(
+        calls,
+        [("DescribeAutoScalingGroups", "ok"), ("DescribePolicies", "ok"), ("DescribeScheduledActions", "ok")]
+    );
 }

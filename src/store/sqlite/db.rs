@@ -61,10 +61,10 @@ impl Db {
             return Err(StoreError::Failed("it was opened to read only".into()));
         }
         let mut done = self.attempt(how, &mut work);
-        if let Err(error) = &done
-            && self.means_full(error)
+        if let Err(StoreError::Full(text) | StoreError::Failed(text)) = &done
+            && (matches!(done, Err(StoreError::Full(_))) || self.disk_is_full())
         {
-            let text = error.to_string();
+            let text = text.clone();
             self.full = true;
             let freed = self.reserve.as_mut().is_some_and(Reserve::free);
             done = if freed && how.on_reserve { self.attempt(how, &mut work) } else { Err(StoreError::Full(text)) };
@@ -87,13 +87,10 @@ impl Db {
         Ok(done)
     }
 
-    /// SQLite tells a full disk only where `write` says so; a failed sync or a map that cannot grow is told by the space left.
-    fn means_full(&self, error: &StoreError) -> bool {
-        match error {
-            StoreError::Full(_) => true,
-            StoreError::Failed(_) => self.reserve.as_ref().is_some_and(Reserve::disk_is_full),
-            _ => false,
-        }
+    /// SQLite calls a disk full only where a write says so; after a failed sync, or a map of the log that cannot grow, the
+    /// space left tells.
+    fn disk_is_full(&self) -> bool {
+        self.reserve.as_ref().is_some_and(Reserve::disk_is_full)
     }
 
     fn refuse_damaged(&self) -> Result<(), StoreError> {

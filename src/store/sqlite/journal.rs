@@ -50,11 +50,11 @@ pub(super) fn append(tx: &Transaction<'_>, entry: &JournalEntry) -> Result<(), S
     };
     let packed = body::pack(&body::plain(entry)?, on.as_ref().map(|(length, plain)| (*length, plain.as_slice())));
     let on = near.filter(|_| packed.on_base).map(|tail| (tail.base, tail.base_at));
-    let sql = "INSERT INTO journal (fleet, at, former_until, former_count, revision, engine, base, body)
+    let sql = "INSERT INTO journal (at, former, former_until, former_count, revision, engine, base, body)
                VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
-    let (until, count) = former.map(|tail| (tail.until, tail.count)).unzip();
-    let base = on.map(|(base, _)| base);
-    tx.prepare_cached(sql)?.execute(params![fleet, entry.at.0, until, count, revision, engine, base, packed.bytes])?;
+    let (last, until) = former.as_ref().map(|tail| (tail.entry, tail.until)).unzip();
+    let (count, base) = (former.as_ref().map(|tail| tail.count), on.map(|(base, _)| base));
+    tx.prepare_cached(sql)?.execute(params![entry.at.0, last, until, count, revision, engine, base, packed.bytes])?;
     let id = tx.last_insert_rowid();
     let (base, base_at) = on.unwrap_or((id, entry.at.0));
     let sql = "INSERT OR REPLACE INTO tails (fleet, entry, at, until, count, base, base_at)
@@ -80,59 +80,90 @@ pub(super) fn extend(tx: &Transaction<'_>, run: &RunExtension) -> Result<(), Sto
     Ok(())
 }
 
-/// See [`crate::store::Store::journal`].
+/// What an entry says of those before it.
+struct Link {
+    at: i64,
+    /// The fleet's entry before it, with the end and the count of that run.
+    former: Option<(i64, i64, i64)>,
+    base: Option<i64>,
+}
+
+/// `None`: trimmed.
+fn link(conn: &Connection, entry: i64) -> Result<Option<Link>, StoreError> {
+    let sql = "SELECT at, former, former_until, former_count, base FROM journal WHERE id = ?1";
+    let of = |row: &Row<'_>| {
+        let former = match row.get(1)? {
+            Some(former) => Some((former, row.get(2)?, row.get(3)?)),
+            None => None,
+        };
+        Ok(Link { at: row.get(0)?, former, base: row.get(4)? })
+    };
+    Ok(conn.prepare_cached(sql)?.query_row([entry], of).optional()?)
+}
+
+/// See [`crate::store::Store::journal`]. It follows the fleet's entries back from the newest: an index would cost a page
+/// written for each entry, more than the entry itself.
 pub(super) fn entries(
     conn: &Connection,
     fleet: &Arc<str>,
     at: Option<Timestamp>,
     limit: u32,
 ) -> Result<Vec<JournalEntry>, StoreError> {
+    let at = at.map_or(i64::MAX, |at| at.0);
     let known = conn.query_row("SELECT id FROM names WHERE text = ?1", [&**fleet], |row| row.get(0)).optional()?;
-    let Some(id) = known else {
-        return Ok(Vec::new());
-    };
-    let sql = "SELECT journal.id, at, revisions.text, engines.text, body, base
-               FROM journal JOIN names AS revisions ON revisions.id = revision JOIN names AS engines ON engines.id = engine
-               WHERE fleet = ?1 AND at <= ?2 ORDER BY journal.id DESC LIMIT ?3";
-    let mut query = conn.prepare_cached(sql)?;
-    let mut rows = query.query(params![id, at.map_or(i64::MAX, |at| at.0), limit])?;
+    let newest = known.map_or(Ok(None), |fleet| tail(conn, fleet))?;
+    let mut next = newest.map(|tail| (tail.entry, tail.until, tail.count));
     let mut found = Vec::new();
-    while let Some(row) = rows.next()? {
-        let on = match row.get(5)? {
-            Some(id) => match base(conn, id)? {
-                Some((_, plain)) => Some(plain),
-                // Trimming has come this far: what is left of that span is past retention.
-                None => break,
-            },
-            None => None,
-        };
-        let packed = row.get_ref(4)?.as_blob().map_err(rusqlite::Error::from)?;
-        let body = body::parse(&body::unpack(packed, on.as_deref())?)?;
-        let (until, count) = end(conn, id, row.get(0)?)?;
-        found.push(JournalEntry {
-            fleet: Arc::clone(fleet),
-            at: Timestamp(row.get(1)?),
-            until: Timestamp(until),
-            count: u64::try_from(count).unwrap_or(0),
-            revision: row.get(2)?,
-            engine: row.get(3)?,
-            facts: body.facts,
-            memory_before: body.memory_before,
-            decision: body.decision,
-        });
+    while let Some((id, until, count)) = next
+        && found.len() < limit as usize
+        && let Some(mut link) = self::link(conn, id)?
+    {
+        if link.at <= at {
+            let Some(entry) = read(conn, fleet, id, (until, count))? else { break };
+            found.push(entry);
+        } else if let Some(base) = link.base
+            && let Some(further) = self::link(conn, base)?
+            && further.at > at
+        {
+            // All entries between one and its base began after the base: a month is some hundred steps.
+            link = further;
+        }
+        next = link.former;
     }
     Ok(found)
 }
 
-/// How an entry's run ended: its successor says, or the tail while there is none.
-fn end(conn: &Connection, fleet: i64, entry: i64) -> Result<(i64, i64), StoreError> {
-    let sql = "SELECT former_until, former_count FROM journal WHERE fleet = ?1 AND id > ?2 ORDER BY id LIMIT 1";
-    let pair = |row: &Row<'_>| Ok((row.get(0)?, row.get(1)?));
-    if let Some(end) = conn.prepare_cached(sql)?.query_row([fleet, entry], pair).optional()? {
-        return Ok(end);
-    }
-    match tail(conn, fleet)? {
-        Some(tail) if tail.entry == entry => Ok((tail.until, tail.count)),
-        _ => Err(StoreError::Corrupt(format!("journal entry {entry} has no end"))),
-    }
+/// One entry, with the end of its run; `None` when trimming has taken its base: what is left of that span is past retention.
+fn read(
+    conn: &Connection,
+    fleet: &Arc<str>,
+    id: i64,
+    (until, count): (i64, i64),
+) -> Result<Option<JournalEntry>, StoreError> {
+    let sql = "SELECT at, revisions.text, engines.text, base, body
+               FROM journal JOIN names AS revisions ON revisions.id = revision JOIN names AS engines ON engines.id = engine
+               WHERE journal.id = ?1";
+    let mut query = conn.prepare_cached(sql)?;
+    let mut rows = query.query([id])?;
+    let Some(row) = rows.next()? else { return Ok(None) };
+    let on = match row.get(3)? {
+        Some(id) => match base(conn, id)? {
+            Some((_, plain)) => Some(plain),
+            None => return Ok(None),
+        },
+        None => None,
+    };
+    let packed = row.get_ref(4)?.as_blob().map_err(rusqlite::Error::from)?;
+    let body = body::parse(&body::unpack(packed, on.as_deref())?)?;
+    Ok(Some(JournalEntry {
+        fleet: Arc::clone(fleet),
+        at: Timestamp(row.get(0)?),
+        until: Timestamp(until),
+        count: u64::try_from(count).unwrap_or(0),
+        revision: row.get(1)?,
+        engine: row.get(2)?,
+        facts: body.facts,
+        memory_before: body.memory_before,
+        decision: body.decision,
+    }))
 }

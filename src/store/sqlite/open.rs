@@ -171,7 +171,8 @@ fn identify(path: &Path, conn: &Connection) -> Result<u32, StoreError> {
     }
 }
 
-/// Sets what SQLite does not keep in the file, and the log, which it does.
+/// Sets what SQLite does not keep in the file, and the log, which it does. The log is moved into the database at 16 MiB
+/// instead of 4: memories are written again and again, and only the last one in the log is moved.
 fn settle(conn: &mut Connection) -> Result<(), StoreError> {
     conn.set_prepared_statement_cache_capacity(64);
     conn.execute_batch(
@@ -181,6 +182,7 @@ fn settle(conn: &mut Connection) -> Result<(), StoreError> {
          PRAGMA foreign_keys = ON;
          PRAGMA temp_store = MEMORY;
          PRAGMA cache_size = -4096;
+         PRAGMA wal_autocheckpoint = 4096;
          PRAGMA journal_size_limit = 16777216;",
     )?;
     Ok(())

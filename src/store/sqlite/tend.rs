@@ -17,7 +17,7 @@ const ACTION_STEP: i64 = 2_000;
 /// Closed actions are kept at least so long whatever the journal's age: brakes count them.
 const ACTIONS_KEEP: Duration = Duration::from_secs(31 * 24 * 60 * 60);
 /// Free pages that one call gives back to the disk at most: each may have to be moved.
-const VACUUM_STEP: i64 = 1_024;
+const VACUUM_STEP: i64 = 256;
 /// A share of the file (one in so many pages) that may lie free for what comes next.
 const FREE_SHARE: i64 = 8;
 /// On a full disk so much room is kept inside the file, so that recording goes on when the reserve is used up.

@@ -1,5 +1,6 @@
 mod damage;
 mod full;
+mod history;
 mod kill;
 mod opening;
 

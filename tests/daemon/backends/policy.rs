@@ -55,8 +55,9 @@ impl Policy {
 
     /// What the file says.
     pub fn toml(&self) -> String {
-        let Self { fleet, provider, source, mode, min, max, warmup, query, target, window, rate, extra, tables, .. } =
-            self;
+        let Self {
+            fleet, provider, source, mode, min, max, warmup, query, target, window, rate, extra, tables, ..
+        } = self;
         let members = self.members.as_ref().map(|query| format!("members = '{query}'\n")).unwrap_or_default();
         format!(
             "[fleet.{fleet}]\nmode = \"{mode}\"\nmin = {min}\nmax = {max}\nwarmup = \"{warmup}\"\nboot = \"5s\"\n{extra}\n\

@@ -75,7 +75,7 @@ impl Asg {
                 if may && refresh_due(group, observation, now) {
                     refreshing.push(name.clone());
                 }
-                unknown.extend(group.facts.to_ask(now).into_iter().map(|id| (name.clone(), id)));
+                unknown.extend(group.facts.take_unasked(now).into_iter().map(|id| (name.clone(), id)));
             });
         }
         if new {
@@ -323,5 +323,5 @@ fn endless(operation: &str) -> Failure {
         what: format!("{operation}: more pages than an account can fill").into(),
         source: None,
     };
-    Failure { error, foreign_tongue: false, harmless: true }
+    Failure { error, foreign_tongue: false, garbled: false, harmless: true }
 }

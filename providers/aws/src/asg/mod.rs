@@ -1,13 +1,15 @@
 //! Auto Scaling groups: what is known of them between two observations.
 //!
-//! `observe` and `write` are the two ways in; `shape`, `activities` and `foreign` read answers, purely; `lookups` asks
+//! `observe`, `write` and `terminate` are the ways in, `fence` stands before every write; `shape`, `activities` and `foreign` read answers, purely; `lookups` asks
 //! what the observation itself does not say, rarely and beside it.
 
 pub(crate) mod activities;
+mod fence;
 pub(crate) mod foreign;
 pub(crate) mod lookups;
 pub(crate) mod observe;
 pub(crate) mod shape;
+mod terminate;
 pub(crate) mod write;
 
 use crate::Clock;
@@ -15,7 +17,7 @@ use crate::ec2::facts::Facts;
 use crate::lane::Lane;
 use contract::{Epoch, Foreign, LaunchFailure, Owner, OwnerTag};
 use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use tokio::time::Instant;
 
 /// The Auto Scaling groups of one account and region.
@@ -23,7 +25,7 @@ pub(crate) struct Asg {
     pub client: aws_sdk_autoscaling::Client,
     pub ec2: aws_sdk_ec2::Client,
     pub lane: Lane,
-    pub ec2_lane: Lane,
+    pub ec2_lane: Arc<Lane>,
     pub owner: Owner,
     pub now: Clock,
     memory: Mutex<Memory>,
@@ -76,13 +78,12 @@ pub(crate) enum Refresh {
 impl Asg {
     pub fn new(
         client: aws_sdk_autoscaling::Client,
-        ec2: aws_sdk_ec2::Client,
-        rate: f64,
+        lane: Lane,
+        (ec2, ec2_lane): (aws_sdk_ec2::Client, Arc<Lane>),
         owner: Owner,
         now: Clock,
     ) -> Self {
-        let memory = Mutex::default();
-        Self { client, ec2, lane: Lane::new(rate), ec2_lane: Lane::new(rate), owner, now, memory }
+        Self { client, ec2, lane, ec2_lane, owner, now, memory: Mutex::default() }
     }
 
     /// Changes the memory; never across a call.

@@ -73,7 +73,7 @@ impl Facts {
     }
 
     /// Instances whose facts are to be asked for now; they count as asked.
-    pub fn to_ask(&mut self, now: Instant) -> Vec<InstanceId> {
+    pub fn take_unasked(&mut self, now: Instant) -> Vec<InstanceId> {
         let due = |fact: &Fact| {
             fact.launched.is_none() && fact.asks < ASKS_MAX && fact.ask_after.is_none_or(|after| now >= after)
         };
@@ -171,17 +171,17 @@ mod tests {
         let mut facts = Facts::default();
         let start = Instant::now();
         facts.seen(&id(), Running, NOW);
-        assert_eq!(facts.to_ask(start), vec![id()]);
-        assert_eq!(facts.to_ask(start), vec![]);
+        assert_eq!(facts.take_unasked(start), vec![id()]);
+        assert_eq!(facts.take_unasked(start), vec![]);
         // EC2 does not know it yet: twice more, a minute apart.
-        assert_eq!(facts.to_ask(start + ASK_AGAIN), vec![id()]);
-        assert_eq!(facts.to_ask(start + ASK_AGAIN * 2), vec![id()]);
-        assert_eq!(facts.to_ask(start + ASK_AGAIN * 9), vec![]);
+        assert_eq!(facts.take_unasked(start + ASK_AGAIN), vec![id()]);
+        assert_eq!(facts.take_unasked(start + ASK_AGAIN * 2), vec![id()]);
+        assert_eq!(facts.take_unasked(start + ASK_AGAIN * 9), vec![]);
         facts.not_told(&[id()]);
-        assert_eq!(facts.to_ask(start + ASK_AGAIN * 9), vec![id()]);
+        assert_eq!(facts.take_unasked(start + ASK_AGAIN * 9), vec![id()]);
         facts.learn(&id(), NOW);
         facts.not_told(&[id()]);
-        assert_eq!(facts.to_ask(start + ASK_AGAIN * 99), vec![]);
+        assert_eq!(facts.take_unasked(start + ASK_AGAIN * 99), vec![]);
         facts.prune();
         assert_eq!(facts.known.len(), 1);
         facts.prune();

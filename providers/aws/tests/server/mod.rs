@@ -13,6 +13,8 @@ pub enum Reply {
     Status(u16, String),
     /// A 200 that announces more bytes than it sends.
     Short(String),
+    /// A refusal for too many calls, saying how many seconds to wait.
+    Throttled(u64),
     /// A redirect to a place where nobody listens.
     Redirect,
     /// Nothing, and the connection is closed.
@@ -124,6 +126,10 @@ async fn serve(mut stream: TcpStream, script: Arc<Mutex<Script>>) {
     let (head, body) = match reply {
         Reply::Status(status, body) => (format!("HTTP/1.1 {status} S\r\ncontent-length: {}\r\n", body.len()), body),
         Reply::Short(body) => (format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n", body.len() + 10), body),
+        Reply::Throttled(secs) => {
+            let body = error("Throttling", "Rate exceeded");
+            (format!("HTTP/1.1 400 S\r\nretry-after: {secs}\r\ncontent-length: {}\r\n", body.len()), body)
+        }
         Reply::Redirect => {
             ("HTTP/1.1 302 Found\r\nlocation: http://127.0.0.1:9/\r\ncontent-length: 0\r\n".into(), String::new())
         }

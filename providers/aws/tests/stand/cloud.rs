@@ -1,10 +1,10 @@
 //! The servers: moto, a cloud API server that nobody here wrote, and our stateful fake for what moto cannot show.
 
-use super::config;
+use super::{Clock, config};
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 /// One server and clients of its own, which take another path than the provider's.
 pub struct Cloud {
@@ -12,6 +12,7 @@ pub struct Cloud {
     pub asg: aws_sdk_autoscaling::Client,
     pub ec2: aws_sdk_ec2::Client,
     child: Option<Child>,
+    made: AtomicU32,
 }
 
 impl Drop for Cloud {
@@ -22,8 +23,6 @@ impl Drop for Cloud {
         }
     }
 }
-
-static MADE: AtomicU32 = AtomicU32::new(0);
 
 impl Cloud {
     /// moto, where the environment says it is, or from the venv that it names. Without either a test fails: one that
@@ -56,11 +55,11 @@ impl Cloud {
         Self::at(format!("http://127.0.0.1:{port}"), Some(child)).await
     }
 
-    async fn at(url: String, child: Option<Child>) -> Self {
+    pub async fn at(url: String, child: Option<Child>) -> Self {
         let config = config(&url).await;
         let asg = aws_sdk_autoscaling::Client::new(&config);
         let ec2 = aws_sdk_ec2::Client::new(&config);
-        let cloud = Self { url, asg, ec2, child };
+        let cloud = Self { url, asg, ec2, child, made: AtomicU32::new(0) };
         for _ in 0..300 {
             if cloud.asg.describe_auto_scaling_groups().max_records(1).send().await.is_ok() {
                 return cloud;
@@ -72,8 +71,8 @@ impl Cloud {
 
     /// A name that nothing else has, not even in an earlier run.
     pub fn name(&self) -> String {
-        let micros = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_micros();
-        format!("g-{micros:x}-{}", MADE.fetch_add(1, Ordering::Relaxed))
+        let secs = Clock::default().now().0 / 1_000_000;
+        format!("g-{secs:x}-{}-{}", std::process::id(), self.made.fetch_add(1, Ordering::Relaxed))
     }
 
     /// Makes a launch template, which moto asks for; the fake knows none.
@@ -104,20 +103,26 @@ impl Cloud {
             .unwrap();
     }
 
-    /// A request to the fake's controls, past every client library.
+    /// A request to the fake's controls.
     pub async fn control(&self, path: &str, json: &str) -> String {
+        self.request(&format!("/_fake/{path}"), json).await
+    }
+
+    /// A POST, or a GET without a body, past every client library; its answer.
+    pub async fn request(&self, path: &str, json: &str) -> String {
         use tokio::io::{AsyncReadExt, AsyncWriteExt};
         let address = self.url.trim_start_matches("http://");
         let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
         let verb = if json.is_empty() { "GET" } else { "POST" };
         let request = format!(
-            "{verb} /_fake/{path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{json}",
+            "{verb} {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\ncontent-type: application/json\r\n\
+             content-length: {}\r\n\r\n{json}",
             json.len()
         );
         stream.write_all(request.as_bytes()).await.unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).await.unwrap();
-        assert!(answer.starts_with("HTTP/1.1 200"), "{path} {json}: {answer}");
+        assert!(answer.starts_with("HTTP/1.1 20"), "{path} {json}: {answer}");
         answer.split_once("\r\n\r\n").unwrap().1.to_owned()
     }
 }

@@ -75,7 +75,7 @@ impl Fixture for Groups {
             faults: faults(),
             // It would close the provider's limiter for real seconds; the wire tests have it.
             retry_after: false,
-            groups_at_once: 130,
+            groups_at_once: if is_fake { 130 } else { 103 },
             page: Some(100),
             counts_calls: true,
             knows_groups: true,

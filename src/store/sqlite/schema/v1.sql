@@ -62,12 +62,13 @@ CREATE TABLE policies (
     text     TEXT NOT NULL
 ) STRICT;
 
--- Only ever added to at the end and trimmed at the beginning. How a run ended stands in the fleet's next entry, so that
+-- Only ever added to at the end and trimmed at the beginning; a fleet's entries are chained, newest to oldest, from
+-- `tails`: an index would cost a page written for each entry. How a run ended stands in the fleet's next entry, so that
 -- no page is written twice for it; the newest run's end stands in `tails`.
 CREATE TABLE journal (
     id           INTEGER PRIMARY KEY AUTOINCREMENT,
-    fleet        INTEGER NOT NULL REFERENCES names,
     at           INTEGER NOT NULL,
+    former       INTEGER, -- the fleet's entry before
     former_until INTEGER,
     former_count INTEGER,
     revision     INTEGER NOT NULL REFERENCES names,
@@ -75,7 +76,6 @@ CREATE TABLE journal (
     base         INTEGER, -- the entry that this one's body was packed on; NULL: it stands alone
     body         BLOB    NOT NULL
 ) STRICT;
-CREATE INDEX journal_by_fleet ON journal (fleet, id, at);
 
 -- Each fleet's newest entry. Narrow: every fleet's row is rewritten at every checkpoint.
 CREATE TABLE tails (

@@ -64,12 +64,13 @@ CREATE TABLE policies (
     text     TEXT NOT NULL
 ) STRICT;
 
--- Only ever added to at the end and trimmed at the beginning. How a run ended stands in the fleet's next entry, so that
+-- Only ever added to at the end and trimmed at the beginning; a fleet's entries are chained, newest to oldest, from
+-- `tails`: an index would cost a page written for each entry. How a run ended stands in the fleet's next entry, so that
 -- no page is written twice for it; the newest run's end stands in `tails`.
 CREATE TABLE journal (
     id           INTEGER PRIMARY KEY AUTOINCREMENT,
-    fleet        INTEGER NOT NULL REFERENCES names,
     at           INTEGER NOT NULL,
+    former       INTEGER, -- the fleet's entry before
     former_until INTEGER,
     former_count INTEGER,
     revision     INTEGER NOT NULL REFERENCES names,
@@ -77,7 +78,6 @@ CREATE TABLE journal (
     base         INTEGER, -- the entry that this one's body was packed on; NULL: it stands alone
     body         BLOB    NOT NULL
 ) STRICT;
-CREATE INDEX journal_by_fleet ON journal (fleet, id, at);
 
 -- Each fleet's newest entry. Narrow: every fleet's row is rewritten at every checkpoint.
 CREATE TABLE tails (
@@ -106,6 +106,6 @@ INSERT INTO overrides VALUES
 INSERT INTO lease VALUES (1, 'golden', 3, 1600000000000000);
 INSERT INTO policies VALUES (0, 'checkout.toml', '[fleet.checkout]');
 INSERT INTO journal VALUES
-    (1, 1, 1700000000000000, NULL, NULL, 4, 5, NULL, x'0113000000f004097b226e6f77223a307d030100ff04686f6c64'),
-    (2, 1, 1700000060000000, 1700000045000000, 4, 4, 5, 1, x'0213000000130a1300b036307d030100ff036f7574');
+    (1, 1700000000000000, NULL, NULL, NULL, 4, 5, NULL, x'0113000000f004097b226e6f77223a307d030100ff04686f6c64'),
+    (2, 1700000060000000, 1, 1700000045000000, 4, 4, 5, 1, x'0213000000130a1300b036307d030100ff036f7574');
 INSERT INTO tails VALUES (1, 2, 1700000060000000, 1700000090000000, 3, 1, 1700000000000000);

@@ -1,0 +1,119 @@
+//! The provider against moto behind microburst, a fault proxy that nobody here wrote: its errors are in AWS' own form.
+//!
+//! Both come from the venv that `SKALA_VENV` names; without it the test fails and says so.
+
+// A test that cannot go on stops; and not every test needs all of the stand.
+#![allow(clippy::unwrap_used, dead_code)]
+
+mod stand;
+
+use contract::{Ask, Epoch, Provider, ProviderError, Target, Version};
+use stand::cloud::Cloud;
+use stand::{Clock, provider};
+use std::process::{Child, Command, Stdio};
+
+/// microburst before moto.
+struct Burst {
+    /// The way through the proxy; its controls are under `/_microburst`.
+    proxied: Cloud,
+    moto: Cloud,
+    child: Child,
+}
+
+impl Drop for Burst {
+    fn drop(&mut self) {
+        _ = self.child.kill();
+        _ = self.child.wait();
+    }
+}
+
+impl Burst {
+    async fn start() -> Self {
+        let moto = Cloud::moto().await;
+        let venv =
+            std::env::var("SKALA_VENV").expect("no microburst: set SKALA_VENV; tests/run installs it and sets it");
+        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let child = Command::new(format!("{venv}/bin/microburst"))
+            .args(["--host", "127.0.0.1", "-p", &port.to_string(), "-u", &moto.url])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("microburst of SKALA_VENV does not start");
+        let proxied = Cloud::at(format!("http://127.0.0.1:{port}"), None).await;
+        Self { proxied, moto, child }
+    }
+
+    /// Replaces all rules.
+    async fn rules(&self, rules: &str) {
+        self.proxied.request("/_microburst/rules", rules).await;
+    }
+
+    async fn desired(&self, name: &str) -> i32 {
+        let request = self.moto.asg.describe_auto_scaling_groups().auto_scaling_group_names(name);
+        request.send().await.unwrap().auto_scaling_groups()[0].desired_capacity().unwrap()
+    }
+}
+
+fn target(name: &str, seen: u32) -> Target {
+    Target {
+        group: name.into(),
+        action: contract::ActionId(1),
+        seen: Version { desired: Some(seen), token: None, at: contract::Timestamp(0) },
+        lease: Epoch(1),
+    }
+}
+
+#[tokio::test]
+async fn faults_in_aws_own_form_are_typed_and_never_double_a_write() {
+    let burst = Burst::start().await;
+    let name = burst.moto.name();
+    burst.moto.template(&name).await;
+    burst.moto.group(&name, 0, 50, 2).await;
+    let provider = provider(&burst.proxied.url, "me", &Clock::default()).await;
+    let look = || async { provider.observe(&[Ask::new(name.as_str())]).await.remove(0) };
+    look().await.unwrap();
+
+    let on = |operation: &str, effect: &str| {
+        format!(r#"[{{"service": "autoscaling", "operation": "{operation}", {effect}}}]"#)
+    };
+    let reads = "DescribeAutoScalingGroups";
+    for (effect, expected) in [
+        (r#""error": {"code": "Throttling", "status": 400, "message": "Rate exceeded"}"#, "throttled"),
+        (r#""error": {"code": "ServiceUnavailable", "status": 503}"#, "transport"),
+        (r#""error": {"code": "ExpiredToken", "status": 403}"#, "expired"),
+        (r#""reset": true"#, "transport"),
+        (r#""latency": 20000"#, "transport"),
+        (r#""timeout_ms": 20000"#, "transport"),
+        (r#""response": {"truncate_frac": 0.5}"#, "transport"),
+        (r#""response": {"abort_frac": 0.3}"#, "transport"),
+        (r#""response": {"bandwidth_kbps": 0.05}"#, "transport"),
+    ] {
+        burst.rules(&on(reads, effect)).await;
+        let result = look().await;
+        assert_eq!(result.as_ref().map_err(ProviderError::code).err(), Some(expected), "{effect}: {result:?}");
+    }
+
+    // Writes: what had no effect changes nothing, what may have had one is unclear and was sent once.
+    let writes = "SetDesiredCapacity";
+    // The last one is held back by the proxy and may yet arrive long after this test: that is what unclear means.
+    let mut desired = 2;
+    for (effect, expected, took_effect) in [
+        (r#""error": {"code": "Throttling", "status": 400, "message": "Rate exceeded"}"#, Err("throttled"), false),
+        (r#""times": 1, "error": {"code": "Throttling", "status": 400, "message": "Rate exceeded"}"#, Ok(()), true),
+        (r#""error": {"code": "AccessDenied", "status": 403}"#, Err("denied"), false),
+        (r#""reset": true"#, Err("unclear"), false),
+        (r#""response": {"abort_bytes": 0}"#, Err("unclear"), true),
+        (r#""response": {"truncate_frac": 0.5}"#, Err("unclear"), true),
+        (r#""latency": 20000"#, Err("unclear"), false),
+    ] {
+        burst.rules(&on(writes, effect)).await;
+        let wanted = desired + 1;
+        let result = provider.raise(&target(&name, desired), wanted).await;
+        assert_eq!(result.as_ref().map(|_| ()).map_err(ProviderError::code), expected, "{effect}: {result:?}");
+        burst.rules("[]").await;
+        let now = burst.desired(&name).await as u32;
+        assert_eq!(now, if took_effect { wanted } else { desired }, "{effect}");
+        desired = now;
+        assert_eq!(look().await.unwrap().desired, Some(desired), "{effect}");
+    }
+}
