@@ -10,6 +10,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+/// Longer than the accepting thread takes to notice that it is to stop or to begin.
+const NOTICED: Duration = Duration::from_millis(100);
+
 /// One call as it was seen.
 #[derive(Clone, Debug)]
 pub struct Call {
@@ -56,6 +59,8 @@ pub enum Fault {
     LostAnswer,
     /// It takes effect, and an error is answered.
     ErrorAfterEffect,
+    /// It is answered, and from then on nobody listens.
+    ThenDown,
 }
 
 struct Rule {
@@ -103,8 +108,7 @@ impl Proxy {
     /// Refuses connections, or takes them again.
     pub fn set_down(&self, down: bool) {
         self.inner.down.store(down, Ordering::SeqCst);
-        // Longer than the accepting thread takes to notice.
-        std::thread::sleep(Duration::from_millis(100));
+        std::thread::sleep(NOTICED);
     }
 
     /// Every call so far.
@@ -186,6 +190,10 @@ fn serve(mut client: TcpStream, upstream: u16, scene: &str, inner: &Inner) {
         }
         _ => answer,
     };
+    if let Some(Fault::ThenDown) = fault {
+        inner.down.store(true, Ordering::SeqCst);
+        std::thread::sleep(NOTICED);
+    }
     if client.write_all(&answer.bytes("")).is_ok() {
         inner.calls.lock().unwrap()[at].answered = Some(answer.status());
     }

@@ -1,5 +1,6 @@
 //! What scenarios share: one cloud, one Prometheus, one load generator. They are started by the first scenario that needs
-//! them and end with the last; a thread shows the load generator which instances there are, as boto3 sees them.
+//! them and end with the last. Beside each cloud runs a looker, which shows the load generator the instances that there
+//! are, as boto3 sees them.
 
 use super::cloud::Cloud;
 use super::exporter::Exporter;
@@ -24,12 +25,9 @@ pub struct Seen {
 
 /// The shared part.
 pub struct Stand {
-    pub cloud: Arc<Cloud>,
+    pub looker: Arc<Looker>,
     pub prometheus: Prometheus,
     pub exporter: Arc<Exporter>,
-    seen: Arc<Mutex<BTreeMap<String, Vec<Seen>>>>,
-    ended: Arc<AtomicBool>,
-    looker: Option<JoinHandle<()>>,
 }
 
 impl Stand {
@@ -47,14 +45,27 @@ impl Stand {
     }
 
     fn start() -> Self {
-        let cloud = Arc::new(Cloud::start());
         let exporter = Arc::new(Exporter::start());
-        let prometheus = Prometheus::scraping(exporter.port);
+        let looker = Arc::new(Looker::start(Cloud::start(), Arc::clone(&exporter)));
+        Self { looker, prometheus: Prometheus::scraping(exporter.port), exporter }
+    }
+}
+
+/// A cloud, and a thread that looks at it.
+pub struct Looker {
+    pub cloud: Arc<Cloud>,
+    seen: Arc<Mutex<BTreeMap<String, Vec<Seen>>>>,
+    ended: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Looker {
+    pub fn start(cloud: Cloud, exporter: Arc<Exporter>) -> Self {
+        let cloud = Arc::new(cloud);
         let seen = Arc::<Mutex<BTreeMap<String, Vec<Seen>>>>::default();
         let ended = Arc::new(AtomicBool::new(false));
-        let looker = {
-            let (cloud, exporter) = (Arc::clone(&cloud), Arc::clone(&exporter));
-            let (seen, ended) = (Arc::clone(&seen), Arc::clone(&ended));
+        let thread = {
+            let (cloud, seen, ended) = (Arc::clone(&cloud), Arc::clone(&seen), Arc::clone(&ended));
             std::thread::spawn(move || {
                 while !ended.load(Ordering::SeqCst) {
                     look(&cloud, &exporter, &seen);
@@ -62,7 +73,7 @@ impl Stand {
                 }
             })
         };
-        Self { cloud, prometheus, exporter, seen, ended, looker: Some(looker) }
+        Self { cloud, seen, ended, thread: Some(thread) }
     }
 
     /// Every capacity of a group that was seen, when it changed.
@@ -90,11 +101,11 @@ fn look(cloud: &Cloud, exporter: &Exporter, seen: &Mutex<BTreeMap<String, Vec<Se
     }
 }
 
-impl Drop for Stand {
+impl Drop for Looker {
     fn drop(&mut self) {
         self.ended.store(true, Ordering::SeqCst);
-        if let Some(looker) = self.looker.take() {
-            _ = looker.join();
+        if let Some(thread) = self.thread.take() {
+            _ = thread.join();
         }
     }
 }
