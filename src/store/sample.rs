@@ -7,13 +7,16 @@ use std::fmt::Write;
 use std::sync::Arc;
 use std::time::Duration;
 
+/// Encoded memories by fleet.
+pub type Memories = Vec<(Arc<str>, Vec<u8>)>;
+
 /// The name of the `index`-th made-up fleet.
 pub fn fleet(index: u32) -> Arc<str> {
     format!("fleet-{index:05}").into()
 }
 
 /// What a checkpoint of `fleets` fleets saves: for each a memory of `bytes` bytes and a run that went on.
-pub fn checkpoint(fleets: u32, bytes: usize, now: Timestamp) -> (Vec<(Arc<str>, Vec<u8>)>, Vec<RunExtension>) {
+pub fn checkpoint(fleets: u32, bytes: usize, now: Timestamp) -> (Memories, Vec<RunExtension>) {
     let memories = (0..fleets).map(|index| {
         let seed = index.wrapping_add(now.0 as u32);
         (fleet(index), (0..bytes).map(|at| (seed.wrapping_mul(31).wrapping_add(at as u32) >> 3) as u8).collect())

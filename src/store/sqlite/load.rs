@@ -19,7 +19,9 @@ pub(super) fn load(db: &mut Db) -> Result<Loaded, StoreError> {
     })
 }
 
-fn memories(conn: &Connection) -> Result<Vec<(Arc<str>, Vec<u8>)>, StoreError> {
+type Memories = Vec<(Arc<str>, Vec<u8>)>;
+
+fn memories(conn: &Connection) -> Result<Memories, StoreError> {
     let mut query = conn.prepare("SELECT text, bytes FROM memories JOIN names ON names.id = fleet ORDER BY text")?;
     let rows = query.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
     Ok(rows.collect::<Result<_, _>>()?)

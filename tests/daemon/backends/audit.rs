@@ -139,7 +139,8 @@ impl Audit {
         let (from, to) = (drop.at - window + 0.5, drop.at - DECISION_TO_CALL);
         let after = drop.at - self.began;
         let values = prometheus.range(query, from, to);
-        let max = self.max_since.iter().rev().find(|(at, _)| *at < drop.at).map_or(f64::MAX, |(_, max)| f64::from(*max));
+        let max =
+            self.max_since.iter().rev().find(|(at, _)| *at < drop.at).map_or(f64::MAX, |(_, max)| f64::from(*max));
         let what = || format!("{name}: at {after:.2} s desired went {} -> {}: {values:?}", drop.from, drop.to);
         assert!(values.len() as f64 >= (to - from).floor(), "{} has a gap", what());
         for (_, value) in &values {
