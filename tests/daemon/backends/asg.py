@@ -9,7 +9,6 @@ One JSON request a line on standard input, one JSON answer a line on standard ou
     {"op": "desired", "name", "to"}                      as a person would
     {"op": "protect", "name", "ids", "on"}
     {"op": "suspend", "name", "process", "on"}
-    {"op": "ever", "name"}                               every instance that the group ever launched, dead ones too
     {"op": "tags", "name"}                               the group's tags
 """
 
@@ -88,17 +87,6 @@ class Cloud:
         call = self.asg.suspend_processes if on else self.asg.resume_processes
         call(AutoScalingGroupName=name, ScalingProcesses=[process])
 
-    def ever(self, name):
-        # The fake has one group and no such filter.
-        of_group = [] if self.fake else [{"Name": "tag:aws:autoscaling:groupName", "Values": [name]}]
-        pages = self.ec2.get_paginator("describe_instances").paginate(Filters=of_group)
-        return sorted(
-            instance["InstanceId"]
-            for page in pages
-            for reservation in page["Reservations"]
-            for instance in reservation["Instances"]
-        )
-
     def tags(self, name):
         group = self.asg.describe_auto_scaling_groups(AutoScalingGroupNames=[name])["AutoScalingGroups"][0]
         return {tag["Key"]: tag["Value"] for tag in group["Tags"]}
@@ -106,7 +94,7 @@ class Cloud:
 
 def main():
     cloud = Cloud(sys.argv[1], sys.argv[2:] == ["fake"])
-    operations = ("create", "groups", "desired", "protect", "suspend", "ever", "tags")
+    operations = ("create", "groups", "desired", "protect", "suspend", "tags")
     for line in sys.stdin:
         request = json.loads(line)
         operation = request.pop("op")

@@ -1,17 +1,18 @@
 //! The judge: what changed a group, in the order of its effects, from the recorded calls and what people did, against
 //! what boto3 reads and what Prometheus answers. Nothing here asks skala.
 
-use super::cloud::Cloud;
 use super::policy::Policy;
 use super::prometheus::Prometheus;
 use super::proxy::Call;
 use super::scene::Scene;
-use super::stand::Stand;
+use super::stand::{Looker, Stand};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// Seconds between a decision and its call, at most: the fresh read, the look for other controllers, the claim.
 const DECISION_TO_CALL: f64 = 1.0;
+/// A window is seen at its cycles: the oldest one within it may be as much younger than its beginning.
+const BETWEEN_CYCLES: f64 = 1.2;
 
 /// One change of desired.
 #[derive(Clone, Debug)]
@@ -34,7 +35,7 @@ impl Change {
 /// Everything about one group.
 pub struct Audit {
     stand: Arc<Stand>,
-    cloud: Arc<Cloud>,
+    looker: Arc<Looker>,
     name: &'static str,
     policy: Policy,
     began: f64,
@@ -76,7 +77,7 @@ impl Audit {
         }
         Self {
             stand: Arc::clone(&scene.stand),
-            cloud: Arc::clone(&scene.cloud),
+            looker: Arc::clone(&scene.looker),
             name: scene.name,
             policy: scene.policy.clone(),
             began: scene.began,
@@ -113,11 +114,11 @@ impl Audit {
         }
         let hands = self.changes.iter().filter(|change| change.by_hand).count();
         assert_eq!(self.effective + hands, self.changes.len(), "{name}");
-        let group = self.cloud.group(name);
+        let group = self.looker.cloud.group(name);
         let last = self.changes.last().map_or(u32::try_from(self.first.len()).unwrap(), |change| change.to);
         assert_eq!(group.desired, last, "{name}: desired is not what the calls made it\n{}", shown());
         let added: u32 = self.changes.iter().map(|change| change.to.saturating_sub(change.from)).sum();
-        let ever = self.cloud.ever(name).len();
+        let ever = self.looker.ever(name).len();
         assert_eq!(ever, self.first.len() + added as usize, "{name}: instances ever launched\n{}", shown());
         let there: BTreeSet<String> = group.ids().into_iter().collect();
         let back: Vec<&String> = named.intersection(&there).collect();
@@ -136,7 +137,7 @@ impl Audit {
         let Policy { query, target, .. } = &self.policy;
         let window = self.policy.window_secs();
         let name = self.name;
-        let (from, to) = (drop.at - window + 0.5, drop.at - DECISION_TO_CALL);
+        let (from, to) = (drop.at - window + BETWEEN_CYCLES, drop.at - DECISION_TO_CALL);
         let after = drop.at - self.began;
         let values = prometheus.range(query, from, to);
         let max =

@@ -109,11 +109,6 @@ impl Cloud {
         self.person.ask(&json!({"op": "suspend", "name": name, "process": process, "on": on}));
     }
 
-    /// Every instance that a group ever had.
-    pub fn ever(&self, name: &str) -> Vec<String> {
-        serde_json::from_value(self.person.ask(&json!({"op": "ever", "name": name}))).unwrap()
-    }
-
     /// A group's tags.
     pub fn tags(&self, name: &str) -> BTreeMap<String, String> {
         serde_json::from_value(self.person.ask(&json!({"op": "tags", "name": name}))).unwrap()

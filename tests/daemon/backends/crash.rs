@@ -61,22 +61,19 @@ fn killed_after_the_effect_and_before_the_answer() {
 fn killed_before_a_write_that_nobody_takes() {
     let mut scene = Scene::start("killed-before-write", Start { own_provider: true, ..Start::default() });
     scene.until_settled();
-    // The port closes right after the read that the decision is made from: the write is recorded and cannot be sent.
+    // The last call before the first write of a group claims it. After its answer nobody listens: what was recorded
+    // cannot be sent.
+    scene.proxy.fault("CreateOrUpdateTags", Fault::ThenDown, 1);
     scene.load(850.0);
-    scene.until("the reading shows it", Duration::from_secs(10), |scene| {
-        scene.proxy.fault("DescribeAutoScalingGroups", Fault::ThenDown, 1);
-        scene.pass(1.2);
-        let seen = scene.daemon.fleet(scene.name)["readings"]["rps"]["value"] == 850.0;
-        if !seen {
-            scene.proxy.set_down(false);
-        }
-        seen
-    });
+    scene.until("nobody listens", Duration::from_secs(15), |scene| scene.proxy.is_down());
     scene.daemon.kill();
     scene.daemon.start();
-    scene.pass(2.0);
-    assert_eq!(scene.desired(), 6);
+    scene.until_hold("group_unknown", Duration::from_secs(10));
+    scene.assert_explained("group_unknown");
+    scene.pass(3.0);
+    assert_eq!((scene.desired(), scene.writes().len()), (6, 0));
     scene.proxy.set_down(false);
+    // A minute at most: until then the write might still show (safety rule 2).
     scene.until_desired(9, Duration::from_secs(90));
     assert_eq!(scene.audit().raises().len(), 1);
     scene.ends_well();

@@ -38,9 +38,13 @@ fn machines_boot_slowly() {
 fn launches_fail() {
     let mut scene = Scene::start("launches-fail", Start { fake: true, ..Start::default() });
     scene.until_settled();
-    scene.cloud.behave(scene.name, &json!({"fail_launches": "capacity"}));
+    scene.cloud.behave(scene.name, &json!({"fail_launches": "quota"}));
     scene.load(850.0);
     scene.until_desired(9, SOON);
+    // The cloud's own account of it comes a moment later.
+    let asked = |scene: &mut Scene| scene.proxy.calls().iter().any(|call| call.action == "DescribeScalingActivities");
+    scene.until("the activities are read", SOON, asked);
+    scene.pass(1.0);
     scene.load(1150.0);
     // More of what there is not is not asked for, and it is said why.
     scene.until_hold("out_of_capacity", Duration::from_secs(30));
@@ -73,4 +77,17 @@ fn terminating_is_suspended() {
     assert_eq!(scene.writes().len(), 0);
     scene.cloud.suspend(scene.name, "Terminate", false);
     scene.ends_well();
+}
+
+#[test]
+fn several_instances_go_in_one_call() {
+    let policy = |policy: &mut super::policy::Policy| policy.rate = "[{ instances = 3, per = \"4s\" }]";
+    let mut scene =
+        Scene::start("batches", Start { fake: true, instances: 9, load: 850.0, policy, ..Start::default() });
+    scene.until_settled();
+    scene.load(250.0);
+    scene.until_desired(3, Duration::from_secs(40));
+    assert_eq!(scene.count("TerminateInstanceInAutoScalingGroup"), 2);
+    scene.audit().assert_pace(3, 4.0);
+    scene.finish();
 }

@@ -68,12 +68,11 @@ fn an_edited_policy_takes_a_whole_window_to_remove() {
     scene.until_hold("stabilized", SOON);
     scene.assert_explained("stabilized");
     scene.until_desired(3, Duration::from_secs(30));
-    scene.load(1100.0);
-    scene.until_desired(6, SOON);
-    scene.policy.target = 100.0;
-    scene.daemon.write_policy("subject", &scene.policy.toml());
-    scene.until_desired(11, SOON);
-    scene.ends_well();
+    scene.load(1700.0);
+    scene.until_desired(9, SOON);
+    scene.load(450.0);
+    scene.until_desired(3, Duration::from_secs(40));
+    scene.finish();
 }
 
 #[test]

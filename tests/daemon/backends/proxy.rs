@@ -27,6 +27,8 @@ pub struct Call {
     pub effect_at: f64,
     /// What the caller got; `None`: nothing (yet).
     pub answered: Option<u16>,
+    /// When that went.
+    pub answered_at: f64,
 }
 
 impl Call {
@@ -111,6 +113,11 @@ impl Proxy {
         std::thread::sleep(NOTICED);
     }
 
+    /// Whether it refuses connections.
+    pub fn is_down(&self) -> bool {
+        self.inner.down.load(Ordering::SeqCst)
+    }
+
     /// Every call so far.
     pub fn calls(&self) -> Vec<Call> {
         self.inner.calls.lock().unwrap().clone()
@@ -166,7 +173,7 @@ fn serve(mut client: TcpStream, upstream: u16, scene: &str, inner: &Inner) {
     let fault = inner.take_fault(&action);
     let at = {
         let mut calls = inner.calls.lock().unwrap();
-        calls.push(Call { at: now(), action, params, status: None, effect_at: 0.0, answered: None });
+        calls.push(Call { at: now(), action, params, status: None, effect_at: 0.0, answered: None, answered_at: 0.0 });
         calls.len() - 1
     };
     if let Some(Fault::SlowEffect(time)) = fault {
@@ -195,7 +202,8 @@ fn serve(mut client: TcpStream, upstream: u16, scene: &str, inner: &Inner) {
         std::thread::sleep(NOTICED);
     }
     if client.write_all(&answer.bytes("")).is_ok() {
-        inner.calls.lock().unwrap()[at].answered = Some(answer.status());
+        let mut calls = inner.calls.lock().unwrap();
+        (calls[at].answered, calls[at].answered_at) = (Some(answer.status()), now());
     }
 }
 

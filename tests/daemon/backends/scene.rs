@@ -207,7 +207,7 @@ impl Scene {
 
     /// The calls that change the fleet's group.
     pub fn writes(&self) -> Vec<Call> {
-        self.proxy.writes(self.name, &self.cloud.ever(self.name))
+        self.proxy.writes(self.name, &self.looker.ever(self.name))
     }
 
     /// How often an action was called for the fleet's group.
@@ -224,6 +224,7 @@ impl Scene {
     pub fn ends_well(mut self) {
         self.load(250.0);
         self.until_desired(3, Duration::from_secs(90));
+        assert!(!self.audit().drops().is_empty(), "{}: nothing was judged", self.name);
         self.finish();
     }
 
@@ -268,6 +269,12 @@ impl Drop for Scene {
                 let Call { at, action, params, status, answered, .. } = call;
                 let after = at - self.began;
                 eprintln!("{after:8.2} s  {action} {params:?} behind: {status:?} answered: {answered:?}");
+            }
+            if std::env::var_os("SKALA_ALL_CALLS").is_some() {
+                for call in self.proxy.calls() {
+                    let (after, took) = (call.at - self.began, call.answered_at - call.at);
+                    eprintln!("{after:8.2} s {took:8.2} s {} {:?}", call.action, call.answered);
+                }
             }
             eprintln!("--- capacity as boto3 saw it");
             for seen in self.looker.seen(self.name) {

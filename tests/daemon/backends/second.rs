@@ -66,7 +66,7 @@ fn of_two_daemons_that_start_at_once_one_writes() {
     scene.until_desired(9, Duration::from_secs(30));
     scene.pass(5.0);
     let name = scene.name;
-    let ids = scene.cloud.ever(name);
+    let ids = scene.looker.ever(name);
     let effective = |calls: Vec<super::proxy::Call>| calls.iter().filter(|call| call.status == Some(200)).count();
     let (mine, others) = (effective(scene.proxy.writes(name, &ids)), effective(recorder.writes(name, &ids)));
     assert_eq!(mine + others, 1, "{mine} by the one, {others} by the other");

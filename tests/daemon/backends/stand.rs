@@ -6,7 +6,7 @@ use super::cloud::Cloud;
 use super::exporter::Exporter;
 use super::now;
 use super::prometheus::Prometheus;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::thread::JoinHandle;
@@ -21,6 +21,13 @@ pub struct Seen {
     pub at: f64,
     pub desired: u32,
     pub instances: u32,
+}
+
+/// What was seen of one group.
+#[derive(Default)]
+struct Sight {
+    changes: Vec<Seen>,
+    ever: BTreeSet<String>,
 }
 
 /// The shared part.
@@ -54,7 +61,7 @@ impl Stand {
 /// A cloud, and a thread that looks at it.
 pub struct Looker {
     pub cloud: Arc<Cloud>,
-    seen: Arc<Mutex<BTreeMap<String, Vec<Seen>>>>,
+    sights: Arc<Mutex<BTreeMap<String, Sight>>>,
     ended: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
@@ -62,27 +69,34 @@ pub struct Looker {
 impl Looker {
     pub fn start(cloud: Cloud, exporter: Arc<Exporter>) -> Self {
         let cloud = Arc::new(cloud);
-        let seen = Arc::<Mutex<BTreeMap<String, Vec<Seen>>>>::default();
+        let sights = Arc::<Mutex<BTreeMap<String, Sight>>>::default();
         let ended = Arc::new(AtomicBool::new(false));
         let thread = {
-            let (cloud, seen, ended) = (Arc::clone(&cloud), Arc::clone(&seen), Arc::clone(&ended));
+            let (cloud, sights, ended) = (Arc::clone(&cloud), Arc::clone(&sights), Arc::clone(&ended));
             std::thread::spawn(move || {
                 while !ended.load(Ordering::SeqCst) {
-                    look(&cloud, &exporter, &seen);
+                    look(&cloud, &exporter, &sights);
                     std::thread::sleep(LOOK_EVERY);
                 }
             })
         };
-        Self { cloud, seen, ended, thread: Some(thread) }
+        Self { cloud, sights, ended, thread: Some(thread) }
     }
 
     /// Every capacity of a group that was seen, when it changed.
     pub fn seen(&self, group: &str) -> Vec<Seen> {
-        self.seen.lock().unwrap().get(group).cloned().unwrap_or_default()
+        self.sights.lock().unwrap().get(group).map(|sight| sight.changes.clone()).unwrap_or_default()
+    }
+
+    /// Every instance that was ever seen in a group. One that lived for less than a look is missed: skala's own cycles are
+    /// longer.
+    pub fn ever(&self, group: &str) -> Vec<String> {
+        let sights = self.sights.lock().unwrap();
+        sights.get(group).map(|sight| sight.ever.iter().cloned().collect()).unwrap_or_default()
     }
 }
 
-fn look(cloud: &Cloud, exporter: &Exporter, seen: &Mutex<BTreeMap<String, Vec<Seen>>>) {
+fn look(cloud: &Cloud, exporter: &Exporter, sights: &Mutex<BTreeMap<String, Sight>>) {
     let fleets = exporter.fleets();
     if fleets.is_empty() {
         return;
@@ -92,11 +106,12 @@ fn look(cloud: &Cloud, exporter: &Exporter, seen: &Mutex<BTreeMap<String, Vec<Se
     for fleet in fleets {
         let Some(group) = groups.get(&fleet) else { continue };
         exporter.members(&fleet, &group.ids());
-        let mut seen = seen.lock().unwrap();
-        let seen = seen.entry(fleet).or_default();
+        let mut sights = sights.lock().unwrap();
+        let sight = sights.entry(fleet).or_default();
+        sight.ever.extend(group.ids());
         let instances = u32::try_from(group.instances.len()).unwrap();
-        if seen.last().is_none_or(|last| (last.desired, last.instances) != (group.desired, instances)) {
-            seen.push(Seen { at, desired: group.desired, instances });
+        if sight.changes.last().is_none_or(|last| (last.desired, last.instances) != (group.desired, instances)) {
+            sight.changes.push(Seen { at, desired: group.desired, instances });
         }
     }
 }
