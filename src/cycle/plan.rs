@@ -179,7 +179,12 @@ impl Cycle {
             }
             _ => false,
         };
-        if self.lease.epoch(self.clock.monotonic()).is_none() || groups.iter().any(owned_by_other) {
+        let is_leased = self.lease.epoch(self.clock.monotonic()).is_some();
+        if !is_leased && self.trouble != Trouble::None {
+            // It ran out because the store does not take the renewal: the store is what a person has to look at.
+            return Authority::Store;
+        }
+        if !is_leased || groups.iter().any(owned_by_other) {
             return Authority::Owner;
         }
         match (&self.held_all, &self.trouble) {
