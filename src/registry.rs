@@ -2,7 +2,7 @@
 //! says. Out: providers that the library knows by their trait alone.
 
 use crate::commands::invalid;
-use contract::{Owner, Provider};
+use contract::{GroupId, Owner, Provider};
 use serde::de::DeserializeOwned;
 use skala::clock::Clock;
 use skala::config::{Kinds, ProviderConfig};
@@ -41,6 +41,32 @@ pub async fn connect(
             Ok(Arc::new(sim::Sim::new(cloud, owner.clone(), sleep)))
         }
         other => Err(wrong(config, &format!("this skala was built without `{other}`"))),
+    }
+}
+
+/// What an account has to allow.
+pub enum Permissions {
+    /// In the form that the cloud takes.
+    Document(serde_json::Value),
+    /// The cloud's own words for it, one a line; empty: nothing has to be allowed.
+    Words(Vec<&'static str>),
+}
+
+/// The permissions that a provider of this kind needs for these groups, and no other.
+pub fn permissions(config: &ProviderConfig, groups: &[GroupId]) -> Permissions {
+    match &*config.kind {
+        #[cfg(feature = "aws")]
+        "aws" => Permissions::Document(serde_json::json!({
+            "Version": "2012-10-17",
+            "Statement": [{
+                "Sid": "Skala",
+                "Effect": "Allow",
+                "Action": aws::permissions(groups),
+                // Most of these calls do not know resources smaller than everything.
+                "Resource": "*",
+            }],
+        })),
+        _ => Permissions::Words(Vec::new()),
     }
 }
 

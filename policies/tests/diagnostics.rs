@@ -4,6 +4,8 @@
 //!
 //! After a change that is meant, `UPDATE=1 cargo test -p policies --test diagnostics` writes the `=` lines anew.
 
+#![allow(clippy::disallowed_methods)] // The core is pure; its tests read their cases.
+
 use policies::policy::{Diagnostic, ParseOptions, QueryError, QueryFacts, Severity, SourceFile, parse};
 use std::path::Path;
 

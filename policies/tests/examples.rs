@@ -1,5 +1,7 @@
 //! The shipped policies are valid and do what their tests say; what is made of them does not depend on where they are.
 
+#![allow(clippy::disallowed_methods)] // The core is pure; its tests read their cases.
+
 use policies::policy::testing::{self, TestResult};
 use policies::policy::{ParseOptions, PolicySet, SourceFile, parse};
 use std::path::Path;

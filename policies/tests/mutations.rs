@@ -1,5 +1,7 @@
 //! Whatever is done to a policy file, reading it ends, never panics, and gives either sound fleets or the reason why not.
 
+#![allow(clippy::disallowed_methods)] // The core is pure; its tests read their cases.
+
 use policies::policy::{FILE_BYTES_MAX, FILES_MAX, ParseOptions, Policy, RuleKind, Severity, SourceFile, parse};
 use proptest::prelude::*;
 use std::path::Path;
@@ -7,9 +9,10 @@ use std::time::Duration;
 
 fn examples() -> Vec<String> {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples");
-    let mut paths: Vec<_> = std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let mut paths: Vec<_> =
+        std::fs::read_dir(directory).expect("examples").map(|entry| entry.expect("an entry").path()).collect();
     paths.sort();
-    paths.iter().map(|path| std::fs::read_to_string(path).unwrap()).collect()
+    paths.iter().map(|path| std::fs::read_to_string(path).expect("text")).collect()
 }
 
 /// What the stages count on.

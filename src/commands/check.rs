@@ -80,3 +80,73 @@ impl Check {
 pub(super) fn counted(number: usize, what: &str) -> String {
     if number == 1 { format!("1 {what}") } else { format!("{number} {what}s") }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::registry::KINDS;
+    use std::fs;
+    use std::path::Path;
+
+    const SKALA_TOML: &str =
+        "[daemon]\npolicies = \"policies\"\n[provider.a]\nkind = \"sim\"\n[source.s]\nkind = \"sim\"\n";
+    const POLICY: &str = "[fleet.web]\nmode = \"on\"\nmin = 1\nmax = 5\n[[fleet.web.group]]\nprovider = \"a\"\n\
+        group = \"web\"\n[fleet.web.metric.cpu]\nsource = \"s\"\nquery = \"cpu\"\nunit = \"ratio\"\n\
+        [[fleet.web.rule]]\nkind = \"utilization\"\nmetric = \"cpu\"\ntarget = 0.5\n";
+
+    fn directory(skala_toml: &str, policy: &str) -> tempfile::TempDir {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir(dir.path().join("policies")).unwrap();
+        fs::write(dir.path().join("skala.toml"), skala_toml).unwrap();
+        fs::write(dir.path().join("policies/web.toml"), policy).unwrap();
+        dir
+    }
+
+    fn run(check: Check) -> (Exit, String) {
+        let mut out = Vec::new();
+        let exit = check.run(KINDS, &mut out).unwrap();
+        (exit, String::from_utf8(out).unwrap())
+    }
+
+    fn of(dir: &Path) -> Check {
+        Check { config: Some(dir.join("skala.toml")), policies: None, config_only: false, json: false }
+    }
+
+    #[test]
+    fn a_sound_configuration_is_ok() {
+        let dir = directory(SKALA_TOML, POLICY);
+        assert_eq!(run(of(dir.path())), (Exit::Ok, "ok: 2 files, 1 fleet\n".into()));
+        let json = Check { json: true, ..of(dir.path()) };
+        assert_eq!(run(json), (Exit::Ok, "[]\n".into()));
+    }
+
+    #[test]
+    fn both_files_mistakes_come_at_once() {
+        let dir =
+            directory(&SKALA_TOML.replace("[provider.a]", "interval = 5\n[provider.a]"), &POLICY.replace("0.5", "0"));
+        let (exit, text) = run(of(dir.path()));
+        assert_eq!(exit, Exit::Invalid);
+        assert!(text.contains("skala.toml:3:12") && text.contains("policies/web.toml:15:10"), "{text}");
+        assert!(text.ends_with("invalid: 2 errors, 0 warnings\n"), "{text}");
+        let (exit, text) = run(Check { json: true, ..of(dir.path()) });
+        let list: Vec<serde_json::Value> = serde_json::from_str(&text).unwrap();
+        assert_eq!((exit, list.len()), (Exit::Invalid, 2));
+        assert_eq!(list[1]["line"], 15);
+    }
+
+    #[test]
+    fn a_broken_policy_does_not_stop_a_start() {
+        let dir = directory(SKALA_TOML, "x");
+        assert_eq!(run(of(dir.path())).0, Exit::Invalid);
+        let (exit, _) = run(Check { config_only: true, ..of(dir.path()) });
+        assert_eq!(exit, Exit::Ok);
+    }
+
+    #[test]
+    fn policies_alone_need_no_configuration() {
+        let dir = directory("", POLICY);
+        let policies = Some(dir.path().join("policies"));
+        let check = Check { config: None, policies, config_only: false, json: false };
+        assert_eq!(run(check), (Exit::Ok, "ok: 1 file, 1 fleet\n".into()));
+    }
+}

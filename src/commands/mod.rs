@@ -9,6 +9,7 @@ pub mod decide;
 pub mod demo;
 pub mod explain;
 pub mod hold;
+pub mod iam;
 pub mod man;
 pub mod outfit;
 pub mod pin;
@@ -95,6 +96,7 @@ enum Command {
     Decide(decide::Decide),
     Check(check::Check),
     Demo(demo::Demo),
+    Iam(iam::Iam),
     Test(test::Test),
     Completion(completion::Completion),
     Man(man::Man),
@@ -119,6 +121,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, out: &mut Out) -> anyh
         Command::Check(command) => command.run(crate::registry::KINDS, out),
         Command::Test(command) => command.run(out),
         Command::Demo(command) => command.run(out),
+        Command::Iam(command) => command.run(out),
         Command::Completion(command) => command.run(out),
         Command::Man(command) => command.run(out),
     }

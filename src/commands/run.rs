@@ -46,13 +46,13 @@ pub struct Run {
     log_format: LogFormat,
     /// What is logged, as in RUST_LOG [default: info]
     #[arg(long, value_name = "FILTER")]
-    log: Option<String>,
+    log_level: Option<String>,
 }
 
 impl Run {
     /// Runs until SIGTERM or SIGINT.
     pub fn run(self) -> anyhow::Result<Exit> {
-        logs::install(self.log_format, self.log.as_deref()).map_err(super::usage)?;
+        logs::install(self.log_format, self.log_level.as_deref()).map_err(super::usage)?;
         let config = outfit::read_config(&self.config)?;
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(WORKERS).enable_all().build()?;
         runtime.block_on(self.daemon(config))

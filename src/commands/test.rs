@@ -53,3 +53,43 @@ fn show(set: &PolicySet, result: &TestResult, out: &mut impl Write) -> std::io::
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    const POLICY: &str = "[fleet.web]\nmode = \"on\"\nmin = 1\nmax = 50\n[[fleet.web.group]]\nprovider = \"a\"\n\
+        group = \"web\"\n[fleet.web.metric.rps]\nsource = \"s\"\nquery = \"rps\"\n\
+        [[fleet.web.rule]]\nkind = \"per-instance\"\nmetric = \"rps\"\ntarget = 10\n\
+        [[test]]\nname = \"double\"\nfleet = \"web\"\n[[test.cycle]]\nat = \"0s\"\ncurrent = 5\n\
+        readings = { rps = 100 }\ndesired = 10\n";
+
+    fn run(policy: &str) -> (anyhow::Result<Exit>, String) {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("web.toml"), policy).unwrap();
+        let mut out = Vec::new();
+        let exit = Test { directory: dir.path().to_owned() }.run(&mut out);
+        (exit, String::from_utf8(out).unwrap().replace(&dir.path().display().to_string(), "DIR"))
+    }
+
+    #[test]
+    fn a_test_that_passes() {
+        let (exit, text) = run(POLICY);
+        assert_eq!((exit.unwrap(), text.as_str()), (Exit::Ok, "ok web: double (1 decision)\nok: 1 test\n"));
+    }
+
+    #[test]
+    fn a_test_that_fails_shows_the_decision() {
+        let (exit, text) = run(&POLICY.replace("desired = 10", "desired = 11"));
+        assert_eq!(exit.unwrap(), Exit::Failed);
+        let begin = "FAILED web: double (1 decision)\n  at 0s, DIR/web.toml:18\n    expected desired 11\n    got      desired 10";
+        assert!(text.starts_with(begin) && text.ends_with("failed: 1 of 1 test\n"), "{text}");
+    }
+
+    #[test]
+    fn invalid_policies_are_not_run() {
+        let (exit, text) = run(&POLICY.replace("max = 50", "max = 0"));
+        assert_eq!((super::super::exit_of(&exit.unwrap_err()), text.as_str()), (Exit::Invalid, ""));
+    }
+}

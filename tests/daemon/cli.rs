@@ -249,6 +249,34 @@ fn a_socket_in_use_is_refused_and_a_dead_one_replaced() {
     living.stop();
 }
 
+#[cfg(feature = "aws")]
+#[test]
+fn iam_prints_what_the_configuration_needs_and_no_more() {
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::create_dir(directory.path().join("policies")).unwrap();
+    let config = directory.path().join("skala.toml");
+    let text = "[daemon]\npolicies = \"policies\"\n[provider.prod]\nkind = \"aws\"\nregion = \"eu-west-1\"\n\
+                [source.load]\nkind = \"prometheus\"\nurl = \"http://127.0.0.1:9090\"\n";
+    std::fs::write(&config, text).unwrap();
+    let print = |provider: &str| run(&["iam", "print", "--provider", provider, "--config", config.to_str().unwrap()]);
+    let actions = |group: &str| -> Vec<String> {
+        let policy =
+            POLICY.replace("\"cloud\"", "\"prod\"").replace("group    = \"web\"", &format!("group = \"{group}\""));
+        std::fs::write(directory.path().join("policies/web.toml"), policy).unwrap();
+        let said = print("prod");
+        assert_eq!(said.code, 0, "{said:?}");
+        let document: Value = serde_json::from_str(&said.out).unwrap();
+        assert_eq!(document["Version"], "2012-10-17");
+        serde_json::from_value(document["Statement"][0]["Action"].clone()).unwrap()
+    };
+    let (group, tag) = (actions("web"), actions("ec2:web"));
+    assert!(group.contains(&"autoscaling:SetDesiredCapacity".into()), "{group:?}");
+    assert!(!group.contains(&"ec2:RunInstances".into()), "{group:?}");
+    assert!(tag.contains(&"ec2:RunInstances".into()) && tag.iter().all(|one| one.starts_with("ec2:")), "{tag:?}");
+    let said = print("dev");
+    assert!(said.code == 64 && said.err.contains("there are: prod"), "{said:?}");
+}
+
 /// One cycle of `decide`.
 fn cycle(now: u32, desired: u32, rps: f64) -> String {
     let instances: Vec<Value> = (0..desired)

@@ -9,3 +9,4 @@ mod cli;
 mod living;
 mod prometheus_source;
 mod simulation;
+mod systemd;

@@ -328,3 +328,61 @@ pub fn cut(text: &str) -> String {
     }
     short
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_read_and_written_back() {
+        for (text, millis, written) in [
+            ("0s", 0, "0s"),
+            ("500ms", 500, "500ms"),
+            ("90s", 90_000, "1m30s"),
+            ("1h30m", 5_400_000, "1h30m"),
+            ("1w", 604_800_000, "7d"),
+            ("1d2h3m4s5ms", 93_784_005, "1d2h3m4s5ms"),
+        ] {
+            let duration = parse_duration(text).unwrap();
+            assert_eq!(duration, Duration::from_millis(millis), "{text}");
+            assert_eq!(duration_text(duration), written);
+            assert_eq!(parse_duration(written).unwrap(), duration);
+        }
+    }
+
+    #[test]
+    fn what_is_no_duration_is_refused() {
+        for text in
+            ["", "5", "s", "5m1h", "1h1h", "-5m", "1.5h", "5 m", " 5m", "5M", "5min", "99999999999999999999s", "5é"]
+        {
+            assert!(parse_duration(text).is_err(), "{text}");
+        }
+        assert!(parse_duration("18446744073709551615w").is_err());
+    }
+
+    #[test]
+    fn names_become_labels_and_files() {
+        for name in ["a", "web-1", "9to5", "_x", "a.b_c-d"] {
+            assert!(name_fault(name).is_none(), "{name}");
+        }
+        for name in ["", "-a", ".a", "a b", "a/b", "ü", "a\n", &"a".repeat(129)] {
+            assert!(name_fault(name).is_some(), "{name}");
+        }
+    }
+
+    #[test]
+    fn the_nearest_word_is_one_slip_away() {
+        let words = ["scale_in", "scale_out", "min", "max"];
+        for (word, expected) in [
+            ("scale-in", Some("scale_in")),
+            ("scalein", Some("scale_in")),
+            ("sclae_out", Some("scale_out")),
+            ("mim", Some("min")),
+            ("warmup", None),
+            ("", None),
+        ] {
+            assert_eq!(nearest(word, words), expected, "{word}");
+        }
+        assert_eq!(nearest(&"x".repeat(100_000), words), None);
+    }
+}

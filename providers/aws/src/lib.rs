@@ -137,7 +137,8 @@ impl Provider for Aws {
     }
 
     fn permissions(&self) -> Vec<&'static str> {
-        PERMISSIONS.to_vec()
+        let kinds = [GroupId::from("any"), GroupId::from(format!("{}any", ec2::tagged::PREFIX))];
+        permissions(&kinds)
     }
 }
 
@@ -154,8 +155,8 @@ impl Terminator for Aws {
     }
 }
 
-/// What the provider calls, as IAM spells it.
-const PERMISSIONS: &[&str] = &[
+/// What Auto Scaling groups need, as IAM spells it.
+const FOR_GROUPS: &[&str] = &[
     "autoscaling:CreateOrUpdateTags",
     "autoscaling:DescribeAutoScalingGroups",
     "autoscaling:DescribeInstanceRefreshes",
@@ -165,8 +166,21 @@ const PERMISSIONS: &[&str] = &[
     "autoscaling:SetDesiredCapacity",
     "autoscaling:TerminateInstanceInAutoScalingGroup",
     "ec2:DescribeInstances",
-    // For groups that are a tag (`ec2:...`) alone; launching from a template may also need iam:PassRole for its role.
-    "ec2:CreateTags",
-    "ec2:RunInstances",
-    "ec2:TerminateInstances",
 ];
+
+/// What groups that are a tag (`ec2:...`) need; launching from a template may also need iam:PassRole for its role.
+const FOR_TAGS: &[&str] = &["ec2:CreateTags", "ec2:DescribeInstances", "ec2:RunInstances", "ec2:TerminateInstances"];
+
+/// The permissions that these groups need and no other, sorted.
+pub fn permissions(groups: &[GroupId]) -> Vec<&'static str> {
+    let (mut needed, tagged) = (Vec::new(), groups.iter().filter(|group| is_tagged(group)).count());
+    if tagged < groups.len() {
+        needed.extend(FOR_GROUPS);
+    }
+    if tagged > 0 {
+        needed.extend(FOR_TAGS);
+    }
+    needed.sort_unstable();
+    needed.dedup();
+    needed
+}
