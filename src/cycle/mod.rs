@@ -95,6 +95,8 @@ struct Fleet {
     read_after: Box<[Tick]>,
     /// Recorded actions whose effect has not been observed, by the policy's groups.
     open: Vec<(u16, ActionId)>,
+    /// Calls under way, by the policy's groups.
+    in_air: Vec<(u16, ActionId)>,
     /// What it last held, for the brakes' percentage.
     current: u32,
     run: Run,
@@ -306,6 +308,7 @@ impl Cycle {
             self.log_ended(&end);
             self.count_ended(&end);
             self.calls.remove(&end.row.id);
+            self.land(&end.row);
             if end.outcome == Outcome::Refused {
                 self.brakes.refund(end.row.id);
             }
@@ -322,6 +325,18 @@ impl Cycle {
                 // What is asked from now on shows what the call has done; an answer on its way may not.
                 Outcome::Unclear => fleet.read_after[group] = tick,
             }
+        }
+    }
+
+    /// A call is no longer under way. Its group may have passed to another fleet meanwhile.
+    fn land(&mut self, row: &crate::store::ActionRow) {
+        let mut landed = |fleet: &mut Fleet| {
+            let before = fleet.in_air.len();
+            fleet.in_air.retain(|(_, id)| *id != row.id);
+            fleet.in_air.len() < before
+        };
+        if !self.fleet_mut(&row.fleet).is_some_and(&mut landed) {
+            self.fleets.iter_mut().any(landed);
         }
     }
 
@@ -345,18 +360,6 @@ impl Cycle {
     fn due_now(&mut self, at: u32, now: Duration) {
         self.fleets[at as usize].next_due = now;
         self.due.add(now, at);
-    }
-
-    fn is_call_in_air(&self, at: u32) -> bool {
-        let id = &self.fleets[at as usize].id;
-        !self.calls.is_empty() && self.calls.values().any(|call| call.fleet == *id)
-    }
-
-    /// Whether a group has a call under way.
-    fn is_group_in_air(&self, fleet: &Policy, group: u16) -> bool {
-        let Some(group) = fleet.groups.get(usize::from(group)) else { return false };
-        let same = |call: &Call| *call.provider == *group.provider && *call.group == *group.group.as_str();
-        self.calls.values().any(same)
     }
 
     /// Takes in what happened to a fleet since its last decision.

@@ -167,6 +167,29 @@ fn a_slow_write_blocks_nobody_and_is_not_doubled() {
 }
 
 #[test]
+fn a_plan_that_waited_too_long_is_dropped_and_made_again() {
+    let names: Vec<String> = (0..24).map(|at| format!("f{at:02}")).collect();
+    let groups: Vec<(&str, u32)> = names.iter().map(|name| (name.as_str(), 4)).collect();
+    let policies: Vec<String> = names.iter().map(|name| policy(name, "cloud", "")).collect();
+    let policies: Vec<&str> = policies.iter().map(String::as_str).collect();
+    let of = |_: &str, elapsed: Duration| if elapsed < secs(100) { 400.0 } else { 800.0 };
+    let world = World::new(1, vec![("cloud", cloud(&groups))], &policies, load(of));
+    let slow = Fault::Latency { span: Span::secs(25) };
+    world.clouds["cloud"].inject(Script { operation: Some(Operation::Raise), ..Script::new(slow) });
+    world.live(async |life| {
+        tokio::time::sleep(secs(145)).await;
+        let refused = |life: &Life| {
+            let all = life.published.numbers().actions;
+            all.iter().filter(|((_, _, outcome), _)| *outcome == "refused").map(|(_, count)| count).sum::<u64>()
+        };
+        assert_eq!(refused(&life), 8, "16 calls at once to one cloud; after 25 s the other 8 plans are old");
+        tokio::time::sleep(secs(300)).await;
+        assert!(names.iter().all(|name| world.desired("cloud", name) == 8), "they are made again");
+        assert!(names.iter().all(|name| life.hold(name) == "on_target"));
+    });
+}
+
+#[test]
 fn a_clock_that_jumps_is_a_gap_not_an_order() {
     let world = world(1, falling);
     world.live(async |life| {
