@@ -102,7 +102,7 @@ impl World {
             sources: BTreeMap::from([("load".into(), Arc::new(source) as Arc<dyn MetricSource>)]),
             policy_source: Arc::new(Written(policies(fleets, interval))),
             compile: Arc::new(compile),
-            hold_all: Arc::new(|| None),
+            hold_all: Arc::new(|_| None),
             control: asked,
         };
         Self { directory, seams, _control: control }

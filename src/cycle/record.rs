@@ -141,11 +141,7 @@ impl Cycle {
         for action in recorded {
             let row = action.row();
             self.brakes.book(row, batch.monotonic);
-            let call = Call {
-                fleet: Arc::clone(&row.fleet),
-                provider: Arc::clone(&row.provider),
-                group: Arc::clone(&row.group_name),
-            };
+            let call = Call { provider: Arc::clone(&row.provider), group: Arc::clone(&row.group_name) };
             self.calls.insert(row.id, call);
             let same = |last: &RecordedAction| last.row().fleet == row.fleet && last.row().group == row.group;
             if !chain.last().is_none_or(same) {
