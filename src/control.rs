@@ -20,6 +20,13 @@ pub enum Control {
         /// The answer, after the new set is in force or refused.
         reply: Option<oneshot::Sender<Result<Reloaded, ReloadRefused>>>,
     },
+    /// A person asks why: what the journal does not have yet of a fleet is saved now rather than within 30 s.
+    Save {
+        /// The fleet's id.
+        fleet: Arc<str>,
+        /// Says that it was tried.
+        reply: oneshot::Sender<()>,
+    },
     /// A person holds or pins a fleet; it replaces the fleet's last override.
     Override {
         /// The fleet's id.

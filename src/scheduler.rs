@@ -134,6 +134,10 @@ async fn carry_out(cycle: &mut Cycle, asked: Control) {
                 let _ = reply.send(answer);
             }
         }
+        Control::Save { fleet, reply } => {
+            cycle.save_fleet(&fleet).await;
+            let _ = reply.send(());
+        }
         Control::Override { fleet, ask, lasts, reason, by, reply } => {
             let _ = reply.send(cycle.override_fleet(Asked { fleet, ask, lasts, reason, by }).await);
         }
@@ -151,6 +155,7 @@ fn refuse_rest(control: Option<mpsc::Receiver<Control>>) -> Option<mpsc::Receive
         match asked {
             Control::Stop | Control::Reload { reply: None, .. } => {}
             Control::Reload { reply: Some(reply), .. } => drop(reply.send(Err(ReloadRefused::Stopping))),
+            Control::Save { reply, .. } => drop(reply.send(())),
             Control::Override { reply, .. } => drop(reply.send(Err(OverrideRefused::Stopping))),
             Control::Release { reply, .. } => drop(reply.send(Err(OverrideRefused::Stopping))),
         }

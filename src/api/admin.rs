@@ -27,6 +27,8 @@ const REASON_BYTES_MAX: usize = 500;
 const LASTS_MAX: Duration = Duration::from_secs(366 * 86_400);
 /// The actor answers between two cycles; a longer silence means that it is stuck.
 const ANSWER_WITHIN: Duration = Duration::from_secs(30);
+/// How long an explanation waits for the newest decision to be saved.
+const SAVED_WITHIN: Duration = Duration::from_secs(2);
 
 type Answer<T> = Result<Json<T>, Refused>;
 
@@ -70,6 +72,9 @@ async fn explained(State(api): State<Api>, query: Result<Query<ExplainQuery>, Qu
     };
     let set = api.published.read(|view| Arc::clone(&view.set));
     let wanted = Wanted { fleet: query.fleet.into(), at };
+    // The newest decision may not be in the journal yet. A scheduler that is stuck keeps nobody from the older ones.
+    let saved = ask_actor(&api, |reply| Control::Save { fleet: Arc::clone(&wanted.fleet), reply });
+    let _ = tokio::time::timeout(SAVED_WITHIN, saved).await;
     match explain(&*api.store, &set, wanted).await {
         Ok(Some(explained)) => Ok(Json(explained)),
         Ok(None) => {

@@ -154,6 +154,15 @@ impl Cycle {
         }
     }
 
+    /// Saves one fleet now, if there is anything to save.
+    pub async fn save_fleet(&mut self, id: &str) {
+        let Ok(at) = self.fleets.binary_search_by(|fleet| (*fleet.id).cmp(id)) else { return };
+        let fleet = u32::try_from(at).unwrap_or(u32::MAX);
+        if self.fleets[at].dirty && self.save(&[fleet]).await {
+            self.dirty.retain(|(_, other)| *other != fleet);
+        }
+    }
+
     /// Saves everything; says whether the store took it.
     pub async fn save_all(&mut self) -> bool {
         self.dirty.clear();

@@ -82,6 +82,11 @@ impl Walk {
         self.step(stage, self.at, Why::Nothing, None);
     }
 
+    /// Whether a stage is left out, for an explanation.
+    pub fn leaves_out(&self) -> bool {
+        self.without.is_some()
+    }
+
     pub fn wants_in(&self) -> bool {
         self.at < self.current
     }

@@ -3,13 +3,12 @@
 
 One JSON request a line on standard input, one JSON answer a line on standard output: {"ok": ...} or {"error": "..."}.
 
-    asg.py URL
+    asg.py URL [fake]                                    `fake`: the project's own stateful fake, which knows fewer calls
     {"op": "create", "name", "min", "max", "desired"}    a launch template, and a group over three subnets
     {"op": "groups"}                                     {name: {"desired", "min", "max", "instances": [...]}}
     {"op": "desired", "name", "to"}                      as a person would
-    {"op": "sizes", "name", "min", "max"}                the group's own bounds
     {"op": "protect", "name", "ids", "on"}
-    {"op": "ever", "name"}                               every instance that the group ever launched, dead ones too
+    {"op": "suspend", "name", "process", "on"}
     {"op": "tags", "name"}                               the group's tags
 """
 
@@ -21,7 +20,8 @@ from botocore.config import Config
 
 
 class Cloud:
-    def __init__(self, url):
+    def __init__(self, url, fake):
+        self.fake = fake
         access = dict(
             endpoint_url=url,
             region_name="us-east-1",
@@ -34,6 +34,21 @@ class Cloud:
         self.subnets = None
 
     def create(self, name, min, max, desired):
+        if self.fake:
+            place = {"AvailabilityZones": ["us-east-1a", "us-east-1b", "us-east-1c"]}
+        else:
+            place = {"VPCZoneIdentifier": self.network(name)}
+        self.asg.create_auto_scaling_group(
+            AutoScalingGroupName=name,
+            LaunchTemplate={"LaunchTemplateName": name, "Version": "$Latest"},
+            MinSize=min,
+            MaxSize=max,
+            DesiredCapacity=desired,
+            **place,
+        )
+
+    def network(self, name):
+        """A launch template, which moto asks for, and three subnets."""
         if self.subnets is None:
             found = self.ec2.describe_subnets()["Subnets"]
             self.subnets = ",".join(subnet["SubnetId"] for subnet in found[:3])
@@ -41,14 +56,7 @@ class Cloud:
             LaunchTemplateName=name,
             LaunchTemplateData={"ImageId": "ami-12c6146b", "InstanceType": "t3.micro"},
         )
-        self.asg.create_auto_scaling_group(
-            AutoScalingGroupName=name,
-            LaunchTemplate={"LaunchTemplateName": name, "Version": "$Latest"},
-            VPCZoneIdentifier=self.subnets,
-            MinSize=min,
-            MaxSize=max,
-            DesiredCapacity=desired,
-        )
+        return self.subnets
 
     def groups(self):
         groups = {}
@@ -72,21 +80,12 @@ class Cloud:
     def desired(self, name, to):
         self.asg.set_desired_capacity(AutoScalingGroupName=name, DesiredCapacity=to)
 
-    def sizes(self, name, min, max):
-        self.asg.update_auto_scaling_group(AutoScalingGroupName=name, MinSize=min, MaxSize=max)
-
     def protect(self, name, ids, on):
         self.asg.set_instance_protection(AutoScalingGroupName=name, InstanceIds=ids, ProtectedFromScaleIn=on)
 
-    def ever(self, name):
-        of_group = [{"Name": "tag:aws:autoscaling:groupName", "Values": [name]}]
-        pages = self.ec2.get_paginator("describe_instances").paginate(Filters=of_group)
-        return sorted(
-            instance["InstanceId"]
-            for page in pages
-            for reservation in page["Reservations"]
-            for instance in reservation["Instances"]
-        )
+    def suspend(self, name, process, on):
+        call = self.asg.suspend_processes if on else self.asg.resume_processes
+        call(AutoScalingGroupName=name, ScalingProcesses=[process])
 
     def tags(self, name):
         group = self.asg.describe_auto_scaling_groups(AutoScalingGroupNames=[name])["AutoScalingGroups"][0]
@@ -94,8 +93,8 @@ class Cloud:
 
 
 def main():
-    cloud = Cloud(sys.argv[1])
-    operations = ("create", "groups", "desired", "sizes", "protect", "ever", "tags")
+    cloud = Cloud(sys.argv[1], sys.argv[2:] == ["fake"])
+    operations = ("create", "groups", "desired", "protect", "suspend", "tags")
     for line in sys.stdin:
         request = json.loads(line)
         operation = request.pop("op")

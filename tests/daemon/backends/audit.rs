@@ -5,12 +5,14 @@ use super::policy::Policy;
 use super::prometheus::Prometheus;
 use super::proxy::Call;
 use super::scene::Scene;
-use super::stand::Stand;
+use super::stand::{Looker, Stand};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// Seconds between a decision and its call, at most: the fresh read, the look for other controllers, the claim.
 const DECISION_TO_CALL: f64 = 1.0;
+/// A window is seen at its cycles: the oldest one within it may be as much younger than its beginning.
+const BETWEEN_CYCLES: f64 = 1.2;
 
 /// One change of desired.
 #[derive(Clone, Debug)]
@@ -33,10 +35,11 @@ impl Change {
 /// Everything about one group.
 pub struct Audit {
     stand: Arc<Stand>,
+    looker: Arc<Looker>,
     name: &'static str,
     policy: Policy,
     began: f64,
-    source: Option<u16>,
+    max_since: Vec<(f64, u32)>,
     pub changes: Vec<Change>,
     /// Calls that took effect.
     effective: usize,
@@ -74,10 +77,11 @@ impl Audit {
         }
         Self {
             stand: Arc::clone(&scene.stand),
+            looker: Arc::clone(&scene.looker),
             name: scene.name,
             policy: scene.policy.clone(),
             began: scene.began,
-            source: scene.own_prometheus.as_ref().map(|own| own.port),
+            max_since: scene.max_since.clone(),
             changes,
             effective: effective.len(),
             first: scene.first.clone(),
@@ -110,11 +114,11 @@ impl Audit {
         }
         let hands = self.changes.iter().filter(|change| change.by_hand).count();
         assert_eq!(self.effective + hands, self.changes.len(), "{name}");
-        let group = self.stand.cloud.group(name);
+        let group = self.looker.cloud.group(name);
         let last = self.changes.last().map_or(u32::try_from(self.first.len()).unwrap(), |change| change.to);
         assert_eq!(group.desired, last, "{name}: desired is not what the calls made it\n{}", shown());
         let added: u32 = self.changes.iter().map(|change| change.to.saturating_sub(change.from)).sum();
-        let ever = self.stand.cloud.ever(name).len();
+        let ever = self.looker.ever(name).len();
         assert_eq!(ever, self.first.len() + added as usize, "{name}: instances ever launched\n{}", shown());
         let there: BTreeSet<String> = group.ids().into_iter().collect();
         let back: Vec<&String> = named.intersection(&there).collect();
@@ -122,10 +126,10 @@ impl Audit {
     }
 
     /// Every drop had fresh readings over the whole window that all needed no more than the new value, by Prometheus'
-    /// own account of what was served.
-    pub fn assert_drops_justified(&self) {
+    /// own account of what was served: the fleet's own, or the shared one.
+    pub fn assert_drops_justified(&self, own: Option<&Prometheus>) {
         for drop in self.drops() {
-            self.assert_justified(drop, &self.stand.prometheus);
+            self.assert_justified(drop, own.unwrap_or(&self.stand.prometheus));
         }
     }
 
@@ -133,14 +137,16 @@ impl Audit {
         let Policy { query, target, .. } = &self.policy;
         let window = self.policy.window_secs();
         let name = self.name;
-        let (from, to) = (drop.at - window + 0.5, drop.at - DECISION_TO_CALL);
+        let (from, to) = (drop.at - window + BETWEEN_CYCLES, drop.at - DECISION_TO_CALL);
         let after = drop.at - self.began;
         let values = prometheus.range(query, from, to);
+        let max =
+            self.max_since.iter().rev().find(|(at, _)| *at < drop.at).map_or(f64::MAX, |(_, max)| f64::from(*max));
         let what = || format!("{name}: at {after:.2} s desired went {} -> {}: {values:?}", drop.from, drop.to);
         assert!(values.len() as f64 >= (to - from).floor(), "{} has a gap", what());
         for (_, value) in &values {
             assert!(value.is_finite(), "{} is no number", what());
-            let needed = (value / target - 1e-9).ceil();
+            let needed = (value / target - 1e-9).ceil().min(max);
             assert!(needed <= f64::from(drop.to), "{} needed {needed}", what());
         }
         let selector = format!("rps{{fleet=\"{name}\"}}");
@@ -149,7 +155,6 @@ impl Audit {
         }
         let named = drop.from - drop.to;
         assert_eq!(drop.named.len() as u32, named, "{}: by named instances", what());
-        _ = self.source;
     }
 
     /// No more than `instances` were taken in any `per` seconds.

@@ -1,5 +1,5 @@
-//! The cloud: moto, with microburst before it for faults in the cloud's own words, and a boto3 process that reads and
-//! changes groups past both.
+//! The clouds: moto with microburst before it, for faults in the cloud's own words, or the project's stateful fake for what
+//! moto cannot show; and a boto3 process that reads and changes groups past everything.
 
 use super::http::tcp;
 use super::process::{Process, free_port, leashed, spawn, venv};
@@ -14,11 +14,10 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A running cloud.
 pub struct Cloud {
-    /// microburst's port: where skala's calls go.
+    /// Where skala's calls go: microburst's port, or the fake's.
     pub port: u16,
     person: Person,
-    _moto: Process,
-    _microburst: Process,
+    _processes: Vec<Process>,
     _dir: tempfile::TempDir,
 }
 
@@ -57,8 +56,27 @@ impl Cloud {
         command.args(["--host", "127.0.0.1", "-p", &port.to_string(), "-u", &format!("http://127.0.0.1:{behind}")]);
         let mut microburst = Process::start("microburst", command, &dir.path().join("microburst.log"));
         microburst.wait_listening(port);
-        let person = Person::at(&format!("http://127.0.0.1:{behind}"));
-        Self { port, person, _moto: moto, _microburst: microburst, _dir: dir }
+        let person = Person::at(&[&format!("http://127.0.0.1:{behind}")]);
+        Self { port, person, _processes: vec![microburst, moto], _dir: dir }
+    }
+
+    /// The stateful fake: instances boot slowly, launches fail, processes can be suspended.
+    pub fn fake() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let port = free_port();
+        let mut command = Command::new(venv().join("bin/python"));
+        command.args([concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fakes/asg_fake.py"), "--port", &port.to_string()]);
+        let mut fake = Process::start("asg_fake.py", command, &dir.path().join("fake.log"));
+        fake.wait_listening(port);
+        let person = Person::at(&[&format!("http://127.0.0.1:{port}"), "fake"]);
+        Self { port, person, _processes: vec![fake], _dir: dir }
+    }
+
+    /// Tells the fake how a group behaves.
+    pub fn behave(&self, name: &str, how: &Value) {
+        let path = format!("/_fake/groups/{name}");
+        let answer = tcp(self.port, "POST", &path, "application/json", &how.to_string(), PATIENCE).unwrap();
+        assert_eq!(answer.status(), 200, "{how}: {}", answer.text());
     }
 
     /// Makes a group.
@@ -86,9 +104,9 @@ impl Cloud {
         self.person.ask(&json!({"op": "protect", "name": name, "ids": ids, "on": true}));
     }
 
-    /// Every instance that a group ever had.
-    pub fn ever(&self, name: &str) -> Vec<String> {
-        serde_json::from_value(self.person.ask(&json!({"op": "ever", "name": name}))).unwrap()
+    /// Suspends one of the group's processes, or resumes it.
+    pub fn suspend(&self, name: &str, process: &str, on: bool) {
+        self.person.ask(&json!({"op": "suspend", "name": name, "process": process, "on": on}));
     }
 
     /// A group's tags.
@@ -135,10 +153,10 @@ struct Person {
 }
 
 impl Person {
-    fn at(url: &str) -> Self {
+    fn at(arguments: &[&str]) -> Self {
         let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/daemon/backends/asg.py");
         let mut command = Command::new(venv().join("bin/python"));
-        command.args([script, url]);
+        command.arg(script).args(arguments);
         let mut command = leashed(&command);
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = spawn(command).expect("the venv's python starts");

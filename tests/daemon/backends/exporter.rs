@@ -91,6 +91,9 @@ impl Fleet {
             let share = if share.is_infinite() { "+Inf".into() } else { share.to_string() };
             _ = writeln!(page, "requests_total{{{labels}}} {total}{stamp}\nrps{{{labels}}} {share}{stamp}");
         }
+        if shown > 0 {
+            _ = writeln!(page, "offered{{fleet=\"{name}\"}} {}{stamp}", self.load);
+        }
         self.page = page.clone();
         page
     }

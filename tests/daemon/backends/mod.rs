@@ -15,7 +15,14 @@ mod proxy;
 mod scene;
 mod stand;
 
+mod api;
+mod calls;
+mod crash;
+mod fake;
 mod load;
+mod metric;
+mod people;
+mod second;
 
 /// Seconds since the epoch.
 fn now() -> f64 {

@@ -28,7 +28,7 @@ pub struct Policy {
 }
 
 impl Policy {
-    /// The usual one: requests a second as a gauge of each instance, a window of five seconds, one instance a second.
+    /// The usual one: requests a second as a gauge of each instance, a window of six seconds, one instance a second.
     pub fn new(fleet: &str) -> Self {
         Self {
             fleet: fleet.into(),
@@ -41,7 +41,7 @@ impl Policy {
             query: format!("sum(rps{{fleet=\"{fleet}\"}})"),
             members: Some(format!("count(rps{{fleet=\"{fleet}\"}})")),
             target: 100.0,
-            window: "5s",
+            window: "6s",
             rate: "[{ instances = 1, per = \"1s\" }]",
             extra: "",
             tables: String::new(),

@@ -10,6 +10,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+/// Longer than the accepting thread takes to notice that it is to stop or to begin.
+const NOTICED: Duration = Duration::from_millis(100);
+
 /// One call as it was seen.
 #[derive(Clone, Debug)]
 pub struct Call {
@@ -24,6 +27,8 @@ pub struct Call {
     pub effect_at: f64,
     /// What the caller got; `None`: nothing (yet).
     pub answered: Option<u16>,
+    /// When that went.
+    pub answered_at: f64,
 }
 
 impl Call {
@@ -56,6 +61,8 @@ pub enum Fault {
     LostAnswer,
     /// It takes effect, and an error is answered.
     ErrorAfterEffect,
+    /// It is answered, and from then on nobody listens.
+    ThenDown,
 }
 
 struct Rule {
@@ -103,8 +110,12 @@ impl Proxy {
     /// Refuses connections, or takes them again.
     pub fn set_down(&self, down: bool) {
         self.inner.down.store(down, Ordering::SeqCst);
-        // Longer than the accepting thread takes to notice.
-        std::thread::sleep(Duration::from_millis(100));
+        std::thread::sleep(NOTICED);
+    }
+
+    /// Whether it refuses connections.
+    pub fn is_down(&self) -> bool {
+        self.inner.down.load(Ordering::SeqCst)
     }
 
     /// Every call so far.
@@ -162,7 +173,7 @@ fn serve(mut client: TcpStream, upstream: u16, scene: &str, inner: &Inner) {
     let fault = inner.take_fault(&action);
     let at = {
         let mut calls = inner.calls.lock().unwrap();
-        calls.push(Call { at: now(), action, params, status: None, effect_at: 0.0, answered: None });
+        calls.push(Call { at: now(), action, params, status: None, effect_at: 0.0, answered: None, answered_at: 0.0 });
         calls.len() - 1
     };
     if let Some(Fault::SlowEffect(time)) = fault {
@@ -186,8 +197,13 @@ fn serve(mut client: TcpStream, upstream: u16, scene: &str, inner: &Inner) {
         }
         _ => answer,
     };
+    if let Some(Fault::ThenDown) = fault {
+        inner.down.store(true, Ordering::SeqCst);
+        std::thread::sleep(NOTICED);
+    }
     if client.write_all(&answer.bytes("")).is_ok() {
-        inner.calls.lock().unwrap()[at].answered = Some(answer.status());
+        let mut calls = inner.calls.lock().unwrap();
+        (calls[at].answered, calls[at].answered_at) = (Some(answer.status()), now());
     }
 }
 

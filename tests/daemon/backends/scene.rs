@@ -2,13 +2,14 @@
 //! reaches the cloud through a recorder. `finish` judges everything that must hold in every scenario.
 
 use super::audit::Audit;
+use super::cloud::Cloud;
 use super::daemon::{Daemon, Setup};
 use super::exporter::Show;
 use super::now;
 use super::policy::Policy;
 use super::prometheus::Prometheus;
 use super::proxy::{Call, Proxy};
-use super::stand::Stand;
+use super::stand::{Looker, Stand};
 use serde_json::Value;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -32,6 +33,8 @@ pub struct Start {
     pub own_provider: bool,
     /// The fleet under test has a Prometheus of its own.
     pub own_prometheus: bool,
+    /// The fleet's group is in the stateful fake; the control fleet's is not.
+    pub fake: bool,
     /// Changes of the usual policy.
     pub policy: fn(&mut Policy),
 }
@@ -45,6 +48,7 @@ impl Default for Start {
             stamped: false,
             own_provider: false,
             own_prometheus: false,
+            fake: false,
             policy: |_| {},
         }
     }
@@ -53,6 +57,9 @@ impl Default for Start {
 /// A running scenario.
 pub struct Scene {
     pub stand: Arc<Stand>,
+    /// The fleet's cloud.
+    pub looker: Arc<Looker>,
+    pub cloud: Arc<Cloud>,
     pub name: &'static str,
     pub proxy: Proxy,
     pub control_proxy: Option<Proxy>,
@@ -65,6 +72,8 @@ pub struct Scene {
     pub first: Vec<String>,
     /// What people did to desired: when, and to what.
     pub by_hand: Vec<(f64, u32)>,
+    /// The policy's max was lowered: since when, and to what.
+    pub max_since: Vec<(f64, u32)>,
 }
 
 impl Scene {
@@ -79,14 +88,20 @@ impl Scene {
     pub fn prepare(name: &'static str, start: Start) -> Self {
         let stand = Stand::get();
         let control = format!("{name}-control");
-        stand.cloud.create(name, 0, 50, start.instances);
-        stand.cloud.create(&control, 0, 50, 3);
-        let groups = stand.cloud.groups();
-        let first = groups[name].ids();
+        let looker = match start.fake {
+            true => Arc::new(Looker::start(Cloud::fake(), Arc::clone(&stand.exporter))),
+            false => Arc::clone(&stand.looker),
+        };
+        let cloud = Arc::clone(&looker.cloud);
+        cloud.create(name, 0, 50, start.instances);
+        stand.looker.cloud.create(&control, 0, 50, 3);
+        let first = cloud.group(name).ids();
+        let control_ids = stand.looker.cloud.group(&control).ids();
         stand.exporter.add(name, start.boot, start.load, &first, start.stamped);
-        stand.exporter.add(&control, Duration::ZERO, CONTROL_LOAD, &groups[&control].ids(), false);
-        let proxy = Proxy::before(stand.cloud.port, name);
-        let control_proxy = start.own_provider.then(|| Proxy::before(stand.cloud.port, &control));
+        stand.exporter.add(&control, Duration::ZERO, CONTROL_LOAD, &control_ids, false);
+        let proxy = Proxy::before(cloud.port, name);
+        let apart = start.own_provider || start.fake;
+        let control_proxy = apart.then(|| Proxy::before(stand.looker.cloud.port, &control));
         let own_prometheus = start.own_prometheus.then(|| Prometheus::scraping(stand.exporter.port));
         let mut policy = Policy::new(name);
         let mut control_policy = Policy::new(&control);
@@ -107,6 +122,8 @@ impl Scene {
         let began = now();
         Self {
             stand,
+            looker,
+            cloud,
             name,
             proxy,
             control_proxy,
@@ -117,6 +134,7 @@ impl Scene {
             began,
             first,
             by_hand: Vec::new(),
+            max_since: Vec::new(),
         }
     }
 
@@ -146,13 +164,13 @@ impl Scene {
 
     /// Desired of the fleet's group, as boto3 reads it.
     pub fn desired(&self) -> u32 {
-        self.stand.cloud.group(self.name).desired
+        self.cloud.group(self.name).desired
     }
 
     /// Desired set by a person.
     pub fn set_desired(&mut self, to: u32) {
         self.by_hand.push((now(), to));
-        self.stand.cloud.set_desired(self.name, to);
+        self.cloud.set_desired(self.name, to);
     }
 
     /// Waits until the group has this capacity.
@@ -189,7 +207,7 @@ impl Scene {
 
     /// The calls that change the fleet's group.
     pub fn writes(&self) -> Vec<Call> {
-        self.proxy.writes(self.name, &self.stand.cloud.ever(self.name))
+        self.proxy.writes(self.name, &self.looker.ever(self.name))
     }
 
     /// How often an action was called for the fleet's group.
@@ -206,6 +224,7 @@ impl Scene {
     pub fn ends_well(mut self) {
         self.load(250.0);
         self.until_desired(3, Duration::from_secs(90));
+        assert!(!self.audit().drops().is_empty(), "{}: nothing was judged", self.name);
         self.finish();
     }
 
@@ -213,7 +232,7 @@ impl Scene {
     pub fn finish(mut self) {
         let audit = self.audit();
         audit.assert_counted();
-        audit.assert_drops_justified();
+        audit.assert_drops_justified(self.own_prometheus.as_ref());
         self.assert_control();
         let fleet = self.daemon.fleet(self.name);
         assert!(fleet["fault"].is_null(), "{}: a fault of skala itself: {fleet:#}", self.name);
@@ -237,7 +256,7 @@ impl Scene {
         }
         println!("{}: the control fleet's longest pause {longest:.2} s over {} decisions", self.name, decided.len());
         assert!(longest <= most, "{}: the control fleet was not decided for {longest:.2} s", self.name);
-        let group = self.stand.cloud.group(&self.control);
+        let group = self.stand.looker.cloud.group(&self.control);
         assert_eq!(group.desired, 3, "{}: the control fleet's group", self.name);
     }
 }
@@ -251,8 +270,14 @@ impl Drop for Scene {
                 let after = at - self.began;
                 eprintln!("{after:8.2} s  {action} {params:?} behind: {status:?} answered: {answered:?}");
             }
+            if std::env::var_os("SKALA_ALL_CALLS").is_some() {
+                for call in self.proxy.calls() {
+                    let (after, took) = (call.at - self.began, call.answered_at - call.at);
+                    eprintln!("{after:8.2} s {took:8.2} s {} {:?}", call.action, call.answered);
+                }
+            }
             eprintln!("--- capacity as boto3 saw it");
-            for seen in self.stand.seen(self.name) {
+            for seen in self.looker.seen(self.name) {
                 eprintln!("{:8.2} s  desired {} instances {}", seen.at - self.began, seen.desired, seen.instances);
             }
             eprintln!("--- the decisions, when they changed");
@@ -266,7 +291,9 @@ impl Drop for Scene {
                 }
             }
         }
-        _ = self.stand.cloud.clear(self.name);
+        if Arc::ptr_eq(&self.looker, &self.stand.looker) {
+            _ = self.cloud.clear(self.name);
+        }
         self.stand.exporter.remove(self.name);
         self.stand.exporter.remove(&self.control);
     }

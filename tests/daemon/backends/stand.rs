@@ -1,11 +1,12 @@
 //! What scenarios share: one cloud, one Prometheus, one load generator. They are started by the first scenario that needs
-//! them and end with the last; a thread shows the load generator which instances there are, as boto3 sees them.
+//! them and end with the last. Beside each cloud runs a looker, which shows the load generator the instances that there
+//! are, as boto3 sees them.
 
 use super::cloud::Cloud;
 use super::exporter::Exporter;
 use super::now;
 use super::prometheus::Prometheus;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::thread::JoinHandle;
@@ -22,14 +23,18 @@ pub struct Seen {
     pub instances: u32,
 }
 
+/// What was seen of one group.
+#[derive(Default)]
+struct Sight {
+    changes: Vec<Seen>,
+    ever: BTreeSet<String>,
+}
+
 /// The shared part.
 pub struct Stand {
-    pub cloud: Arc<Cloud>,
+    pub looker: Arc<Looker>,
     pub prometheus: Prometheus,
     pub exporter: Arc<Exporter>,
-    seen: Arc<Mutex<BTreeMap<String, Vec<Seen>>>>,
-    ended: Arc<AtomicBool>,
-    looker: Option<JoinHandle<()>>,
 }
 
 impl Stand {
@@ -47,31 +52,51 @@ impl Stand {
     }
 
     fn start() -> Self {
-        let cloud = Arc::new(Cloud::start());
         let exporter = Arc::new(Exporter::start());
-        let prometheus = Prometheus::scraping(exporter.port);
-        let seen = Arc::<Mutex<BTreeMap<String, Vec<Seen>>>>::default();
+        let looker = Arc::new(Looker::start(Cloud::start(), Arc::clone(&exporter)));
+        Self { looker, prometheus: Prometheus::scraping(exporter.port), exporter }
+    }
+}
+
+/// A cloud, and a thread that looks at it.
+pub struct Looker {
+    pub cloud: Arc<Cloud>,
+    sights: Arc<Mutex<BTreeMap<String, Sight>>>,
+    ended: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Looker {
+    pub fn start(cloud: Cloud, exporter: Arc<Exporter>) -> Self {
+        let cloud = Arc::new(cloud);
+        let sights = Arc::<Mutex<BTreeMap<String, Sight>>>::default();
         let ended = Arc::new(AtomicBool::new(false));
-        let looker = {
-            let (cloud, exporter) = (Arc::clone(&cloud), Arc::clone(&exporter));
-            let (seen, ended) = (Arc::clone(&seen), Arc::clone(&ended));
+        let thread = {
+            let (cloud, sights, ended) = (Arc::clone(&cloud), Arc::clone(&sights), Arc::clone(&ended));
             std::thread::spawn(move || {
                 while !ended.load(Ordering::SeqCst) {
-                    look(&cloud, &exporter, &seen);
+                    look(&cloud, &exporter, &sights);
                     std::thread::sleep(LOOK_EVERY);
                 }
             })
         };
-        Self { cloud, prometheus, exporter, seen, ended, looker: Some(looker) }
+        Self { cloud, sights, ended, thread: Some(thread) }
     }
 
     /// Every capacity of a group that was seen, when it changed.
     pub fn seen(&self, group: &str) -> Vec<Seen> {
-        self.seen.lock().unwrap().get(group).cloned().unwrap_or_default()
+        self.sights.lock().unwrap().get(group).map(|sight| sight.changes.clone()).unwrap_or_default()
+    }
+
+    /// Every instance that was ever seen in a group. One that lived for less than a look is missed: skala's own cycles are
+    /// longer.
+    pub fn ever(&self, group: &str) -> Vec<String> {
+        let sights = self.sights.lock().unwrap();
+        sights.get(group).map(|sight| sight.ever.iter().cloned().collect()).unwrap_or_default()
     }
 }
 
-fn look(cloud: &Cloud, exporter: &Exporter, seen: &Mutex<BTreeMap<String, Vec<Seen>>>) {
+fn look(cloud: &Cloud, exporter: &Exporter, sights: &Mutex<BTreeMap<String, Sight>>) {
     let fleets = exporter.fleets();
     if fleets.is_empty() {
         return;
@@ -81,20 +106,21 @@ fn look(cloud: &Cloud, exporter: &Exporter, seen: &Mutex<BTreeMap<String, Vec<Se
     for fleet in fleets {
         let Some(group) = groups.get(&fleet) else { continue };
         exporter.members(&fleet, &group.ids());
-        let mut seen = seen.lock().unwrap();
-        let seen = seen.entry(fleet).or_default();
+        let mut sights = sights.lock().unwrap();
+        let sight = sights.entry(fleet).or_default();
+        sight.ever.extend(group.ids());
         let instances = u32::try_from(group.instances.len()).unwrap();
-        if seen.last().is_none_or(|last| (last.desired, last.instances) != (group.desired, instances)) {
-            seen.push(Seen { at, desired: group.desired, instances });
+        if sight.changes.last().is_none_or(|last| (last.desired, last.instances) != (group.desired, instances)) {
+            sight.changes.push(Seen { at, desired: group.desired, instances });
         }
     }
 }
 
-impl Drop for Stand {
+impl Drop for Looker {
     fn drop(&mut self) {
         self.ended.store(true, Ordering::SeqCst);
-        if let Some(looker) = self.looker.take() {
-            _ = looker.join();
+        if let Some(thread) = self.thread.take() {
+            _ = thread.join();
         }
     }
 }
