@@ -1,6 +1,6 @@
 //! START HERE: one cycle of a fleet, from its inputs to what is remembered.
 //!
-//! `begin` asks for what the due fleets need (`observe`), `arrived` puts answers on the board, `decide` plans the fleets
+//! `begin` asks for what the due fleets need (`inputs`, `observe`), `arrived` puts answers on the board, `decide` plans the fleets
 //! whose inputs are there (`plan`), makes what must be durable so (`record`), has it carried out (`act`) and keeps the
 //! rest in memory (`remember`). One task owns all of this, so there is one order of things and one seed gives one run.
 //! Nothing here waits for a cloud: calls are tasks whose answers come back as messages.
@@ -8,6 +8,7 @@
 pub(crate) mod act;
 pub mod brakes;
 pub(crate) mod dry;
+mod inputs;
 pub(crate) mod lease;
 pub(crate) mod observe;
 pub(crate) mod overrides;
@@ -29,9 +30,9 @@ use crate::store::hold_all::InForce;
 use crate::store::{OverrideRow, Store};
 use act::{Ended, Hands};
 use brakes::Brakes;
-use contract::{ActionId, Ask, Timestamp};
+use contract::{ActionId, Timestamp};
 use lease::LeaseView;
-use observe::{Answered, Finished, Frame, Polls};
+use observe::{Finished, Polls};
 use policies::memory::{Event, FleetMemory, Outcome};
 use policies::policy::{Policy, PolicySet};
 use remember::Run;
@@ -95,6 +96,8 @@ struct Fleet {
     read_after: Box<[Tick]>,
     /// Recorded actions whose effect has not been observed, by the policy's groups.
     open: Vec<(u16, ActionId)>,
+    /// Calls under way, by the policy's groups.
+    in_air: Vec<(u16, ActionId)>,
     /// What it last held, for the brakes' percentage.
     current: u32,
     run: Run,
@@ -124,7 +127,6 @@ struct Kept {
 
 /// A call to a cloud that is under way or waits for its turn.
 struct Call {
-    fleet: Arc<str>,
     provider: Arc<str>,
     group: Arc<str>,
 }
@@ -143,105 +145,6 @@ enum Trouble {
 }
 
 impl Cycle {
-    /// Asks for everything that these fleets need. A fleet that still waits for its last inputs is not asked for again.
-    fn begin(&mut self, due: &[u32], now: Duration) {
-        self.tick += 1;
-        let (mut groups, mut queries) = (Vec::new(), Vec::new());
-        let mut longest = Duration::ZERO;
-        for &at in due {
-            let fleet = &mut self.fleets[at as usize];
-            if fleet.waits.is_some() {
-                continue;
-            }
-            let inputs = &self.index.fleets[at as usize];
-            let wait = observe::deadline(fleet.policy.interval);
-            let count = inputs.groups.len() + inputs.queries.len();
-            let inputs_count = u32::try_from(count).unwrap_or(u32::MAX);
-            fleet.waits = Some(Waits { tick: self.tick, inputs: inputs_count, deadline: now + wait, from: now });
-            self.deadlines.add(now + wait, at);
-            longest = longest.max(wait);
-            groups.extend_from_slice(&inputs.groups);
-            queries.extend_from_slice(&inputs.queries);
-        }
-        groups.sort_unstable();
-        groups.dedup();
-        queries.sort_unstable();
-        queries.dedup();
-        let frame = Frame { generation: self.generation, tick: self.tick, deadline: longest };
-        // Both are sorted by provider or source first, so each one's share is one slice.
-        for slice in groups.chunk_by(|a, b| self.provider_of(*a) == self.provider_of(*b)) {
-            let provider = self.provider_of(slice[0]);
-            let asks = slice.iter().map(|group| self.ask(*group)).collect();
-            self.polls.groups(frame, (provider, &self.index.providers[provider as usize]), slice.to_vec(), asks);
-        }
-        for slice in queries.chunk_by(|a, b| self.source_of(*a) == self.source_of(*b)) {
-            let source = self.source_of(slice[0]);
-            let asks = slice.iter().map(|query| (*query, self.index.queries[*query as usize].ask.clone())).collect();
-            self.polls.queries(frame, (source, &self.index.sources[source as usize]), asks);
-        }
-    }
-
-    fn provider_of(&self, group: u32) -> u32 {
-        self.index.groups[group as usize].provider
-    }
-
-    fn source_of(&self, query: u32) -> u32 {
-        self.index.queries[query as usize].source
-    }
-
-    /// The question about one group, with what its fleet's memory knows.
-    fn ask(&self, group: u32) -> Ask {
-        let mut ask = Ask::new(self.index.groups[group as usize].group.clone());
-        for &reader in self.index.readers_of_group(group) {
-            let fleet = &self.fleets[reader as usize];
-            let place = self.index.fleets[reader as usize].groups.iter().position(|known| *known == group);
-            let Some(place) = place else { continue };
-            ask.open_actions.extend(fleet.open.iter().filter(|(at, _)| usize::from(*at) == place).map(|(_, id)| *id));
-            let group = &fleet.policy.groups[place];
-            let kept = fleet.memory.groups.iter().find(|kept| is_key(&kept.key, group));
-            ask.intent = kept.and_then(|kept| kept.desired);
-        }
-        ask
-    }
-
-    /// Puts finished polls on the board and notes which fleets have all their inputs.
-    pub fn arrived(&mut self, finished: impl Iterator<Item = Finished>) {
-        for poll in finished {
-            if poll.generation != self.generation {
-                self.numbers.late_answers += 1;
-                continue;
-            }
-            match poll.what {
-                Answered::Groups { provider, groups, answers, code } => {
-                    self.note_observation(provider, code, poll.took);
-                    for (group, answer) in groups.into_iter().zip(answers) {
-                        self.board.put_group(group, poll.tick, answer);
-                        for at in 0..self.index.readers_of_group(group).len() {
-                            self.input_came(self.index.readers_of_group(group)[at], poll.tick);
-                        }
-                    }
-                }
-                Answered::Query { source, query, answer } => {
-                    self.note_answer(source, answer.answer(), poll.took);
-                    self.board.put_answer(query, poll.tick, answer);
-                    for at in 0..self.index.readers_of_query(query).len() {
-                        self.input_came(self.index.readers_of_query(query)[at], poll.tick);
-                    }
-                }
-            }
-        }
-    }
-
-    fn input_came(&mut self, fleet: u32, tick: Tick) {
-        // Only answers to its own tick count; another tick's is a second answer to somebody else's question.
-        if let Some(waits) = self.fleets[fleet as usize].waits.as_mut().filter(|waits| waits.tick == tick) {
-            waits.inputs = waits.inputs.saturating_sub(1);
-            if waits.inputs == 0 {
-                self.ready.push(fleet);
-            }
-        }
-    }
-
     /// One turn of the loop: fleets that are due begin, fleets that have waited enough are ready, the ready are decided.
     pub async fn turn(&mut self) {
         let now = self.clock.monotonic();
@@ -306,6 +209,7 @@ impl Cycle {
             self.log_ended(&end);
             self.count_ended(&end);
             self.calls.remove(&end.row.id);
+            self.land(&end.row);
             if end.outcome == Outcome::Refused {
                 self.brakes.refund(end.row.id);
             }
@@ -322,6 +226,18 @@ impl Cycle {
                 // What is asked from now on shows what the call has done; an answer on its way may not.
                 Outcome::Unclear => fleet.read_after[group] = tick,
             }
+        }
+    }
+
+    /// A call is no longer under way. Its group may have passed to another fleet meanwhile.
+    fn land(&mut self, row: &crate::store::ActionRow) {
+        let mut landed = |fleet: &mut Fleet| {
+            let before = fleet.in_air.len();
+            fleet.in_air.retain(|(_, id)| *id != row.id);
+            fleet.in_air.len() < before
+        };
+        if !self.fleet_mut(&row.fleet).is_some_and(&mut landed) {
+            self.fleets.iter_mut().any(landed);
         }
     }
 
@@ -347,18 +263,6 @@ impl Cycle {
         self.due.add(now, at);
     }
 
-    fn is_call_in_air(&self, at: u32) -> bool {
-        let id = &self.fleets[at as usize].id;
-        !self.calls.is_empty() && self.calls.values().any(|call| call.fleet == *id)
-    }
-
-    /// Whether a group has a call under way.
-    fn is_group_in_air(&self, fleet: &Policy, group: u16) -> bool {
-        let Some(group) = fleet.groups.get(usize::from(group)) else { return false };
-        let same = |call: &Call| *call.provider == *group.provider && *call.group == *group.group.as_str();
-        self.calls.values().any(same)
-    }
-
     /// Takes in what happened to a fleet since its last decision.
     fn absorb(&mut self, at: u32, now: Timestamp) -> plan::Absorbed {
         let fleet = &mut self.fleets[at as usize];
@@ -369,9 +273,4 @@ impl Cycle {
         }
         plan::Absorbed { events, before }
     }
-}
-
-/// Whether a key of the core's memory, `provider/group`, is this group's.
-fn is_key(key: &str, group: &policies::policy::Group) -> bool {
-    key.strip_prefix(&*group.provider).and_then(|rest| rest.strip_prefix('/')) == Some(group.group.as_str())
 }

@@ -179,7 +179,12 @@ impl Cycle {
             }
             _ => false,
         };
-        if self.lease.epoch(self.clock.monotonic()).is_none() || groups.iter().any(owned_by_other) {
+        let is_leased = self.lease.epoch(self.clock.monotonic()).is_some();
+        if !is_leased && self.trouble != Trouble::None {
+            // It ran out because the store does not take the renewal: the store is what a person has to look at.
+            return Authority::Store;
+        }
+        if !is_leased || groups.iter().any(owned_by_other) {
             return Authority::Owner;
         }
         match (&self.held_all, &self.trouble) {
@@ -190,11 +195,16 @@ impl Cycle {
     }
 
     fn group_statuses(&self, at: u32, facts: &FleetFacts<'_>) -> Box<[GroupStatus]> {
-        let in_air = self.is_call_in_air(at);
-        let status = |group: &GroupFact<'_>| match group {
-            GroupFact::Unknown(error) => {
-                GroupStatus { unknown: Some(error.to_string().into()), call_in_air: in_air, ..GroupStatus::default() }
-            }
+        let in_air = |place: usize| {
+            let calls = &self.fleets[at as usize].in_air;
+            calls.iter().any(|(group, _)| usize::from(*group) == place)
+        };
+        let status = |(place, group): (usize, &GroupFact<'_>)| match group {
+            GroupFact::Unknown(error) => GroupStatus {
+                unknown: Some(error.to_string().into()),
+                call_in_air: in_air(place),
+                ..GroupStatus::default()
+            },
             GroupFact::Observed(seen) => {
                 let mut instances = [0; 4];
                 for instance in &seen.instances {
@@ -211,11 +221,11 @@ impl Cycle {
                     instances,
                     unknown: None,
                     at: Some(seen.at),
-                    call_in_air: in_air,
+                    call_in_air: in_air(place),
                 }
             }
         };
-        facts.groups.iter().map(status).collect()
+        facts.groups.iter().enumerate().map(status).collect()
     }
 }
 

@@ -60,8 +60,9 @@ impl Cycle {
             Ok(recorded) => {
                 self.start_calls(batch, recorded);
                 for (planned, rows) in acting.into_iter().zip(rows) {
-                    let open = rows.iter().map(|row| (row.group, row.id));
-                    self.fleets[planned.fleet as usize].open.extend(open);
+                    let fleet = &mut self.fleets[planned.fleet as usize];
+                    fleet.open.extend(rows.iter().map(|row| (row.group, row.id)));
+                    fleet.in_air.extend(rows.iter().map(|row| (row.group, row.id)));
                     self.finish(batch, planned, true);
                 }
                 Vec::new()
@@ -85,9 +86,11 @@ impl Cycle {
         }
         let in_air = |planned: &Planned| match &planned.plan.effect {
             Effect::Observe(_) => false,
-            Effect::Act(groups) => groups
-                .iter()
-                .any(|group| !group.actions.is_empty() && self.is_group_in_air(&planned.plan.policy, group.group)),
+            Effect::Act(groups) => {
+                let calls = &self.fleets[planned.fleet as usize].in_air;
+                let is_in_air = |group: u16| calls.iter().any(|(other, _)| *other == group);
+                groups.iter().any(|group| !group.actions.is_empty() && is_in_air(group.group))
+            }
         };
         let (dry, mut good): (Vec<_>, Vec<_>) = planned.into_iter().partition(in_air);
         if !dry.is_empty() {
@@ -138,11 +141,7 @@ impl Cycle {
         for action in recorded {
             let row = action.row();
             self.brakes.book(row, batch.monotonic);
-            let call = Call {
-                fleet: Arc::clone(&row.fleet),
-                provider: Arc::clone(&row.provider),
-                group: Arc::clone(&row.group_name),
-            };
+            let call = Call { provider: Arc::clone(&row.provider), group: Arc::clone(&row.group_name) };
             self.calls.insert(row.id, call);
             let same = |last: &RecordedAction| last.row().fleet == row.fleet && last.row().group == row.group;
             if !chain.last().is_none_or(same) {

@@ -6,8 +6,10 @@ use super::{Cycle, Fleet, Kept};
 use crate::board::{Board, Index};
 use crate::control::{ReloadRefused, Reloaded};
 use crate::published::FleetStatus;
+use contract::ActionId;
 use policies::memory::{Event, Outcome};
 use policies::policy::{Policy, PolicySet, SourceFile};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -88,6 +90,7 @@ impl Cycle {
         }
         old.for_each(|gone| self.keep(gone));
         self.set = set;
+        self.find_calls();
         self.ready.clear();
         self.deadlines.clear();
         self.due.clear();
@@ -105,6 +108,21 @@ impl Cycle {
             view.set = Arc::clone(&self.set);
             view.fleets = self.fleets.iter().map(|fleet| Arc::clone(&fleet.status)).collect();
         });
+    }
+
+    /// Tells each fleet which of its groups have calls under way, whichever fleet they were begun for.
+    fn find_calls(&mut self) {
+        let mut by_group: BTreeMap<(&str, &str), Vec<ActionId>> = BTreeMap::new();
+        for (action, call) in &self.calls {
+            by_group.entry((&call.provider, &call.group)).or_default().push(*action);
+        }
+        for fleet in &mut self.fleets {
+            fleet.in_air.clear();
+            for (group, place) in fleet.policy.groups.iter().zip(0..) {
+                let calls = by_group.get(&(&*group.provider, group.group.as_str())).into_iter().flatten();
+                fleet.in_air.extend(calls.map(|action| (place, *action)));
+            }
+        }
     }
 
     /// A fleet that leaves the set: nothing is done about it any more, and it finds its memory should it come back.
@@ -139,6 +157,7 @@ impl Cycle {
         }
         Fleet {
             id,
+            in_air: Vec::new(),
             memory: kept.memory,
             refused: kept.refused,
             events,

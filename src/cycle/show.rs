@@ -144,7 +144,7 @@ fn log_decision(policy: &Policy, decision: &Decision) {
     let hold = decision.hold.map_or("", |hold| HoldReason::word(hold.reason));
     let known = |capacity: Option<u32>| capacity.map_or_else(|| "unknown".to_string(), |n| n.to_string());
     let (current, desired) = (known(decision.current), known(decision.desired));
-    tracing::info!(fleet = %policy.id, current, desired, hold, "Decided.");
+    tracing::info!(fleet = %policy.id, %current, %desired, hold = %hold, "Decided.");
 }
 
 /// What is left of the cooldowns: for scale-out, for scale-in.

@@ -44,7 +44,8 @@ async fn pass(life: &Life, time: Duration) {
 
 #[test]
 fn missing_readings_never_scale_in() {
-    let answers: [(&str, fn(Duration) -> Answer); 6] = [
+    type At = fn(Duration) -> Answer;
+    let answers: [(&str, At); 6] = [
         ("timeout", |_| Err(MissingWhy::Timeout)),
         ("empty", |_| Ok(Arc::new([]))),
         ("not a number", |elapsed| value(f64::NAN, EPOCH.after(elapsed))),
@@ -130,8 +131,30 @@ fn an_unclear_write_is_looked_at_not_repeated() {
 }
 
 #[test]
+fn a_read_asked_before_an_unclear_end_does_not_count() {
+    let rising = |elapsed| value(if elapsed < secs(600) { 1_000.0 } else { 1_600.0 }, EPOCH.after(elapsed));
+    let world = world(1, rising);
+    // Asked every 15 s and answered 4 s later; the write ends 14 s after it began, while the next answer is on its way.
+    let slow = |operation, span| Script { operation: Some(operation), ..Script::new(Fault::Latency { span }) };
+    world.clouds["cloud"].inject(slow(Operation::Observe, Span::secs(4)));
+    world.clouds["cloud"].inject(slow(Operation::Raise, Span::secs(14)));
+    let unclear = Script::new(Fault::ErrorAfterEffect);
+    world.clouds["cloud"].inject(Script { operation: Some(Operation::Raise), times: Some(1), ..unclear });
+    world.live(async |life| {
+        let mut holds = std::collections::BTreeSet::new();
+        for _ in 0..700 {
+            tokio::time::sleep(secs(1)).await;
+            holds.insert(life.hold("web"));
+        }
+        assert!(holds.contains("group_unknown"), "{holds:?}");
+    });
+    assert_eq!(world.desired("cloud", "web"), 16);
+    world.witness.judge(&world.clouds["cloud"], "web", Promise::default());
+}
+
+#[test]
 fn a_slow_write_blocks_nobody_and_is_not_doubled() {
-    let world = world(1, |elapsed| value(1_000.0 + elapsed.as_secs_f64(), EPOCH.after(elapsed)));
+    let world = world(1, |elapsed| value(1_000.0 + 4.0 * elapsed.as_secs_f64(), EPOCH.after(elapsed)));
     let slow = Fault::Latency { span: Span::secs(25) };
     world.clouds["cloud"].inject(Script { operation: Some(Operation::Raise), ..Script::new(slow) });
     world.live(async |life| {
@@ -139,8 +162,31 @@ fn a_slow_write_blocks_nobody_and_is_not_doubled() {
         pass(&life, secs(1_200)).await;
         assert!(life.decisions("web") - before >= 78, "it is planned while its call is under way");
     });
-    assert!(world.desired("cloud", "web") >= 20);
+    assert!(world.desired("cloud", "web") >= 50);
     world.witness.judge(&world.clouds["cloud"], "web", Promise::default());
+}
+
+#[test]
+fn a_plan_that_waited_too_long_is_dropped_and_made_again() {
+    let names: Vec<String> = (0..24).map(|at| format!("f{at:02}")).collect();
+    let groups: Vec<(&str, u32)> = names.iter().map(|name| (name.as_str(), 4)).collect();
+    let policies: Vec<String> = names.iter().map(|name| policy(name, "cloud", "")).collect();
+    let policies: Vec<&str> = policies.iter().map(String::as_str).collect();
+    let of = |_: &str, elapsed: Duration| if elapsed < secs(100) { 400.0 } else { 800.0 };
+    let world = World::new(1, vec![("cloud", cloud(&groups))], &policies, load(of));
+    let slow = Fault::Latency { span: Span::secs(25) };
+    world.clouds["cloud"].inject(Script { operation: Some(Operation::Raise), ..Script::new(slow) });
+    world.live(async |life| {
+        tokio::time::sleep(secs(145)).await;
+        let refused = |life: &Life| {
+            let all = life.published.numbers().actions;
+            all.iter().filter(|((_, _, outcome), _)| *outcome == "refused").map(|(_, count)| count).sum::<u64>()
+        };
+        assert_eq!(refused(&life), 8, "16 calls at once to one cloud; after 25 s the other 8 plans are old");
+        tokio::time::sleep(secs(300)).await;
+        assert!(names.iter().all(|name| world.desired("cloud", name) == 8), "they are made again");
+        assert!(names.iter().all(|name| life.hold(name) == "on_target"));
+    });
 }
 
 #[test]
@@ -211,7 +257,7 @@ fn of_two_daemons_on_one_store_one_acts() {
     world.settings.owner = Some("one".into());
     world.live(async |one| {
         pass(&one, secs(120)).await;
-        let seams = world.seams(Arc::new(world.store.reopen()), "store-1", tokio::sync::mpsc::channel(1).1);
+        let seams = world.seams(Arc::new(world.store.reopen()), "two", tokio::sync::mpsc::channel(1).1);
         let settings = Settings { owner: Some("two".into()), ..Settings::default() };
         let app = skala::app::App::new(seams.0, settings);
         let published = app.published();

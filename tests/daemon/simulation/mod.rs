@@ -10,6 +10,7 @@ mod watch;
 mod world;
 
 /// Runs a story under several seeds; a failure names its seed.
+#[allow(clippy::print_stderr)] // The seed is what a person needs to see the failure again.
 fn for_seeds(seeds: std::ops::Range<u64>, story: impl Fn(u64) + std::panic::RefUnwindSafe) {
     for seed in seeds {
         if let Err(failed) = std::panic::catch_unwind(|| story(seed)) {

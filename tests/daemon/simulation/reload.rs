@@ -121,6 +121,28 @@ fn a_first_start_on_broken_policies_says_so_and_ends() {
 }
 
 #[test]
+fn a_group_that_changes_fleets_under_a_call_goes_on() {
+    let rises = load(
+        |query, elapsed| if query == "a" && elapsed > secs(100) { 100.0 * elapsed.as_secs_f64() / 15.0 } else { 400.0 },
+    );
+    let mut world = world();
+    world.load = rises;
+    let slow = sim::Fault::Latency { span: sim::Span::secs(25) };
+    world.clouds["cloud"].inject(sim::Script { operation: Some(sim::Operation::Raise), ..sim::Script::new(slow) });
+    world.live(async |life| {
+        while world.clouds["cloud"].calls().raise == 0 {
+            tokio::time::sleep(secs(1)).await;
+        }
+        let mut moved = texts(2, &NAMES);
+        moved[0] = moved[0].replace("[fleet.a", "[fleet.z").replace("[[fleet.a", "[[fleet.z");
+        set(&world, &moved);
+        tokio::time::sleep(secs(600)).await;
+        assert!(is_good(&life));
+    });
+    assert!(world.desired("cloud", "a") >= 40, "{}", world.desired("cloud", "a"));
+}
+
+#[test]
 fn a_fleet_that_comes_back_finds_its_memory() {
     let falls = load(|query, elapsed| if query == "a" && elapsed > secs(300) { 200.0 } else { 400.0 });
     let mut world = world();

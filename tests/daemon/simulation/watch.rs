@@ -20,7 +20,11 @@ pub struct Seen {
     /// Times of the daemon's reads by group, by the observation's own time.
     pub reads: BTreeMap<GroupId, Vec<Timestamp>>,
     /// Writes that were sent.
-    pub sent: Vec<(Timestamp, ActionId)>,
+    pub sent: BTreeSet<ActionId>,
+    /// Groups with a write under way.
+    pub under_way: BTreeSet<(&'static str, GroupId)>,
+    /// What went wrong inside a call, where the daemon would survive a panic.
+    pub wrong: Vec<String>,
 }
 
 #[derive(Clone)]
@@ -55,6 +59,12 @@ impl Witness {
         let value = answer.as_ref().ok().and_then(|series| series.first()).map(|point| point.value);
         let value = value.filter(|value| value.is_finite());
         self.seen.lock().unwrap().answers.entry(query.into()).or_default().push((self.time.now(), value));
+    }
+
+    /// Nothing went wrong inside a call.
+    pub fn assert_nothing_wrong(&self) {
+        let wrong = self.seen.lock().unwrap().wrong.clone();
+        assert!(wrong.is_empty(), "{wrong:?}");
     }
 
     /// Judges every write of a daemon to a group, as the cloud's own audit has it.
@@ -106,16 +116,35 @@ impl Watched {
         Self { name, of, witness }
     }
 
-    fn sent(&self, target: &Target) {
-        let mut seen = self.witness.seen.lock().unwrap();
-        let now = self.witness.time.now();
-        assert!(
-            seen.sent.iter().all(|(_, action)| *action != target.action),
-            "{} was sent twice to {}",
-            target.action,
-            self.name
-        );
-        seen.sent.push((now, target.action));
+    /// Looks on while a write is under way. A write that is dropped with its runtime is over for the next life.
+    async fn watch(
+        &self,
+        target: &Target,
+        call: BoxFuture<'_, Result<Accepted, ProviderError>>,
+    ) -> Result<Accepted, ProviderError> {
+        let key = (self.name, target.group.clone());
+        {
+            let mut seen = self.witness.seen.lock().unwrap();
+            if !seen.sent.insert(target.action) {
+                seen.wrong.push(format!("{} was sent twice to {}", target.action, self.name));
+            }
+            if !seen.under_way.insert(key.clone()) {
+                seen.wrong.push(format!("two writes at once to {}", target.group));
+            }
+        }
+        let _over = Over { witness: self.witness.clone(), key };
+        call.await
+    }
+}
+
+struct Over {
+    witness: Witness,
+    key: (&'static str, GroupId),
+}
+
+impl Drop for Over {
+    fn drop(&mut self) {
+        self.witness.seen.lock().unwrap().under_way.remove(&self.key);
     }
 }
 
@@ -135,8 +164,7 @@ impl Provider for Watched {
     }
 
     fn raise<'a>(&'a self, target: &'a Target, to: Capacity) -> BoxFuture<'a, Result<Accepted, ProviderError>> {
-        self.sent(target);
-        self.of.raise(target, to)
+        Box::pin(self.watch(target, self.of.raise(target, to)))
     }
 
     fn cancel_unfilled<'a>(
@@ -144,8 +172,7 @@ impl Provider for Watched {
         target: &'a Target,
         to: Capacity,
     ) -> BoxFuture<'a, Result<Accepted, ProviderError>> {
-        self.sent(target);
-        self.of.cancel_unfilled(target, to)
+        Box::pin(self.watch(target, self.of.cancel_unfilled(target, to)))
     }
 
     fn guard(&self) -> GuardKind {
@@ -167,14 +194,13 @@ impl Terminator for Watched {
         target: &'a Target,
         instances: &'a [InstanceId],
     ) -> BoxFuture<'a, Result<Accepted, ProviderError>> {
-        self.sent(target);
-        self.of.terminator().expect("it removes by name").terminate(target, instances)
+        let of = self.of.terminator().expect("it removes by name");
+        Box::pin(self.watch(target, of.terminate(target, instances)))
     }
 }
 
 impl Lowerer for Watched {
     fn lower<'a>(&'a self, target: &'a Target, to: Capacity) -> BoxFuture<'a, Result<Accepted, ProviderError>> {
-        self.sent(target);
-        self.of.lowerer().expect("it lowers").lower(target, to)
+        Box::pin(self.watch(target, self.of.lowerer().expect("it lowers").lower(target, to)))
     }
 }

@@ -171,12 +171,14 @@ impl World {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
         let told = runtime.block_on(async {
             self.time.begin();
-            let life = self.start(store, &format!("store-{}", self.seed)).await;
+            let owner = self.settings.owner.as_deref().map_or_else(|| format!("store-{}", self.seed), str::to_owned);
+            let life = self.start(store, &owner).await;
             let told = story(life).await;
             self.time.end();
             told
         });
         drop(runtime);
+        self.witness.assert_nothing_wrong();
         told
     }
 
@@ -219,8 +221,9 @@ impl Life {
 
     /// The last decision's hold reason, or the empty text.
     pub fn hold(&self, fleet: &str) -> &'static str {
-        let status = self.published.fleet(fleet).expect("a fleet of that name");
-        status.decision.as_ref().and_then(|decision| decision.hold).map_or("", |hold| hold.reason.word())
+        let status = self.published.fleet(fleet);
+        let hold = status.and_then(|status| status.decision.as_ref().and_then(|decision| decision.hold));
+        hold.map_or("", |hold| hold.reason.word())
     }
 
     /// How often the fleet was decided; 0 before the daemon knows it.
