@@ -193,11 +193,6 @@ impl Daemon {
         decided.iter().filter(|one| one.fleet == fleet).cloned().collect()
     }
 
-    /// The end of its log.
-    pub fn tail(&self) -> String {
-        self.process.as_ref().map(Process::tail).unwrap_or_default()
-    }
-
     /// Its whole log, over all lives.
     pub fn log(&self) -> String {
         std::fs::read_to_string(self.dir.path().join("skala.log")).unwrap_or_default()

@@ -179,12 +179,6 @@ impl Exporter {
         self.with(fleet, |fleet| fleet.show = show);
     }
 
-    /// When each of the fleet's instances was first seen.
-    pub fn seen(&self, fleet: &str) -> BTreeMap<String, f64> {
-        self.with(fleet, |fleet| fleet.members.iter().map(|(id, member)| (id.clone(), member.seen)).collect())
-            .unwrap_or_default()
-    }
-
     /// The largest load within a time.
     pub fn most(&self, fleet: &str, from: f64, to: f64) -> f64 {
         let most = self.with(fleet, |fleet| {

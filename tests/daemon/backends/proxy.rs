@@ -102,11 +102,6 @@ impl Proxy {
         self.inner.rules.lock().unwrap().push(Rule { action: action.into(), fault, times });
     }
 
-    /// No more faults.
-    pub fn clear(&self) {
-        self.inner.rules.lock().unwrap().clear();
-    }
-
     /// Refuses connections, or takes them again.
     pub fn set_down(&self, down: bool) {
         self.inner.down.store(down, Ordering::SeqCst);

@@ -62,7 +62,8 @@ pub struct Scene {
     pub cloud: Arc<Cloud>,
     pub name: &'static str,
     pub proxy: Proxy,
-    pub control_proxy: Option<Proxy>,
+    /// Kept for as long as the scene: the control fleet's calls go through it.
+    _control_proxy: Option<Proxy>,
     pub own_prometheus: Option<Prometheus>,
     pub daemon: Daemon,
     pub policy: Policy,
@@ -126,7 +127,7 @@ impl Scene {
             cloud,
             name,
             proxy,
-            control_proxy,
+            _control_proxy: control_proxy,
             own_prometheus,
             daemon,
             policy,
