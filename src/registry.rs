@@ -47,12 +47,14 @@ pub async fn connect(
 /// What an account has to allow.
 pub enum Permissions {
     /// In the form that the cloud takes.
+    #[cfg_attr(not(feature = "aws"), allow(dead_code))]
     Document(serde_json::Value),
     /// The cloud's own words for it, one a line; empty: nothing has to be allowed.
     Words(Vec<&'static str>),
 }
 
 /// The permissions that a provider of this kind needs for these groups, and no other.
+#[cfg_attr(not(feature = "aws"), allow(unused_variables))]
 pub fn permissions(config: &ProviderConfig, groups: &[GroupId]) -> Permissions {
     match &*config.kind {
         #[cfg(feature = "aws")]
