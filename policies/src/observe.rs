@@ -265,13 +265,21 @@ fn foreign_block(policy: &Policy, o: &Observation, index: u16) -> Option<Hold> {
 }
 
 /// Whether launches lately found no capacity or quota; true inside when that holds for the whole group, so that asking for
-/// more cannot help.
+/// more cannot help: the cloud said so of the group or region, or zone by zone of every zone that has instances. One zone
+/// alone says nothing of the others, which an observation does not list while they are empty.
 fn launches_fail(o: &Observation, now: Timestamp) -> Option<bool> {
     let recent = o.launch_failures.iter().filter(|failure| {
         matches!(failure.kind, FailureKind::OutOfCapacity | FailureKind::QuotaExceeded)
             && now.since(failure.at) < OUT_OF_CAPACITY_BACKOFF
     });
-    recent.fold(None, |whole, failure| {
-        Some(whole.unwrap_or(false) || matches!(failure.scope, Scope::Group | Scope::Region))
-    })
+    let scopes: Vec<&Scope> = recent.map(|failure| &failure.scope).collect();
+    if scopes.is_empty() {
+        return None;
+    }
+    let fails = |zone: &str| scopes.iter().any(|scope| matches!(scope, Scope::Zone(failed) if **failed == *zone));
+    let mut zones: Vec<&str> = o.alive().filter_map(|instance| instance.zone.as_deref()).collect();
+    zones.sort_unstable();
+    zones.dedup();
+    let everywhere = zones.len() > 1 && zones.iter().all(|zone| fails(zone));
+    Some(everywhere || scopes.iter().any(|scope| matches!(scope, Scope::Group | Scope::Region)))
 }

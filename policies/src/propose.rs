@@ -38,13 +38,6 @@ pub(crate) struct Walked {
     pub groups: Vec<Observation>,
 }
 
-impl Proposal {
-    /// The policy it was made under.
-    pub fn policy(&self) -> &Arc<Policy> {
-        &self.policy
-    }
-}
-
 /// Proposes a capacity for one fleet.
 ///
 /// # Panics

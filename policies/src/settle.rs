@@ -45,7 +45,7 @@ fn one(proposal: Proposal, left: &mut Budget) -> FleetPlan {
     let steps = warming_steps(&policy, &recommendations, &walk, &memory, view.warming());
     let decision = decision(walk, &view, recommendations);
     decision.assert_trace_law();
-    let plans = placement::place(&policy, &decision, &groups, &memory, view.shown.is_some());
+    let plans = placement::place(&policy, &decision, &groups, &memory, view.shown.is_none().then_some(*left));
     let acts = policy.mode != Mode::Observe && view.shown.is_none();
     if !acts {
         return FleetPlan { policy, decision, effect: Effect::Observe(plans), memory };

@@ -3,7 +3,7 @@
 mod victims;
 
 use crate::memory::FleetMemory;
-use crate::plan::{Action, Decision, GroupPlan};
+use crate::plan::{Action, Budget, Decision, GroupPlan};
 use crate::policy::Policy;
 use contract::{Capacity, Observation, Version};
 
@@ -21,13 +21,14 @@ pub(crate) fn unknown(policy: &Policy) -> Vec<GroupPlan> {
 
 /// Places a decision onto the fleet's groups.
 ///
+/// `repair_within` is what the brakes leave; `None`: the fleet is held, so nothing is repaired either.
 /// A fleet has one group in this version (the policy language refuses more), so all of a change is that group's.
 pub(crate) fn place(
     policy: &Policy,
     decision: &Decision,
     groups: &[Observation],
     memory: &FleetMemory,
-    held: bool,
+    repair_within: Option<Budget>,
 ) -> Vec<GroupPlan> {
     let mut plans = unknown(policy);
     let (Some(current), Some(desired)) = (decision.current, decision.desired) else { return plans };
@@ -39,17 +40,21 @@ pub(crate) fn place(
         plan.actions.push(Action::Raise { to: desired });
     } else if desired < current {
         plan.actions = removal(observation, current, desired, policy.warmup);
-    } else if !held && needs_repair(observation, memory, desired) {
+    } else if repair_within.is_some_and(|budget| needs_repair(observation, memory, desired, budget)) {
         // Safety rule 13: what skala sizes itself it also repairs, blind or not.
         plan.actions.push(Action::Raise { to: desired });
     }
     plans
 }
 
-/// Whether a group whose desired only skala keeps has lost instances and no write is under way.
-fn needs_repair(observation: &Observation, memory: &FleetMemory, desired: Capacity) -> bool {
+/// Whether a group whose desired only skala keeps has lost instances, no write is under way, and the brakes leave enough
+/// to start what is missing.
+fn needs_repair(observation: &Observation, memory: &FleetMemory, desired: Capacity, budget: Budget) -> bool {
     let in_flight = memory.groups.first().is_some_and(|group| group.in_flight.is_some());
-    !observation.abilities.keeps_desired && !in_flight && observation.alive().count() < desired as usize
+    let alive = u32::try_from(observation.alive().count()).unwrap_or(u32::MAX);
+    let missing = desired.saturating_sub(alive);
+    let braked = budget.scale_out.is_some_and(|left| left < missing);
+    !observation.abilities.keeps_desired && !in_flight && missing > 0 && !braked
 }
 
 /// What was never filled is withdrawn first; then instances leave by name, or by the cloud's choice where that is all

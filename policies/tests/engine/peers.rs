@@ -122,6 +122,22 @@ fn a_group_that_cannot_launch_is_not_asked_for_ever_more() {
 }
 
 #[test]
+fn a_group_whose_zones_all_fail_is_not_asked_for_ever_more() {
+    let failing = |zones: &[&str]| {
+        let failures: Vec<_> = zones
+            .iter()
+            .map(|zone| json!({"kind": "out_of_capacity", "scope": format!("zone:{zone}"), "at": EPOCH - 10}))
+            .collect();
+        let cycle = Cycle::new(0.0, 9).instances(6, 0).instance(3, "zone", json!("b")).instance(5, "zone", json!("c"));
+        let cycle = cycle.read("rps", 12.0).group("launch_failures", json!(failures));
+        let decision = Fleet::new(&policy("", &format!("{}{FREE}", rps(1.0)))).decide(cycle);
+        (desired(&decision), reason(&decision).to_owned())
+    };
+    assert_eq!(failing(&["a", "b", "c"]), (9, "out_of_capacity".into()));
+    assert_eq!(failing(&["a", "c"]), (12, String::new()), "zone b may still have some");
+}
+
+#[test]
 fn a_second_scaler_is_noticed_before_the_first_write() {
     let decide = |keys: &str| {
         let mut fleet = Fleet::new(&policy(keys, &format!("{}{FREE}", rps(1.0))));

@@ -253,6 +253,43 @@ fn rule_12_a_missing_group_is_held_and_never_recreated() {
     assert!(held["trace"].to_string().contains("not_listed"), "{held}");
 }
 
+/// What one fleet's plan does to its group, after a first decision that saw all of its instances.
+fn repair(alive: u32, more: Value) -> Vec<policies::plan::Action> {
+    use policies::wire::{Line, parse_line};
+    let files = [policies::policy::SourceFile { name: "web.toml".into(), text: policy("", &rps(1.0)) }];
+    let (set, _) = policies::policy::parse(&files, &policies::policy::ParseOptions::default());
+    let abilities = json!({"terminate_named": true, "lower": false, "keeps_desired": false, "terminate_batch": 100});
+    let mut memory = policies::memory::FleetMemory::default();
+    let mut actions = vec![];
+    for (secs, alive) in [(0.0, 5), (15.0, alive)] {
+        // The metric is gone: a repair needs no reading.
+        let mut cycle = Cycle::new(secs, 5).instances(alive, 0).reading("rps", json!({"missing": "timeout"}));
+        cycle.line["groups"][0].as_object_mut().expect("a group").remove("desired");
+        cycle = cycle.group("abilities", abilities.clone());
+        for (key, value) in more.as_object().expect("keys") {
+            cycle = cycle.with(key, value.clone());
+        }
+        let Ok(Line::Cycle(cycle)) = parse_line(&cycle.line.to_string()) else { panic!("a cycle") };
+        let fleet = set.fleet("web").expect("there");
+        let facts = cycle.facts(fleet).expect("facts");
+        let mut plan = policies::settle(vec![policies::propose(fleet, &facts, &memory)], cycle.budget);
+        let plan = plan.fleets.pop().expect("one");
+        actions = plan.effect.groups()[0].actions.clone();
+        memory = plan.memory;
+    }
+    actions
+}
+
+#[test]
+fn rule_13_what_skala_sizes_is_repaired_blind_or_not_unless_held_or_braked() {
+    use policies::plan::Action;
+    assert_eq!(repair(5, json!({})), []);
+    assert_eq!(repair(3, json!({})), [Action::Raise { to: 5 }]);
+    assert_eq!(repair(3, json!({"budget": {"out": 2}})), [Action::Raise { to: 5 }]);
+    assert_eq!(repair(3, json!({"budget": {"out": 1}})), []);
+    assert_eq!(repair(3, json!({"override": {"kind": "hold", "until": EPOCH + 600}})), []);
+}
+
 #[test]
 fn rule_14_a_pin_works_while_blind_within_limits_and_pace() {
     let blind = |n: u32, now: bool, current: u32| {
