@@ -98,6 +98,7 @@ impl World {
             clock,
             entropy: Arc::new(SystemEntropy::default()),
             store: Arc::new(store) as Arc<dyn Store>,
+            metrics: Arc::default(),
             providers: BTreeMap::from([("cloud".into(), provider)]),
             sources: BTreeMap::from([("load".into(), Arc::new(source) as Arc<dyn MetricSource>)]),
             policy_source: Arc::new(Written(policies(fleets, interval))),

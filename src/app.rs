@@ -11,6 +11,7 @@ use crate::scheduler;
 use crate::sources::MetricSource;
 use crate::store::Store;
 use crate::store::hold_all::InForce;
+use crate::telemetry::ProcessMetrics;
 use contract::{Provider, Timestamp};
 use policies::plan::FleetPlan;
 use policies::policy::{PolicySet, SourceFile};
@@ -36,6 +37,8 @@ pub struct Seams {
     pub entropy: Arc<dyn Entropy>,
     /// What survives a restart.
     pub store: Arc<dyn Store>,
+    /// Counts what happens; whoever makes the providers has them tell it of their requests.
+    pub metrics: Arc<ProcessMetrics>,
     /// The clouds.
     pub providers: Providers,
     /// Where readings come from.
@@ -105,7 +108,8 @@ pub struct App {
 impl App {
     /// Builds a daemon; nothing is touched before [`App::run`].
     pub fn new(seams: Seams, settings: Settings) -> Self {
-        Self { seams, settings, published: Published::default() }
+        let published = Published::over(Arc::clone(&seams.metrics));
+        Self { seams, settings, published }
     }
 
     /// What the daemon shows; stays readable while it runs and afterwards.

@@ -4,12 +4,12 @@
 
 use crate::clock::Clock;
 use crate::store::{OverrideRow, StoreStat};
+use crate::telemetry::ProcessMetrics;
 use contract::{Capacity, Timestamp};
 use policies::memory::Outcome;
 use policies::plan::{Decision, Direction};
 use policies::policy::{Place, Policy, PolicySet};
 use policies::trace::HoldReason;
-use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
@@ -21,6 +21,7 @@ pub struct Published(Arc<Shared>);
 #[derive(Debug, Default)]
 struct Shared {
     view: RwLock<View>,
+    metrics: Arc<ProcessMetrics>,
     heartbeat: AtomicI64,
 }
 
@@ -33,8 +34,6 @@ pub struct View {
     pub fleets: Vec<Arc<FleetStatus>>,
     /// The process as a whole.
     pub process: ProcessStatus,
-    /// Counters and durations of the process since its start.
-    pub numbers: Numbers,
 }
 
 /// One fleet as of its last decision.
@@ -161,55 +160,6 @@ pub struct ConfigStatus {
     pub problem: Option<Arc<str>>,
 }
 
-/// Counters and durations since the start. The actor is the only writer.
-#[derive(Clone, Debug, Default)]
-pub struct Numbers {
-    /// `actions_total{provider,action,outcome}`.
-    pub actions: BTreeMap<(Arc<str>, &'static str, &'static str), u64>,
-    /// `readings_missing_total{source,why}`.
-    pub readings_missing: BTreeMap<(Arc<str>, &'static str), u64>,
-    /// `provider_request_duration_seconds{provider,operation,code}`; its count is also `provider_requests_total`.
-    pub provider_requests: BTreeMap<(Arc<str>, &'static str, Arc<str>), Durations>,
-    /// `provider_throttled_total{provider}`.
-    pub provider_throttled: BTreeMap<Arc<str>, u64>,
-    /// `source_request_duration_seconds{source}`.
-    pub source_requests: BTreeMap<Arc<str>, Durations>,
-    /// `cycle_duration_seconds`: from a fleet's start of observing until its decision.
-    pub cycles: Durations,
-    /// `cycle_lag_seconds`: how late the last cycles began, at worst.
-    pub lag: Duration,
-    /// Fleets that panicked or broke the trace law.
-    pub faults: u64,
-    /// Answers that came after their deadline and were dropped.
-    pub late_answers: u64,
-}
-
-/// Upper bounds of [`Durations::buckets`], in seconds; what is above the last counts in `count` alone.
-pub const BOUNDS_SECS: [f64; 12] = [0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 30.0];
-
-/// A histogram of durations.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Durations {
-    /// How many were at most the bound of the same index and above the one before (not cumulative).
-    pub buckets: [u64; BOUNDS_SECS.len()],
-    /// How many.
-    pub count: u64,
-    /// Their sum in seconds.
-    pub sum_secs: f64,
-}
-
-impl Durations {
-    /// Counts one.
-    pub fn note(&mut self, duration: Duration) {
-        let secs = duration.as_secs_f64();
-        if let Some(at) = BOUNDS_SECS.iter().position(|bound| secs <= *bound) {
-            self.buckets[at] += 1;
-        }
-        self.count += 1;
-        self.sum_secs += secs;
-    }
-}
-
 /// The outcome's word in `actions_total` and logs.
 pub fn outcome_word(outcome: Outcome) -> &'static str {
     match outcome {
@@ -247,6 +197,11 @@ impl FleetStatus {
 }
 
 impl Published {
+    /// A view of nothing yet, beside what counts already.
+    pub fn over(metrics: Arc<ProcessMetrics>) -> Self {
+        Self(Arc::new(Shared { metrics, ..Shared::default() }))
+    }
+
     /// Looks at the view; the closure must be short, since the actor waits for it.
     pub fn read<T>(&self, look: impl FnOnce(&View) -> T) -> T {
         look(&self.0.view.read().unwrap_or_else(PoisonError::into_inner))
@@ -270,9 +225,9 @@ impl Published {
         self.read(|view| view.process.clone())
     }
 
-    /// Counters and durations.
-    pub fn numbers(&self) -> Numbers {
-        self.read(|view| view.numbers.clone())
+    /// Counters and durations of the process since its start.
+    pub fn metrics(&self) -> &Arc<ProcessMetrics> {
+        &self.0.metrics
     }
 
     /// Changes the view; only the actor does.

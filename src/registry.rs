@@ -6,6 +6,7 @@ use contract::{GroupId, Owner, Provider};
 use serde::de::DeserializeOwned;
 use skala::clock::Clock;
 use skala::config::{Kinds, ProviderConfig};
+use skala::telemetry::ProcessMetrics;
 use std::sync::Arc;
 
 /// The kinds of providers that skala.toml may name.
@@ -18,7 +19,7 @@ pub const KINDS: Kinds<'static> = Kinds {
     known: &["aws", "gcp", "azure", "openstack", "libvirt", "kubernetes", "sim"],
 };
 
-/// Makes the provider of one `[provider.NAME]`. No call is made yet.
+/// Makes the provider of one `[provider.NAME]`, which will tell `metrics` of its requests. No call is made yet.
 ///
 /// # Errors
 /// When its settings are wrong: exit 78.
@@ -26,19 +27,21 @@ pub async fn connect(
     config: &ProviderConfig,
     owner: &Owner,
     clock: &Arc<dyn Clock>,
+    metrics: &Arc<ProcessMetrics>,
 ) -> anyhow::Result<Arc<dyn Provider>> {
     let time = Arc::clone(clock);
     let now: Arc<dyn Fn() -> contract::Timestamp + Send + Sync> = Arc::new(move || time.now());
+    let on_call = metrics.on_call(&config.name);
     match &*config.kind {
         #[cfg(feature = "aws")]
         "aws" => {
             let aws = aws::Aws::connect(settings(config)?, owner.clone(), now).await;
-            Ok(Arc::new(aws.map_err(|error| wrong(config, &error))?))
+            Ok(Arc::new(aws.map_err(|error| wrong(config, &error))?.with_on_call(on_call)))
         }
         "sim" => {
             let cloud = sim::Cloud::new(settings(config)?, now).map_err(|error| wrong(config, &error))?;
             let sleep = Arc::new(|span| -> contract::BoxFuture<'static, ()> { Box::pin(tokio::time::sleep(span)) });
-            Ok(Arc::new(sim::Sim::new(cloud, owner.clone(), sleep)))
+            Ok(Arc::new(sim::Sim::new(cloud, owner.clone(), sleep).with_on_call(on_call)))
         }
         other => Err(wrong(config, &format!("this skala was built without `{other}`"))),
     }

@@ -104,7 +104,7 @@ impl Demo {
                 () = &mut end => return Ok(score),
                 _ = looks.tick() => {}
             }
-            score.look(world, published);
+            score.look(world);
             let decided = published.process().first_round_done;
             if decided {
                 screen.draw(world, published, &score, out)?;

@@ -12,6 +12,7 @@ use skala::sources::MetricSource;
 use skala::sources::prometheus::Prometheus;
 use skala::store::hold_all;
 use skala::store::url::StoreUrl;
+use skala::telemetry::ProcessMetrics;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -22,10 +23,15 @@ pub fn read_config(path: &Path) -> anyhow::Result<SkalaToml> {
 }
 
 /// All providers by name.
-pub async fn providers(config: &SkalaToml, owner: &Owner, clock: &Arc<dyn Clock>) -> anyhow::Result<Providers> {
+pub async fn providers(
+    config: &SkalaToml,
+    owner: &Owner,
+    clock: &Arc<dyn Clock>,
+    metrics: &Arc<ProcessMetrics>,
+) -> anyhow::Result<Providers> {
     let mut providers = Providers::new();
     for provider in &config.providers {
-        providers.insert((&*provider.name).into(), registry::connect(provider, owner, clock).await?);
+        providers.insert((&*provider.name).into(), registry::connect(provider, owner, clock, metrics).await?);
     }
     Ok(providers)
 }

@@ -16,6 +16,7 @@ use skala::store::memory::MemoryStore;
 use skala::store::sqlite::SqliteStore;
 use skala::store::url::StoreUrl;
 use skala::store::{Options, Store};
+use skala::telemetry::ProcessMetrics;
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -65,10 +66,12 @@ impl Plan {
         let stored = store.load().await.map(|loaded| loaded.store_id).unwrap_or_default();
         let owner = Owner { id: config.daemon.id.clone().unwrap_or_else(|| stored.into()) };
         let (_control, asked) = mpsc::channel(1);
+        let metrics = Arc::new(ProcessMetrics::new());
         let seams = Seams {
             entropy: Arc::new(SystemEntropy::default()),
             store,
-            providers: outfit::providers(config, &owner, &clock).await?,
+            providers: outfit::providers(config, &owner, &clock, &metrics).await?,
+            metrics,
             sources: outfit::sources(config)?,
             policy_source: Arc::new(Directory::new(&config.daemon.policies)),
             hold_all: outfit::hold_all(config),

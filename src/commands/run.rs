@@ -18,6 +18,7 @@ use skala::store::refusing::Refusing;
 use skala::store::sqlite::SqliteStore;
 use skala::store::url::StoreUrl;
 use skala::store::{Options, Store, StoreError};
+use skala::telemetry::ProcessMetrics;
 use skala::telemetry::logs::{self, LogFormat};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -67,11 +68,13 @@ impl Run {
         let owner = Owner { id: owner_id(&config, &*store).await };
         let listeners = Listeners::bind(Some(&config.api.socket), Some(config.api.listen)).await?;
         let (control, asked) = mpsc::channel(64);
+        let metrics = Arc::new(ProcessMetrics::new());
         let seams = Seams {
             clock: Arc::clone(&clock),
             entropy,
             store: Arc::clone(&store),
-            providers: outfit::providers(&config, &owner, &clock).await?,
+            providers: outfit::providers(&config, &owner, &clock, &metrics).await?,
+            metrics,
             sources: outfit::sources(&config)?,
             policy_source: Arc::new(Directory::new(&config.daemon.policies)),
             hold_all: outfit::hold_all(&config),

@@ -34,8 +34,6 @@ pub(crate) struct Ended {
     pub code: &'static str,
     /// The error's text, for logs.
     pub text: String,
-    /// How long the call took; `None`: it was not sent.
-    pub took: Option<Duration>,
 }
 
 /// Everything that a call needs.
@@ -102,10 +100,8 @@ impl Hands {
             (seen.desired, seen.token) = (before, None);
         }
         let target = Target { group: (&*row.group_name).into(), action: row.id, seen, lease };
-        let from = self.clock.monotonic();
         let call = AssertUnwindSafe(call(&*cloud.provider, &target, &row.action)).catch_unwind();
         let answer = tokio::time::timeout(DEADLINE, call).await;
-        let took = Some(self.clock.monotonic().saturating_sub(from));
         let (outcome, code, text) = match answer {
             Err(_) => (Outcome::Unclear, "timeout", format!("no answer within {} s", DEADLINE.as_secs())),
             Ok(Err(_)) => (Outcome::Unclear, "fault", "the provider panicked".into()),
@@ -116,7 +112,7 @@ impl Hands {
                 (if unclear { Outcome::Unclear } else { Outcome::Refused }, error.code(), chain_text(&error))
             }
         };
-        Ended { row, outcome, code, text, took }
+        Ended { row, outcome, code, text }
     }
 
     fn refusal(&self, row: &ActionRow, lease: Epoch, cloud: &Cloud) -> Option<&'static str> {
@@ -159,7 +155,7 @@ async fn call(provider: &dyn Provider, target: &Target, action: &Action) -> Resu
 }
 
 fn not_sent(row: ActionRow, code: &'static str) -> Ended {
-    Ended { row, outcome: Outcome::Refused, code, text: String::new(), took: None }
+    Ended { row, outcome: Outcome::Refused, code, text: String::new() }
 }
 
 fn skipped(accepted: &Accepted) -> String {

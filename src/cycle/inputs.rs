@@ -37,7 +37,7 @@ impl Cycle {
         for slice in groups.chunk_by(|a, b| self.provider_of(*a) == self.provider_of(*b)) {
             let provider = self.provider_of(slice[0]);
             let asks = slice.iter().map(|group| self.ask(*group)).collect();
-            self.polls.groups(frame, (provider, &self.index.providers[provider as usize]), slice.to_vec(), asks);
+            self.polls.groups(frame, &self.index.providers[provider as usize], slice.to_vec(), asks);
         }
         for slice in queries.chunk_by(|a, b| self.source_of(*a) == self.source_of(*b)) {
             let source = self.source_of(slice[0]);
@@ -73,12 +73,11 @@ impl Cycle {
     pub fn arrived(&mut self, finished: impl Iterator<Item = Finished>) {
         for poll in finished {
             if poll.generation != self.generation {
-                self.numbers.late_answers += 1;
+                self.published.metrics().late_answer();
                 continue;
             }
             match poll.what {
-                Answered::Groups { provider, groups, answers, code } => {
-                    self.note_observation(provider, code, poll.took);
+                Answered::Groups { groups, answers } => {
                     for (group, answer) in groups.into_iter().zip(answers) {
                         self.board.put_group(group, poll.tick, answer);
                         for at in 0..self.index.readers_of_group(group).len() {

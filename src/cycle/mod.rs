@@ -24,7 +24,7 @@ use crate::board::{Board, Index, Tick};
 use crate::clock::Clock;
 use crate::entropy::Entropy;
 use crate::policy_sources::PolicySource;
-use crate::published::{FleetStatus, Numbers, Published};
+use crate::published::{FleetStatus, Published};
 use crate::scheduler::Agenda;
 use crate::store::hold_all::InForce;
 use crate::store::{OverrideRow, Store};
@@ -69,7 +69,6 @@ pub(crate) struct Cycle {
     trouble: Trouble,
     held_all: Option<InForce>,
     store_id: Arc<str>,
-    numbers: Numbers,
     /// Fleets whose memory is newer than the store's, by when they became so.
     dirty: VecDeque<(Duration, u32)>,
     /// When fleets are due, and when those that wait give up.
@@ -152,7 +151,8 @@ impl Cycle {
         let mut due = self.due.pop(now);
         due.retain(|(at, fleet)| self.fleets.get(*fleet as usize).is_some_and(|fleet| fleet.next_due == *at));
         if !due.is_empty() {
-            self.numbers.lag = due.iter().map(|(at, _)| now.saturating_sub(*at)).max().unwrap_or_default();
+            let late = due.iter().map(|(at, _)| now.saturating_sub(*at)).max().unwrap_or_default();
+            self.published.metrics().lag(late);
             let mut fleets: Vec<u32> = due.into_iter().map(|(_, fleet)| fleet).collect();
             fleets.sort_unstable();
             fleets.dedup();
@@ -192,7 +192,7 @@ impl Cycle {
         for at in ready {
             let fleet = &mut self.fleets[at as usize];
             if let Some(waits) = fleet.waits.take() {
-                self.numbers.cycles.note(batch.monotonic.saturating_sub(waits.from));
+                self.published.metrics().cycle(batch.monotonic.saturating_sub(waits.from));
             }
         }
     }

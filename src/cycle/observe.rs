@@ -21,9 +21,12 @@ const PER_SOURCE: usize = 16;
 /// The longest that a cycle waits for its inputs.
 const DEADLINE_MAX: Duration = Duration::from_secs(5);
 
+/// What a cloud or a source in good health may take; a short interval gives it as much of this as it has room for.
+const DEADLINE_FAIR: Duration = Duration::from_secs(2);
+
 /// How long a fleet with this interval waits for its inputs.
 pub(crate) fn deadline(interval: Duration) -> Duration {
-    (interval / 2).min(DEADLINE_MAX)
+    (interval / 2).max(DEADLINE_FAIR.min(interval * 9 / 10)).min(DEADLINE_MAX)
 }
 
 /// A finished poll. `generation` tells the policy set that asked: ids of an older one mean nothing any more.
@@ -39,7 +42,7 @@ pub(crate) struct Finished {
 #[derive(Debug)]
 pub(crate) enum Answered {
     /// Groups of one provider, in the order of `groups`.
-    Groups { provider: u32, groups: Vec<u32>, answers: Vec<Result<Observation, GroupError>>, code: Arc<str> },
+    Groups { groups: Vec<u32>, answers: Vec<Result<Observation, GroupError>> },
     /// One query.
     Query { source: u32, query: u32, answer: AnswerIndex },
 }
@@ -80,14 +83,13 @@ impl Polls {
     }
 
     /// Asks a provider for some of its groups, in one call.
-    pub fn groups(&self, frame: Frame, (provider, name): (u32, &Arc<str>), groups: Vec<u32>, asks: Vec<Ask>) {
+    pub fn groups(&self, frame: Frame, name: &Arc<str>, groups: Vec<u32>, asks: Vec<Ask>) {
         let polls = self.clone();
         let of = self.providers.get(name).cloned();
         tokio::spawn(async move {
             let from = polls.clock.monotonic();
-            let (answers, code) = observe(of, &asks, frame.deadline).await;
-            let what = Answered::Groups { provider, groups, answers, code };
-            polls.send(frame, from, what).await;
+            let answers = observe(of, &asks, frame.deadline).await;
+            polls.send(frame, from, Answered::Groups { groups, answers }).await;
         });
     }
 
@@ -135,10 +137,12 @@ impl Polls {
     }
 }
 
-type Answers = (Vec<Result<Observation, GroupError>>, Arc<str>);
-
-async fn observe(of: Option<Arc<dyn Provider>>, asks: &[Ask], deadline: Duration) -> Answers {
-    let all = |error: GroupError| (vec![Err(error.clone()); asks.len()], Arc::from(error.to_string()));
+async fn observe(
+    of: Option<Arc<dyn Provider>>,
+    asks: &[Ask],
+    deadline: Duration,
+) -> Vec<Result<Observation, GroupError>> {
+    let all = |error: GroupError| vec![Err(error); asks.len()];
     let Some(provider) = of else {
         return all(GroupError::Other("no provider of this name in skala.toml".into()));
     };
@@ -148,17 +152,28 @@ async fn observe(of: Option<Arc<dyn Provider>>, asks: &[Ask], deadline: Duration
         Ok(Err(_)) => return all(GroupError::Other("the provider panicked".into())),
         Err(_) => return all(GroupError::Timeout),
     };
-    // The call's code is its first error's: one bad group of a hundred shows, and so does a refused call.
-    let code = answers.iter().find_map(|answer| answer.as_ref().err()).map_or("ok", ProviderError::code);
     let mut answers: Vec<_> = answers.into_iter().map(|answer| answer.map_err(group_error)).collect();
     // A provider that answers for fewer groups than it was asked for says nothing of the others.
     answers.resize_with(asks.len(), || Err(GroupError::NotListed));
-    (answers, code.into())
+    answers
 }
 
 fn group_error(error: ProviderError) -> GroupError {
     match error {
         ProviderError::NotFound { .. } => GroupError::NotFound,
         other => GroupError::Other(other.code().into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_short_interval_leaves_a_cloud_time_to_answer() {
+        for (interval, expect) in [(1_000, 900), (2_000, 1_800), (4_000, 2_000), (6_000, 3_000), (60_000, 5_000)] {
+            let wait = deadline(Duration::from_millis(interval));
+            assert_eq!(wait, Duration::from_millis(expect), "of {interval} ms");
+        }
     }
 }

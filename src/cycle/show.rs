@@ -56,7 +56,7 @@ impl Cycle {
 
     /// A fleet that could not be decided because of us: it keeps what it has, and people are told.
     pub(super) fn note_fault(&mut self, at: u32) {
-        self.numbers.faults += 1;
+        self.published.metrics().fault();
         let fleet = &mut self.fleets[at as usize];
         tracing::error!(fleet = %fleet.id, "The decision failed inside skala; the fleet is held. Please report this.");
         let mut status = (*fleet.status).clone();
@@ -81,34 +81,20 @@ impl Cycle {
                 Trouble::None => None,
                 Trouble::Full(text) | Trouble::Failing(text) | Trouble::Refusing(text) => Some(Arc::clone(text)),
             };
-            view.numbers.clone_from(&self.numbers);
         });
-    }
-
-    pub(super) fn note_observation(&mut self, provider: u32, code: Arc<str>, took: Duration) {
-        let name = &self.index.providers[provider as usize];
-        self.numbers.request(name, "observe", code, took);
     }
 
     pub(super) fn note_answer(&mut self, source: u32, answer: &Answer, took: Duration) {
         let name = &self.index.sources[source as usize];
         if let Err(why) = answer {
-            *self.numbers.readings_missing.entry((Arc::clone(name), why.code())).or_default() += 1;
+            self.published.metrics().reading_missing(name, why.code());
         }
-        match self.numbers.source_requests.get_mut(name) {
-            Some(durations) => durations.note(took),
-            None => self.numbers.source_requests.entry(Arc::clone(name)).or_default().note(took),
-        }
+        self.published.metrics().source_request(name, took);
     }
 
-    pub(super) fn count_ended(&mut self, ended: &Ended) {
-        let provider = &ended.row.provider;
-        let key = (Arc::clone(provider), ended.row.action.word(), outcome_word(ended.outcome));
-        *self.numbers.actions.entry(key).or_default() += 1;
-        if let Some(took) = ended.took {
-            let code = if ended.outcome == Outcome::Accepted { "ok" } else { ended.code };
-            self.numbers.request(provider, ended.row.action.word(), code.into(), took);
-        }
+    pub(super) fn count_ended(&self, ended: &Ended) {
+        let Ended { row, outcome, .. } = ended;
+        self.published.metrics().action(&row.provider, row.action.word(), outcome_word(*outcome));
     }
 
     pub(super) fn log_ended(&self, ended: &Ended) {
@@ -123,15 +109,6 @@ impl Cycle {
                 tracing::warn!(%fleet, provider = %row.provider, %group, action, to, outcome, code, %text, "No effect known.");
             }
         }
-    }
-}
-
-impl crate::published::Numbers {
-    fn request(&mut self, provider: &Arc<str>, operation: &'static str, code: Arc<str>, took: Duration) {
-        if &*code == "throttled" {
-            *self.provider_throttled.entry(Arc::clone(provider)).or_default() += 1;
-        }
-        self.provider_requests.entry((Arc::clone(provider), operation, code)).or_default().note(took);
     }
 }
 

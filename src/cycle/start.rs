@@ -7,7 +7,7 @@ use super::observe::Polls;
 use super::{Cycle, Hands, Kept, Trouble};
 use crate::app::{Seams, Settings, StopReason};
 use crate::board::{Board, Index};
-use crate::published::{Numbers, Published};
+use crate::published::Published;
 use crate::scheduler::Agenda;
 use crate::store::Loaded;
 use contract::Timestamp;
@@ -81,7 +81,6 @@ impl Cycle {
             trouble: Trouble::None,
             held_all: None,
             store_id: Arc::from(""),
-            numbers: Numbers::default(),
             dirty: VecDeque::new(),
             due: Agenda::default(),
             deadlines: Agenda::default(),
@@ -175,6 +174,7 @@ impl Cycle {
         }
         self.chores.turn = now + TURN;
         self.note_jump(now);
+        self.published.metrics().upkeep();
         self.held_all = (self.hold_all)(self.clock.now());
         if now >= self.chores.lease {
             self.renew_lease(now).await;

@@ -1,8 +1,9 @@
-//! Prometheus' text format, written in chunks: one family after the other, each over all fleets, only as fast as the
-//! reader takes it. Nothing of a scrape but the chunk under way is in memory.
+//! Prometheus' text format, written in chunks: what the recorder holds of the process, then one family of the fleets after
+//! the other, each over all fleets, only as fast as the reader takes it. Nothing of a scrape but the chunk under way is in
+//! memory.
 
-use super::families::{FLEET_FAMILIES, PROCESS_FAMILIES};
-use crate::published::{FleetStatus, Numbers, ProcessStatus, Published};
+use super::families::FLEET_FAMILIES;
+use crate::published::{FleetStatus, Published};
 use contract::Timestamp;
 use policies::policy::PolicySet;
 use std::fmt::{self, Write};
@@ -18,9 +19,7 @@ pub struct Scrape {
     pub(super) now: Timestamp,
     pub(super) set: Arc<PolicySet>,
     pub(super) fleets: Vec<Arc<FleetStatus>>,
-    pub(super) process: ProcessStatus,
-    pub(super) numbers: Numbers,
-    process_done: bool,
+    process: Option<String>,
     family: usize,
     fleet: usize,
 }
@@ -29,8 +28,8 @@ impl Scrape {
     /// A scrape of what is published now.
     pub fn new(published: &Published, now: Timestamp) -> Self {
         let (set, fleets) = published.fleets();
-        let (process, numbers) = (published.process(), published.numbers());
-        Self { now, set, fleets, process, numbers, process_done: false, family: 0, fleet: 0 }
+        let process = published.metrics().render(&published.process());
+        Self { now, set, fleets, process: Some(process), family: 0, fleet: 0 }
     }
 }
 
@@ -38,14 +37,15 @@ impl Iterator for Scrape {
     type Item = String;
 
     fn next(&mut self) -> Option<String> {
-        let mut text = Text(String::new());
-        if !self.process_done {
-            self.process_done = true;
-            for family in PROCESS_FAMILIES {
-                text.header(family.name, family.kind, family.help);
-                (family.write)(self, &mut Series { text: &mut text, name: family.name });
-            }
+        if let Some(process) = self.process.take() {
+            let mut text = Text(process);
+            // A revision that is past must not stay, and the recorder forgets nothing: this one is written here.
+            let help = "Always 1; the revision of the policies in force is in the label. (stable)";
+            text.header("config_revision_info", "gauge", help);
+            text.put("config_revision_info", &[("revision", &self.set.revision)], 1);
+            return Some(text.0);
         }
+        let mut text = Text(String::new());
         while let Some(family) = FLEET_FAMILIES.get(self.family) {
             if text.0.is_empty() {
                 text.0.reserve(CHUNK_BYTES + 4096);
@@ -75,15 +75,11 @@ impl Text {
         let _ = writeln!(self.0, "# HELP skala_{name} {help}\n# TYPE skala_{name} {kind}");
     }
 
-    fn put(&mut self, name: &str, labels: &[(&str, &str)], le: Option<&dyn fmt::Display>, value: impl fmt::Display) {
+    fn put(&mut self, name: &str, labels: &[(&str, &str)], value: impl fmt::Display) {
         let _ = write!(self.0, "skala_{name}");
         let mut before = '{';
         for (label, text) in labels {
             let _ = write!(self.0, "{before}{label}=\"{}\"", Escaped(text));
-            before = ',';
-        }
-        if let Some(bound) = le {
-            let _ = write!(self.0, "{before}le=\"{bound}\"");
             before = ',';
         }
         let close = if before == '{' { "" } else { "}" };
@@ -100,19 +96,7 @@ pub(super) struct Series<'a> {
 impl Series<'_> {
     /// One sample.
     pub(super) fn put(&mut self, labels: &[(&str, &str)], value: impl fmt::Display) {
-        self.text.put(self.name, labels, None, value);
-    }
-
-    /// A histogram's samples, from counts between bounds to the cumulative ones of the format.
-    pub(super) fn durations(&mut self, labels: &[(&str, &str)], durations: &crate::published::Durations) {
-        let (bucket, mut total) = (format!("{}_bucket", self.name), 0);
-        for (bound, count) in crate::published::BOUNDS_SECS.iter().zip(durations.buckets) {
-            total += count;
-            self.text.put(&bucket, labels, Some(bound), total);
-        }
-        self.text.put(&bucket, labels, Some(&"+Inf"), durations.count);
-        self.text.put(&format!("{}_sum", self.name), labels, None, durations.sum_secs);
-        self.text.put(&format!("{}_count", self.name), labels, None, durations.count);
+        self.text.put(self.name, labels, value);
     }
 }
 

@@ -1,5 +1,5 @@
-//! The families of `/metrics`: their names, what they mean, and how each is read off what was published. What is not
-//! known has no sample: never a zero, never a NaN.
+//! The families of the fleets in `/metrics`: their names, what they mean, and how each is read off what was published.
+//! What is not known has no sample: never a zero, never a NaN.
 //!
 //! A family whose help says `(stable)` keeps its name, labels and meaning within a major version.
 
@@ -9,29 +9,12 @@ use contract::Timestamp;
 use policies::trace::HoldReason;
 use std::time::Duration;
 
-/// A family about the process.
-pub(super) struct ProcessFamily {
-    pub name: &'static str,
-    pub kind: &'static str,
-    pub help: &'static str,
-    pub write: fn(&Scrape, &mut Series<'_>),
-}
-
 /// A family with samples for each fleet.
 pub(super) struct FleetFamily {
     pub name: &'static str,
     pub kind: &'static str,
     pub help: &'static str,
     pub write: fn(&Scrape, &FleetStatus, &mut Series<'_>),
-}
-
-const fn process(
-    name: &'static str,
-    kind: &'static str,
-    help: &'static str,
-    write: fn(&Scrape, &mut Series<'_>),
-) -> ProcessFamily {
-    ProcessFamily { name, kind, help, write }
 }
 
 const fn fleet(
@@ -45,109 +28,6 @@ const fn fleet(
 
 fn flag(yes: bool) -> u8 {
     u8::from(yes)
-}
-
-pub(super) const PROCESS_FAMILIES: &[ProcessFamily] = &[
-    process("build_info", "gauge", "Always 1; the version is in the label. (stable)", |_, series| {
-        series.put(&[("version", env!("CARGO_PKG_VERSION"))], 1);
-    }),
-    process("actions_total", "counter", "Calls that change a group, by how they ended. (stable)", |scrape, series| {
-        for ((provider, action, outcome), count) in &scrape.numbers.actions {
-            series.put(&[("provider", provider), ("action", action), ("outcome", outcome)], count);
-        }
-    }),
-    process("readings_missing_total", "counter", "Readings without a usable number, by why. (stable)", |s, series| {
-        for ((source, why), count) in &s.numbers.readings_missing {
-            series.put(&[("source", source), ("why", why)], count);
-        }
-    }),
-    process(
-        "provider_request_duration_seconds",
-        "histogram",
-        "Duration of calls to a cloud, by their result. (stable)",
-        |scrape, series| {
-            for ((provider, operation, code), durations) in &scrape.numbers.provider_requests {
-                let labels = [("provider", &**provider), ("operation", operation), ("code", code)];
-                series.durations(&labels, durations);
-            }
-        },
-    ),
-    process("provider_requests_total", "counter", "Calls to a cloud. (stable)", provider_requests),
-    process(
-        "provider_throttled_total",
-        "counter",
-        "Calls that a cloud, or our own limiter, turned down as too many. (stable)",
-        |scrape, series| {
-            for (provider, count) in &scrape.numbers.provider_throttled {
-                series.put(&[("provider", provider)], count);
-            }
-        },
-    ),
-    process(
-        "source_request_duration_seconds",
-        "histogram",
-        "Duration of queries to a source of readings. (stable)",
-        |scrape, series| {
-            for (source, durations) in &scrape.numbers.source_requests {
-                series.durations(&[("source", source)], durations);
-            }
-        },
-    ),
-    process(
-        "cycle_duration_seconds",
-        "histogram",
-        "From the start of a fleet's observation to its decision. (stable)",
-        |scrape, series| series.durations(&[], &scrape.numbers.cycles),
-    ),
-    process("cycle_lag_seconds", "gauge", "How late the last cycles began, at worst. (stable)", |scrape, series| {
-        series.put(&[], scrape.numbers.lag.as_secs_f64());
-    }),
-    process(
-        "config_last_reload_successful",
-        "gauge",
-        "1 when the last load of the policies was taken, 0 when it was refused. (stable)",
-        |scrape, series| series.put(&[], flag(scrape.process.config.last_reload_ok)),
-    ),
-    process(
-        "config_revision_info",
-        "gauge",
-        "Always 1; the revision of the policies in force is in the label. (stable)",
-        |scrape, series| series.put(&[("revision", &scrape.set.revision)], 1),
-    ),
-    process("store_bytes", "gauge", "Size of the store on disk. (stable)", |scrape, series| {
-        series.put(&[], scrape.process.store.bytes);
-    }),
-    process(
-        "store_healthy",
-        "gauge",
-        "1 when the store takes decisions and its disk is not full. (experimental)",
-        |scrape, series| {
-            series.put(&[], flag(scrape.process.store_fault.is_none() && !scrape.process.store.full));
-        },
-    ),
-    process("lease_held", "gauge", "1 when this daemon holds the lease and may write. (experimental)", |s, series| {
-        series.put(&[], flag(s.process.lease_held));
-    }),
-    process("hold_all_active", "gauge", "1 while `skala hold --all` is in force. (experimental)", |scrape, series| {
-        series.put(&[], flag(scrape.process.hold_all.is_some()));
-    }),
-    process("faults_total", "counter", "Fleets held because skala itself failed. (experimental)", |scrape, series| {
-        series.put(&[], scrape.numbers.faults);
-    }),
-    process("late_answers_total", "counter", "Answers after their deadline, dropped. (experimental)", |s, series| {
-        series.put(&[], s.numbers.late_answers);
-    }),
-];
-
-/// The durations are told apart by result, this is not: results of one operation stand side by side in the map's order.
-fn provider_requests(scrape: &Scrape, series: &mut Series<'_>) {
-    let mut totals = std::collections::BTreeMap::<(&str, &str), u64>::new();
-    for ((provider, operation, _), durations) in &scrape.numbers.provider_requests {
-        *totals.entry((provider, operation)).or_default() += durations.count;
-    }
-    for ((provider, operation), count) in totals {
-        series.put(&[("provider", provider), ("operation", operation)], count);
-    }
 }
 
 pub(super) const FLEET_FAMILIES: &[FleetFamily] = &[

@@ -69,7 +69,7 @@ fn metrics_pass_promtool_and_have_every_name() {
         "{POLICY}\n{}",
         POLICY.replace("fleet.web", "fleet.gone").replace("\"web\"", "\"gone\"")
     ));
-    living.until("a call's end", |living| !living.published.numbers().actions.is_empty());
+    living.until("a call's end", |living| body(&get(living.address, "/metrics")).contains("skala_actions_total{"));
     let text = body(&get(living.address, "/metrics"));
     for name in [
         "fleet_desired{fleet=\"web\"} 3",

@@ -17,6 +17,7 @@ use skala::sources::sim::SimSource;
 use skala::store::hold_all;
 use skala::store::sqlite::SqliteStore;
 use skala::store::{Options, Store};
+use skala::telemetry::ProcessMetrics;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -184,7 +185,9 @@ fn seams(
     control: mpsc::Receiver<Control>,
 ) -> Seams {
     let sleep: sim::Sleep = Arc::new(|duration| Box::pin(tokio::time::sleep(duration)));
+    let metrics = Arc::new(ProcessMetrics::new());
     let provider = Sim::new(cloud.clone(), contract::Owner { id: "store-1".into() }, sleep);
+    let provider = provider.with_on_call(metrics.on_call("cloud"));
     let load = Arc::clone(load);
     let source: Arc<dyn MetricSource> = Arc::new(SimSource::new(Arc::new(move |_: &str, at: Timestamp| {
         let value = load.load(Ordering::Relaxed) as f64 / 1000.0;
@@ -195,6 +198,7 @@ fn seams(
         clock: Arc::clone(clock),
         entropy: Arc::new(SystemEntropy::default()),
         store: Arc::clone(store),
+        metrics,
         providers: BTreeMap::from([("cloud".into(), Arc::new(provider) as Arc<dyn contract::Provider>)]),
         sources: BTreeMap::from([("load".into(), source)]),
         policy_source: Arc::new(Directory::new(directory.path().join("policies"))),

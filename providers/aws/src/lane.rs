@@ -8,26 +8,11 @@ use crate::limiter::Limiter;
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
-use contract::ProviderError;
+use contract::{Call, OnCall, ProviderError};
 use std::error::Error;
 use std::future::Future;
-use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
-
-/// One call that was made, for whoever counts.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Call {
-    /// The operation as AWS calls it.
-    pub operation: &'static str,
-    /// `ok`, or the error's [`ProviderError::code`].
-    pub code: &'static str,
-    /// How long it took, without waiting for the limiter.
-    pub took: Duration,
-}
-
-/// Told of every call after it ended; must return at once.
-pub type OnCall = Arc<dyn Fn(&Call) + Send + Sync>;
 
 /// How long a call may take, the wait for the limiter included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,6 +87,7 @@ impl Lane {
             let error = ProviderError::Transport { what, source: None };
             return Err((Failure { error, foreign_tongue: false, garbled: false, harmless: true }, false));
         }
+        let telling = Telling { on_call: self.on_call.as_ref(), operation, code: Call::ABANDONED, started };
         let result = match tokio::time::timeout_at(deadline, call).await {
             Ok(Ok(answer)) => Ok(answer),
             Ok(Err(error)) => {
@@ -118,10 +104,29 @@ impl Lane {
         if let Err((Failure { error: ProviderError::Throttled { retry_after }, .. }, _)) = &result {
             self.limiter.throttled(*retry_after);
         }
-        if let Some(on_call) = &self.on_call {
-            let code = result.as_ref().err().map_or("ok", |(failure, _)| failure.error.code());
-            on_call(&Call { operation, code, took: started.elapsed() });
-        }
+        telling.end(result.as_ref().err().map_or("ok", |(failure, _)| failure.error.code()));
         result
+    }
+}
+
+/// Tells of a call when it ends, also when the caller gives up and drops it.
+struct Telling<'a> {
+    on_call: Option<&'a OnCall>,
+    operation: &'static str,
+    code: &'static str,
+    started: Instant,
+}
+
+impl Telling<'_> {
+    fn end(mut self, code: &'static str) {
+        self.code = code;
+    }
+}
+
+impl Drop for Telling<'_> {
+    fn drop(&mut self) {
+        if let Some(on_call) = self.on_call {
+            on_call(&Call { operation: self.operation, code: self.code, took: self.started.elapsed() });
+        }
     }
 }

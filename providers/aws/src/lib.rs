@@ -15,13 +15,13 @@ mod owner;
 mod settings;
 mod whole;
 
-pub use lane::{Call, Deadlines, OnCall};
+pub use lane::Deadlines;
 pub use settings::Settings;
 
 use aws_config::SdkConfig;
 use contract::{
-    Accepted, Ask, BoxFuture, Capacity, GroupId, GuardKind, InstanceId, Observation, Owner, Provider, ProviderError,
-    Target, Terminator, Timestamp,
+    Accepted, Ask, BoxFuture, Capacity, GroupId, GuardKind, InstanceId, Observation, OnCall, Owner, Provider,
+    ProviderError, Target, Terminator, Timestamp,
 };
 use std::sync::Arc;
 

@@ -4,11 +4,13 @@
 //! cloud says of one group at one time, a [`Provider`] can observe, raise and cancel, and an optional ability
 //! ([`Terminator`], [`Lowerer`]) that a cloud lacks cannot even be called.
 
+mod call;
 mod error;
 mod observation;
 mod provider;
 mod time;
 
+pub use call::{Call, OnCall};
 pub use error::{FailureKind, ProviderError, Scope};
 pub use observation::{
     Abilities, Foreign, Instance, InstanceState, LaunchFailure, Observation, OperationInFlight, OwnerTag, Suspended,

@@ -42,20 +42,29 @@ impl fmt::Display for Entry {
 
 /// The newest entries; a demo that runs for weeks must not fill the memory.
 #[derive(Debug, Default)]
-pub(crate) struct Audit(VecDeque<Entry>);
+pub(crate) struct Audit {
+    entries: VecDeque<Entry>,
+    changes: u64,
+}
 
 const ENTRIES_MAX: usize = 100_000;
 
 impl Audit {
     pub fn push(&mut self, entry: Entry) {
-        if self.0.len() == ENTRIES_MAX {
-            self.0.pop_front();
+        if self.entries.len() == ENTRIES_MAX {
+            self.entries.pop_front();
         }
-        self.0.push_back(entry);
+        self.changes += u64::from(entry.action.is_some());
+        self.entries.push_back(entry);
     }
 
     pub fn entries(&self) -> Vec<Entry> {
-        self.0.iter().cloned().collect()
+        self.entries.iter().cloned().collect()
+    }
+
+    /// Daemons' writes that took effect, also those that are no longer kept.
+    pub fn changes(&self) -> u64 {
+        self.changes
     }
 }
 

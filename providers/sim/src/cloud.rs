@@ -240,6 +240,11 @@ impl Cloud {
         .unwrap_or_default()
     }
 
+    /// How many of daemons' calls changed something.
+    pub fn changes(&self) -> u64 {
+        self.lock().audit.changes()
+    }
+
     /// What a group has cost so far; zero when there is no such group.
     pub fn cost(&self, group: &GroupId) -> f64 {
         let price = self.change(group, |group, _, _| group.price_per_hour).unwrap_or_default();

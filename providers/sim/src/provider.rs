@@ -6,8 +6,8 @@ use crate::gate::Met;
 use crate::script::{Fault, Operation};
 use crate::writes::Request;
 use contract::{
-    Accepted, Ask, BoxFuture, Capacity, GuardKind, InstanceId, Lowerer, Observation, Owner, Provider, ProviderError,
-    Target, Terminator, Timestamp,
+    Accepted, Ask, BoxFuture, Call, Capacity, GuardKind, InstanceId, Lowerer, Observation, OnCall, Owner, Provider,
+    ProviderError, Target, Terminator, Timestamp,
 };
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,12 +21,18 @@ pub struct Sim {
     cloud: Cloud,
     owner: Owner,
     sleep: Sleep,
+    on_call: Option<OnCall>,
 }
 
 impl Sim {
     /// Gives a daemon access to the cloud; `sleep` serves latency and hanging calls.
     pub fn new(cloud: Cloud, owner: Owner, sleep: Sleep) -> Self {
-        Self { cloud, owner, sleep }
+        Self { cloud, owner, sleep, on_call: None }
+    }
+
+    /// Tells someone of every call.
+    pub fn with_on_call(self, on_call: OnCall) -> Self {
+        Self { on_call: Some(on_call), ..self }
     }
 
     /// The cloud behind.
@@ -40,7 +46,23 @@ impl Sim {
         }
     }
 
+    fn tell_of(&self, operation: Operation) -> Telling<'_> {
+        Telling { sim: self, operation, code: Call::ABANDONED, from: self.cloud.lock().at }
+    }
+
     async fn write(
+        &self,
+        operation: Operation,
+        target: &Target,
+        request: Request<'_>,
+    ) -> Result<Accepted, ProviderError> {
+        let telling = self.tell_of(operation);
+        let result = self.try_write(operation, target, request).await;
+        telling.end(result.as_ref().err().map_or("ok", ProviderError::code));
+        result
+    }
+
+    async fn try_write(
         &self,
         operation: Operation,
         target: &Target,
@@ -69,6 +91,28 @@ impl Sim {
     }
 }
 
+/// Tells of a call when it ends, also when the caller gives up and drops it.
+struct Telling<'a> {
+    sim: &'a Sim,
+    operation: Operation,
+    code: &'static str,
+    from: Timestamp,
+}
+
+impl Telling<'_> {
+    fn end(mut self, code: &'static str) {
+        self.code = code;
+    }
+}
+
+impl Drop for Telling<'_> {
+    fn drop(&mut self) {
+        let Some(on_call) = &self.sim.on_call else { return };
+        let took = self.sim.cloud.lock().at.since(self.from);
+        on_call(&Call { operation: self.operation.word(), code: self.code, took });
+    }
+}
+
 impl Provider for Sim {
     fn observe<'a>(&'a self, asks: &'a [Ask]) -> BoxFuture<'a, Vec<Result<Observation, ProviderError>>> {
         Box::pin(async move {
@@ -79,8 +123,13 @@ impl Provider for Sim {
                 let mut state = self.cloud.lock();
                 (state.at, state.admit_read(asks))
             };
+            let telling = self.tell_of(Operation::Observe);
             self.wait(met.delay + met.hangs()).await;
-            self.cloud.lock().answer(asks, &met, at)
+            let answers = self.cloud.lock().answer(asks, &met, at);
+            // The call's code is its first error's: one bad group of a hundred shows, and so does a refused call.
+            let failed = answers.iter().find_map(|answer| answer.as_ref().err());
+            telling.end(failed.map_or("ok", ProviderError::code));
+            answers
         })
     }
 

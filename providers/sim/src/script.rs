@@ -55,6 +55,19 @@ pub enum Operation {
     Lower,
 }
 
+impl Operation {
+    /// Its word in metrics.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Operation::Observe => "observe",
+            Operation::Raise => "raise",
+            Operation::Cancel => "cancel",
+            Operation::Terminate => "terminate",
+            Operation::Lower => "lower",
+        }
+    }
+}
+
 /// What goes wrong. The first part meets calls, the second the machines behind them.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", rename_all_fields = "snake_case", deny_unknown_fields)]

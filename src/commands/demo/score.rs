@@ -13,7 +13,7 @@ pub struct FleetScore {
     pub short: Duration,
     /// Time that instances were paid for, all together.
     pub paid: Duration,
-    /// Accepted calls that changed the group.
+    /// Calls that changed the cloud.
     pub changes: u64,
 }
 
@@ -26,22 +26,18 @@ pub struct Score {
 
 impl Score {
     /// Looks at the world; the time since the last look is judged by what is seen now, so look often.
-    pub fn look(&mut self, world: &World, published: &Published) {
+    pub fn look(&mut self, world: &World) {
         let elapsed = world.elapsed();
         let passed = elapsed.saturating_sub(self.looked);
         self.looked = elapsed;
-        let numbers = published.numbers();
         for (score, workload) in self.fleets.iter_mut().zip(&WORKLOADS) {
             if world.running(workload) < workload.needed(world.hour()) {
                 score.short += passed;
             }
-            let accepted = numbers
-                .actions
-                .iter()
-                .filter(|((provider, _, outcome), _)| **provider == *workload.cloud && *outcome == "accepted");
-            score.changes = accepted.map(|(_, count)| count).sum();
-            let billed = world.cloud(workload).map(|cloud| cloud.billed(&GroupId::from(workload.group)));
-            score.paid = billed.unwrap_or_default();
+            if let Some(cloud) = world.cloud(workload) {
+                score.changes = cloud.changes();
+                score.paid = cloud.billed(&GroupId::from(workload.group));
+            }
         }
     }
 

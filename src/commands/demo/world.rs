@@ -10,6 +10,7 @@ use skala::policy_sources::{PolicySource, Unreadable};
 use skala::sources::MetricSource;
 use skala::sources::sim::SimSource;
 use skala::store::{Store, hold_all};
+use skala::telemetry::ProcessMetrics;
 
 use super::load::{self, Workload};
 use policies::policy::SourceFile;
@@ -100,11 +101,13 @@ impl World {
     pub fn app(&self, store: &Arc<dyn Store>, store_path: &Path, control: mpsc::Receiver<Control>) -> App {
         let clock: Arc<dyn Clock> = Arc::clone(&self.clock) as Arc<dyn Clock>;
         let hold_file = hold_all::path(store_path);
+        let metrics = Arc::new(ProcessMetrics::new());
         let seams = Seams {
             clock,
             entropy: Arc::new(SeededEntropy::new(SEED)),
             store: Arc::clone(store),
-            providers: self.providers(),
+            providers: self.providers(&metrics),
+            metrics,
             sources: BTreeMap::from([("load".into(), self.source())]),
             policy_source: Arc::new(Embedded),
             compile: Arc::new(compile),
@@ -114,11 +117,12 @@ impl World {
         App::new(seams, Settings::default())
     }
 
-    fn providers(&self) -> BTreeMap<Arc<str>, Arc<dyn Provider>> {
+    fn providers(&self, metrics: &Arc<ProcessMetrics>) -> BTreeMap<Arc<str>, Arc<dyn Provider>> {
         let clock = Arc::clone(&self.clock);
         let sleep: sim::Sleep = Arc::new(move |span| Box::pin(tokio::time::sleep(clock.timer(span))));
         let provider = |(name, cloud): (&String, &Cloud)| {
             let sim = Sim::new(cloud.clone(), Owner { id: "demo".into() }, Arc::clone(&sleep));
+            let sim = sim.with_on_call(metrics.on_call(name));
             (Arc::from(name.as_str()), Arc::new(sim) as Arc<dyn Provider>)
         };
         self.clouds.iter().map(provider).collect()

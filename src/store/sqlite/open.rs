@@ -11,12 +11,17 @@ use std::fs::{File, OpenOptions, Permissions, TryLockError};
 use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// Tables small enough to be checked whole at every start. The journal is not: checking gigabytes would delay every start
 /// by minutes, and damage there shows when it is written or explained from.
 const ESSENTIAL: [&str; 8] = ["meta", "names", "memories", "actions", "overrides", "lease", "policies", "tails"];
 /// Up to this size the whole file is checked.
 const CHECK_ALL_BELOW: u64 = 64 << 20;
+
+/// How often, and how far apart, a lock that is held is tried again.
+const LOCK_TRIES: u32 = 20;
+const LOCK_PAUSE: Duration = Duration::from_millis(25);
 
 /// What can only be set before the first table; setting it again would write to a store that may be damaged.
 const FROM_THE_START: &str = "PRAGMA auto_vacuum = INCREMENTAL";
@@ -85,7 +90,7 @@ fn lock(path: &Path) -> Result<File, StoreError> {
     let mut options = OpenOptions::new();
     let file = options.read(true).write(true).create(true).truncate(false).mode(0o600).open(&lock_path);
     let mut file = file.map_err(|error| failed(&lock_path, &error))?;
-    match file.try_lock() {
+    match patient_lock(&file) {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => {
             let mut by = String::new();
@@ -107,6 +112,18 @@ fn lock(path: &Path) -> Result<File, StoreError> {
     // The lock counts, not its text, which a full disk may refuse.
     let _ = note(&mut file);
     Ok(file)
+}
+
+/// A process that was started while a daemon died holds its files for the moment between fork and exec.
+#[expect(clippy::disallowed_methods, reason = "a start waits for the kernel, before there is a runtime to wait with")]
+fn patient_lock(file: &File) -> Result<(), TryLockError> {
+    for _ in 0..LOCK_TRIES {
+        match file.try_lock() {
+            Err(TryLockError::WouldBlock) => std::thread::sleep(LOCK_PAUSE),
+            done => return done,
+        }
+    }
+    file.try_lock()
 }
 
 /// Makes a store under another name first, so that a crash leaves a whole one or none.

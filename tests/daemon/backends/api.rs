@@ -99,7 +99,9 @@ fn writes_are_denied() {
     scene.pass(TROUBLE_SECS);
     assert_eq!(scene.desired(), 6);
     let log = scene.daemon.log();
-    assert!(log.contains("denied"), "the log says that it was denied\n{log}");
+    assert!(log.contains("code=\"denied\""), "the log says that it was denied\n{log}");
+    let refused = scene.daemon.metric(r#"skala_actions_total{provider="aws",action="raise",outcome="refused"}"#);
+    assert!(refused > Some(0.0), "{refused:?}");
     scene.cloud.clear(scene.name);
     scene.until_desired(9, Duration::from_secs(60));
     assert_eq!(scene.audit().raises().len(), 1);

@@ -1,11 +1,12 @@
 //! The clouds: moto with microburst before it, for faults in the cloud's own words, or the project's stateful fake for what
 //! moto cannot show; and a boto3 process that reads and changes groups past everything.
 
-use super::http::tcp;
+use super::http::{Message, tcp};
 use super::process::{Process, free_port, leashed, spawn, venv};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
+use std::net::TcpStream;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::Mutex;
 use std::time::Duration;
@@ -56,6 +57,7 @@ impl Cloud {
         command.args(["--host", "127.0.0.1", "-p", &port.to_string(), "-u", &format!("http://127.0.0.1:{behind}")]);
         let mut microburst = Process::start("microburst", command, &dir.path().join("microburst.log"));
         microburst.wait_listening(port);
+        warm_up(port);
         let person = Person::at(&[&format!("http://127.0.0.1:{behind}")]);
         Self { port, person, _processes: vec![microburst, moto], _dir: dir }
     }
@@ -143,6 +145,25 @@ impl Cloud {
         let answer = tcp(self.port, verb, &path, "application/json", body, PATIENCE).expect("microburst answers");
         assert_eq!(answer.status() / 100, 2, "{verb} {path} {body}: {}", answer.text());
         serde_json::from_slice(&answer.body).unwrap_or_else(|error| panic!("{path}: {error}: {}", answer.text()))
+    }
+}
+
+/// The first call of each service takes microburst seconds, in which it reads that service's model.
+fn warm_up(port: u16) {
+    for (service, call) in [
+        ("autoscaling", "Action=DescribeAutoScalingGroups&Version=2011-01-01"),
+        ("ec2", "Action=DescribeRegions&Version=2016-11-15"),
+    ] {
+        let scope = format!("Credential=x/20260101/us-east-1/{service}/aws4_request, SignedHeaders=host, Signature=x");
+        let head = format!(
+            "POST / HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: AWS4-HMAC-SHA256 {scope}\r\n\
+             Content-Type: application/x-www-form-urlencoded"
+        );
+        let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.write_all(&Message { head, body: call.into() }.bytes("")).unwrap();
+        let answer = Message::read(&mut stream).unwrap_or_else(|| panic!("microburst does not answer {call}"));
+        assert_eq!(answer.status(), 200, "{call}: {}", answer.text());
     }
 }
 

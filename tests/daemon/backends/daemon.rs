@@ -1,7 +1,7 @@
 //! The real binary as a person runs it: `skala run` with a configuration, policies and a store of its own, and the other
 //! commands beside it. Every decision that the daemon shows is noted.
 
-use super::http::unix;
+use super::http::{tcp, unix};
 use super::now;
 use super::process::{Process, free_port, leashed};
 use serde_json::Value;
@@ -53,6 +53,7 @@ struct Watched {
 /// A daemon and everything that belongs to it.
 pub struct Daemon {
     dir: tempfile::TempDir,
+    listen: u16,
     process: Option<Process>,
     watched: Arc<Watched>,
     watcher: Option<JoinHandle<()>>,
@@ -63,14 +64,13 @@ pub struct Daemon {
 impl Daemon {
     /// Writes the configuration; nothing runs yet.
     pub fn new(setup: &Setup<'_>) -> Self {
-        let dir = tempfile::tempdir().unwrap();
+        let (dir, listen) = (tempfile::tempdir().unwrap(), free_port());
         std::fs::create_dir(dir.path().join("policies")).unwrap();
         let mut config = format!(
             "[daemon]\npolicies = \"policies\"\ninterval = \"1s\"\nid = \"{}\"\n\
-             [store]\nurl = \"sqlite://{}\"\n[api]\nsocket = \"skala.sock\"\nlisten = \"127.0.0.1:{}\"\n",
+             [store]\nurl = \"sqlite://{}\"\n[api]\nsocket = \"skala.sock\"\nlisten = \"127.0.0.1:{listen}\"\n",
             setup.id,
             dir.path().join("skala.db").display(),
-            free_port(),
         );
         for (name, port) in setup.providers {
             let endpoint = format!("http://127.0.0.1:{port}");
@@ -83,7 +83,7 @@ impl Daemon {
             config.push_str(&format!("[source.{name}]\nkind = \"prometheus\"\nurl = \"{url}\"\ntimeout = \"2s\"\n"));
         }
         std::fs::write(dir.path().join("skala.toml"), config).unwrap();
-        Self { dir, process: None, watched: Arc::default(), watcher: None, lives: Vec::new() }
+        Self { dir, listen, process: None, watched: Arc::default(), watcher: None, lives: Vec::new() }
     }
 
     /// Writes a policy file, all at once.
@@ -191,6 +191,14 @@ impl Daemon {
     pub fn decided(&self, fleet: &str) -> Vec<Decided> {
         let decided = self.watched.decided.lock().unwrap();
         decided.iter().filter(|one| one.fleet == fleet).cloned().collect()
+    }
+
+    /// One sample of /metrics, by its name and labels as they stand there.
+    pub fn metric(&self, sample: &str) -> Option<f64> {
+        let answer = tcp(self.listen, "GET", "/metrics", "text/plain", "", Duration::from_secs(5))?;
+        let text = answer.text();
+        let line = text.lines().find_map(|line| line.strip_prefix(sample)?.strip_prefix(' '))?;
+        line.parse().ok()
     }
 
     /// Its whole log, over all lives.

@@ -264,18 +264,18 @@ impl Scene {
 
 impl Drop for Scene {
     fn drop(&mut self) {
+        if std::env::var_os("SKALA_ALL_CALLS").is_some() {
+            for call in self.proxy.calls() {
+                let (after, took) = (call.at - self.began, call.answered_at - call.at);
+                eprintln!("{after:8.2} s {took:8.2} s {} {:?}", call.action, call.answered);
+            }
+        }
         if std::thread::panicking() {
             eprintln!("--- the calls that changed something, as the recorder saw them");
             for call in self.proxy.calls().iter().filter(|call| call.is_write()) {
                 let Call { at, action, params, status, answered, .. } = call;
                 let after = at - self.began;
                 eprintln!("{after:8.2} s  {action} {params:?} behind: {status:?} answered: {answered:?}");
-            }
-            if std::env::var_os("SKALA_ALL_CALLS").is_some() {
-                for call in self.proxy.calls() {
-                    let (after, took) = (call.at - self.began, call.answered_at - call.at);
-                    eprintln!("{after:8.2} s {took:8.2} s {} {:?}", call.action, call.answered);
-                }
             }
             eprintln!("--- capacity as boto3 saw it");
             for seen in self.looker.seen(self.name) {

@@ -74,4 +74,5 @@ fn of_two_daemons_that_start_at_once_one_writes() {
     let holds = [scene.hold(), other_hold(&other, name)];
     assert!(holds.contains(&"owner".into()), "{holds:?}");
     other.stop();
+    scene.assert_control();
 }

@@ -179,8 +179,10 @@ fn a_plan_that_waited_too_long_is_dropped_and_made_again() {
     world.live(async |life| {
         tokio::time::sleep(secs(145)).await;
         let refused = |life: &Life| {
-            let all = life.published.numbers().actions;
-            all.iter().filter(|((_, _, outcome), _)| *outcome == "refused").map(|(_, count)| count).sum::<u64>()
+            let text = life.published.metrics().render(&life.published.process());
+            let all = text.lines().filter(|line| line.starts_with("skala_actions_total{"));
+            let refused = all.filter(|line| line.contains("outcome=\"refused\""));
+            refused.map(|line| line.rsplit(' ').next().unwrap().parse::<u64>().unwrap()).sum::<u64>()
         };
         assert_eq!(refused(&life), 8, "16 calls at once to one cloud; after 25 s the other 8 plans are old");
         tokio::time::sleep(secs(300)).await;

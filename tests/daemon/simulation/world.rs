@@ -151,6 +151,7 @@ impl World {
             clock: clock.clone(),
             entropy: Arc::new(SeededEntropy::new(self.seed.wrapping_mul(1_000).wrapping_add(*lives))),
             store,
+            metrics: Arc::default(),
             providers: self.clouds.iter().map(provider).collect(),
             sources: [(Arc::from("load"), source)].into(),
             policy_source: Arc::new(self.files.clone()),

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::store::conformance::{hold_lease, record, row};
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
 use std::process::{Command, Stdio};
 
 const PATH: &str = "SKALA_TEST_STORE";
@@ -23,7 +23,8 @@ async fn the_child_writes_until_it_is_killed() {
             Record { memory, ..record(fleet, round, vec![row(id, fleet, 1, round)]) }
         });
         store.record(fleets.into()).await.expect("records");
-        eprintln!("acknowledged {round}");
+        // In one write: of a line in pieces the kill would leave a smaller number.
+        std::io::stderr().write_all(format!("acknowledged {round}\n").as_bytes()).expect("said");
     }
 }
 

@@ -43,6 +43,22 @@ async fn a_second_daemon_is_refused() {
     assert!(place.store().is_ok(), "the lock goes with its holder");
 }
 
+/// Between fork and exec a child has all files of its parent open, and a parent that dies then leaves it its lock.
+#[tokio::test]
+async fn a_lock_that_is_about_to_go_is_waited_for() {
+    let place = OnDisk::new();
+    drop(place.store().expect("opens"));
+    let held = std::fs::File::open(place.beside(".lock")).expect("is there");
+    held.lock().expect("locks");
+    let freed = tokio::task::spawn_blocking(move || {
+        #[expect(clippy::disallowed_methods, reason = "a process that takes its time")]
+        std::thread::sleep(Duration::from_millis(100));
+        drop(held);
+    });
+    place.store().expect("opens once the other is gone");
+    freed.await.expect("ended");
+}
+
 #[tokio::test]
 async fn it_can_be_read_with_and_without_a_daemon() {
     let place = OnDisk::new();
