@@ -94,10 +94,8 @@ impl Index {
         for metric in metrics() {
             for (kind, key) in index.ask_keys(metric) {
                 let by = asks.entry(key).or_default();
-                if kind == Kind::Value {
-                    by.extend(metric.select.iter().map(|(name, _)| &**name));
-                    by.extend(metric.by.as_deref());
-                }
+                by.extend(metric.select.iter().map(|(name, _)| &**name));
+                by.extend(metric.by.as_deref().filter(|_| kind == Kind::Value));
             }
         }
         let ids: BTreeMap<AskKey, u32> = asks.keys().cloned().zip(0..).collect();
@@ -243,5 +241,66 @@ impl<T> Cell<T> {
 
     fn since(&self, tick: Tick) -> Option<&T> {
         self.value.as_ref().filter(|_| self.tick >= tick)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use policies::policy::SourceFile;
+
+    /// One text for all fleets has to tell their times apart, or a live fleet would vouch for a dead one.
+    #[test]
+    fn what_picks_a_fleets_series_picks_its_times_too() {
+        let fleet = |name: &str| {
+            format!(
+                r#"
+[fleet.{name}]
+mode = "on"
+min = 1
+max = 9
+group = [{{ provider = "cloud", group = "{name}" }}]
+[fleet.{name}.metric.rps]
+source = "load"
+query = "sum by (asg) (rps)"
+select = {{ asg = "{name}" }}
+unit = "count"
+members = "count by (asg) (rps)"
+absent = {{ zero_if = "count by (asg) (up) > 0" }}
+[fleet.{name}.metric.cpu]
+source = "load"
+query = "avg by (asg, instance) (cpu)"
+select = {{ asg = "{name}" }}
+by = "instance"
+unit = "ratio"
+[[fleet.{name}.rule]]
+kind = "per-instance"
+metric = "rps"
+target = 10
+[[fleet.{name}.rule]]
+kind = "utilization"
+metric = "cpu"
+target = 0.5
+"#
+            )
+        };
+        let file = SourceFile { name: "a.toml".into(), text: fleet("a") + &fleet("b") };
+        let (set, found) = crate::config::parse_policies(&[file], std::time::Duration::from_secs(15), None);
+        assert!(found.is_empty(), "{found:?}");
+        let index = Index::new(&set);
+        let asked: Vec<(&str, Vec<&str>)> = index
+            .queries
+            .iter()
+            .map(|query| (&*query.ask.query, query.ask.by.iter().map(|name| &**name).collect()))
+            .collect();
+        assert_eq!(
+            asked,
+            [
+                ("avg by (asg, instance) (cpu)", vec!["asg", "instance"]),
+                ("count by (asg) (rps)", vec!["asg"]),
+                ("count by (asg) (up) > 0", vec!["asg"]),
+                ("sum by (asg) (rps)", vec!["asg"]),
+            ]
+        );
     }
 }

@@ -134,6 +134,8 @@ pub struct GroupPlan {
     pub desired: Option<Capacity>,
     /// What to do, in order; empty: nothing.
     pub actions: Vec<Action>,
+    /// Instances that the actions start beside the change of desired, in place of lost ones: brakes count them too.
+    pub repairs: Capacity,
     /// The state that the plan was made from: the fence.
     pub seen: Option<Version>,
 }

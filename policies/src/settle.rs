@@ -50,7 +50,7 @@ fn one(proposal: Proposal, left: &mut Budget) -> FleetPlan {
     if !acts {
         return FleetPlan { policy, decision, effect: Effect::Observe(plans), memory };
     }
-    spend(&decision, left);
+    spend(&decision, &plans, left);
     memory.steps = steps;
     book(&decision, &plans, &mut memory);
     FleetPlan { policy, decision, effect: Effect::Act(plans), memory }
@@ -85,14 +85,15 @@ fn decision(walk: Walk, view: &crate::observe::View, recommendations: Vec<Recomm
     }
 }
 
-fn spend(decision: &Decision, left: &mut Budget) {
+fn spend(decision: &Decision, plans: &[GroupPlan], left: &mut Budget) {
     let (Some(current), Some(desired)) = (decision.current, decision.desired) else { return };
     let take = |budget: &mut Option<Capacity>, spent: Capacity| {
         if let Some(budget) = budget {
             *budget = budget.saturating_sub(spent);
         }
     };
-    take(&mut left.scale_out, desired.saturating_sub(current));
+    let repairs: Capacity = plans.iter().map(|plan| plan.repairs).sum();
+    take(&mut left.scale_out, desired.saturating_sub(current).saturating_add(repairs));
     take(&mut left.scale_in, current.saturating_sub(desired));
 }
 

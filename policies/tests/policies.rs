@@ -240,6 +240,10 @@ fn the_revision_follows_names_and_contents() {
     assert_ne!(revision(&[PLAIN]), revision(&[&PLAIN.replace("20", "21")]));
     assert_ne!(revision(&["# a", ""]), revision(&["", "# a"]));
     assert_eq!(revision(&[]).len(), 16);
+    let files = [SourceFile { name: "a.toml".into(), text: PLAIN.into() }];
+    let often = ParseOptions { default_interval: Duration::from_secs(1), ..ParseOptions::default() };
+    let (often, usual) = (parse(&files, &often).0, parse(&files, &ParseOptions::default()).0);
+    assert_ne!(often.revision, usual.revision, "a fleet without an interval of its own decides by it");
 }
 
 #[test]

@@ -1,11 +1,11 @@
-//! Why a decision was made: the journal's entry, replayed through the core of today. The same engine must give the same
-//! plan; another one says what it would decide, beside what was recorded. Nothing here changes anything, so it works on
+//! Why a decision was made: the journal's entry, replayed through the core of today under the policies of its time. The
+//! same engine must give the same plan; another one says what it would decide, beside what was recorded. Nothing here changes anything, so it works on
 //! a store that nobody else has open too.
 
 use crate::store::{JournalEntry, Store, StoreError};
 use contract::Timestamp;
 use policies::memory::FleetMemory;
-use policies::policy::PolicySet;
+use policies::policy::{PolicySet, Severity};
 use policies::trace::Stage;
 use policies::wire::{Cycle, Line, parse_line, plan_json};
 use serde::{Deserialize, Serialize};
@@ -52,7 +52,7 @@ pub struct Explained {
 pub enum Replay {
     /// The same plan, byte for byte.
     Identical,
-    /// Another engine or other policies: what they say today.
+    /// Another engine, or policies of which the store knows no more: what is said today.
     Differs {
         /// Why that is no surprise; `None`: it is one, since engine and policies are the same.
         because: Option<String>,
@@ -75,13 +75,22 @@ pub struct Without {
     pub desired: Option<u32>,
 }
 
-/// Explains a decision; `None` when the journal has none of that fleet at that time.
+/// Explains a decision by the policies of its time, which the store keeps as long as the decision; `set` is what is in
+/// force. `None` when the journal has none of that fleet at that time.
 ///
 /// # Errors
 /// When the journal cannot be read.
 pub async fn explain(store: &dyn Store, set: &PolicySet, wanted: Wanted) -> Result<Option<Explained>, StoreError> {
-    let mut entries = store.journal(wanted.fleet, wanted.at, 1).await?;
-    Ok(entries.pop().map(|entry| explain_entry(set, &entry)))
+    let Some(entry) = store.journal(wanted.fleet, wanted.at, 1).await?.pop() else { return Ok(None) };
+    let then = if *entry.revision == *set.revision { None } else { policies_of(store, &entry.revision).await? };
+    Ok(Some(explain_entry(then.as_ref().unwrap_or(set), &entry)))
+}
+
+/// The policies of a revision as this engine reads them; `None` when it takes them no more, or they are not kept.
+async fn policies_of(store: &dyn Store, revision: &Arc<str>) -> Result<Option<PolicySet>, StoreError> {
+    let Some(kept) = store.policies(Arc::clone(revision)).await? else { return Ok(None) };
+    let (set, found) = crate::config::parse_policies(&kept.files, kept.interval, None);
+    Ok(found.iter().all(|one| one.severity != Severity::Error).then_some(set))
 }
 
 fn explain_entry(set: &PolicySet, entry: &JournalEntry) -> Explained {
@@ -114,7 +123,7 @@ fn difference(set: &PolicySet, entry: &JournalEntry) -> Option<String> {
         because.push(format!("engine {} decided, this is {}", entry.engine, env!("CARGO_PKG_VERSION")));
     }
     if *entry.revision != *set.revision {
-        because.push(format!("policies {} were in force, now {}", entry.revision, set.revision));
+        because.push(format!("the policies {} of then are not kept, these are {}", entry.revision, set.revision));
     }
     (!because.is_empty()).then(|| because.join("; "))
 }

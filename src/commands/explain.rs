@@ -197,16 +197,35 @@ fn inputs(explained: &Explained, out: &mut Out) -> io::Result<()> {
         let name = format!("{}/{}", text(&group["provider"]), text(&group["group"]));
         let value = match group.get("error") {
             Some(error) => format!("unknown: {}", text(error)),
-            None => format!(
-                "desired {}, {} instances{}",
-                number(&group["desired"]),
-                list(&group["instances"]).len(),
-                states(group)
-            ),
+            None => {
+                format!(
+                    "desired {}, {} instances{}",
+                    number(&group["desired"]),
+                    list(&group["instances"]).len(),
+                    states(group)
+                ) + &troubles(group)
+            }
         };
         table.row([name, value, "-".into()]);
     }
     table.write("  ", out)
+}
+
+/// What else the cloud says of a group: `; foreign: scaling policy cpu; suspended: Terminate; last launch: quota`.
+fn troubles(group: &Value) -> String {
+    let word = |value: &Value| if value.is_string() { text(value) } else { text(&value["name"]) };
+    let named = |what: &str| list(&group[what]).iter().map(word).filter(|name| !name.is_empty()).collect::<Vec<_>>();
+    let mut said = String::new();
+    for what in ["foreign", "suspended"] {
+        let names = named(what);
+        if !names.is_empty() {
+            said += &format!("; {what}: {}", names.join(", "));
+        }
+    }
+    if let Some(failure) = list(&group["launch_failures"]).first() {
+        said += &format!("; launches fail: {} in {}", text(&failure["kind"]), text(&failure["scope"]));
+    }
+    said
 }
 
 /// `: 2 running, 1 pending`.

@@ -116,7 +116,7 @@ impl Cycle {
                     group: group.group,
                     provider: (&*of.provider).into(),
                     group_name: of.group.as_str().into(),
-                    change: change(before, action),
+                    change: change(before, action, group.repairs),
                     action: action.clone(),
                     seen: seen.clone(),
                     at: batch.now,
@@ -185,8 +185,9 @@ fn acts(planned: &Planned) -> bool {
     }
 }
 
-/// How an action changes capacity.
-fn change(before: Capacity, action: &Action) -> i32 {
-    let difference = i64::from(action.to()) - i64::from(before);
+/// How many instances an action starts or removes, as the brakes count them.
+fn change(before: Capacity, action: &Action, repairs: Capacity) -> i32 {
+    let repairs = if matches!(action, Action::Raise { .. }) { i64::from(repairs) } else { 0 };
+    let difference = i64::from(action.to()) - i64::from(before) + repairs;
     i32::try_from(difference).unwrap_or(if difference < 0 { i32::MIN } else { i32::MAX })
 }

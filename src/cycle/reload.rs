@@ -6,6 +6,7 @@ use super::{Cycle, Fleet, Kept};
 use crate::board::{Board, Index};
 use crate::control::{ReloadRefused, Reloaded};
 use crate::published::FleetStatus;
+use crate::store::PolicyFiles;
 use contract::ActionId;
 use policies::memory::{Event, Outcome};
 use policies::policy::{Policy, PolicySet, SourceFile};
@@ -45,8 +46,9 @@ impl Cycle {
         let revision: Arc<str> = (&*set.revision).into();
         let changed = set.revision != self.set.revision;
         if changed {
+            let kept = PolicyFiles { revision: Arc::clone(&revision), interval: set.default_interval, files };
             self.swap(Arc::new(set));
-            if let Err(error) = self.store.keep_policies(Arc::clone(&revision), files).await {
+            if let Err(error) = self.store.keep_policies(kept, self.clock.now()).await {
                 self.note_store_error(&error);
             }
             tracing::info!(%revision, fleets = self.fleets.len(), "New policies are in force.");

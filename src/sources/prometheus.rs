@@ -21,6 +21,18 @@ use std::time::Duration;
 /// More texts than this at once are not remembered; every text can be found again.
 const TEXTS_MAX: usize = 20_000;
 
+/// How many series an answer of the HTTP API has, or why it is none: what fuzzing calls.
+///
+/// # Errors
+/// Whatever is not exactly a whole, successful answer to an instant query.
+pub fn count_series(answer: &str) -> Result<usize, MissingWhy> {
+    match decode(answer) {
+        Ok(Decoded::Vector(series)) => Ok(series.len()),
+        Ok(Decoded::Scalar(_)) => Ok(1),
+        Err(failure) => Err(failure.why),
+    }
+}
+
 /// One server that speaks the Prometheus HTTP API.
 pub struct Prometheus {
     name: Box<str>,

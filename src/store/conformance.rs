@@ -22,6 +22,7 @@ pub(super) async fn run<P: Place>(fresh: impl Fn() -> P) {
     the_journal_is_kept_so_large(&fresh()).await;
     a_lease_passes_on_when_it_ran_out(&fresh()).await;
     policies_are_kept_as_a_set(&fresh()).await;
+    memories_of_fleets_that_left_are_dropped_in_the_end(&fresh()).await;
     odd_values_come_back_as_they_were(&fresh()).await;
 }
 
@@ -294,14 +295,58 @@ async fn a_lease_passes_on_when_it_ran_out(place: &dyn Place) {
 }
 
 async fn policies_are_kept_as_a_set(place: &dyn Place) {
-    let store = place.open(options());
-    let file = |name: &str, text: &str| SourceFile { name: name.into(), text: text.into() };
-    store.keep_policies("r1".into(), vec![file("z.toml", "1"), file("a.toml", "ü\n")]).await.expect("keeps");
-    store.keep_policies("r2".into(), vec![file("b.toml", "2"), file("a.toml", "")]).await.expect("keeps");
+    let store = place.open(Options { journal_keep: Duration::from_secs(1_000), ..options() });
+    let set = |revision: &str, texts: &[(&str, &str)]| PolicyFiles {
+        revision: revision.into(),
+        interval: Duration::from_secs(5),
+        files: texts.iter().map(|(name, text)| SourceFile { name: (*name).into(), text: (*text).into() }).collect(),
+    };
+    let first = set("r1", &[("z.toml", "1"), ("a.toml", "ü\n")]);
+    let second = set("r2", &[("b.toml", "2"), ("a.toml", "ü\n")]);
+    let third = set("r3", &[("a.toml", ""), ("b.toml", "2")]);
+    assert_eq!(store.policies("r1".into()).await.expect("reads"), None);
+    store.keep_policies(first.clone(), secs(0)).await.expect("keeps");
+    store.checkpoint(vec![], vec![entry("a", 10, "hold")], vec![]).await.expect("saves");
+    store.keep_policies(first.clone(), secs(15)).await.expect("a restart");
+    store.keep_policies(second.clone(), secs(20)).await.expect("keeps");
+    store.checkpoint(vec![], vec![entry("a", 30, "hold")], vec![]).await.expect("saves");
+    store.keep_policies(third.clone(), secs(40)).await.expect("keeps");
     drop(store);
-    let kept = place.open(options()).load().await.expect("loads").policies;
-    let kept: Vec<_> = kept.iter().map(|file| (&*file.name, file.text.as_str())).collect();
-    assert_eq!(kept, [("b.toml", "2"), ("a.toml", "")], "the last set alone, in its order");
+    let store = place.open(Options { journal_keep: Duration::from_secs(1_000), ..options() });
+    assert_eq!(store.load().await.expect("loads").policies, third.files, "the last set alone, in its order");
+    let kept = async |now, expect: [bool; 3]| {
+        store.tend(secs(now)).await.expect("tends");
+        for (set, expect) in [&first, &second, &third].into_iter().zip(expect) {
+            let found = store.policies(Arc::clone(&set.revision)).await.expect("reads");
+            assert_eq!(found.as_ref(), expect.then_some(set), "at {now}");
+        }
+    };
+    kept(50, [true, true, true]).await;
+    // Entries may be kept for longer than they have to be, never their policies for less.
+    kept(100_000, [false, false, true]).await;
+    assert_eq!(store.load().await.expect("loads").policies, third.files, "those in force stay whatever their age");
+    store.keep_policies(first.clone(), secs(100_001)).await.expect("comes back");
+    kept(100_002, [true, false, false]).await;
+}
+
+async fn memories_of_fleets_that_left_are_dropped_in_the_end(place: &dyn Place) {
+    let store = place.open(options());
+    hold_lease(&*store).await;
+    let all = |fleet: &str| (fleet.into(), vec![7]);
+    let entries = vec![entry("left", 0, "hold"), entry("busy", 0, "hold"), entry("here", 0, "hold")];
+    store.checkpoint(vec![all("left"), all("busy"), all("here")], entries, vec![]).await.expect("saves");
+    store.record(vec![record("busy", 1, vec![row(1, "busy", 1, 1)])]).await.expect("records");
+    let week = i64::try_from(MEMORY_KEEP.as_secs()).expect("fits");
+    let here = RunExtension { fleet: "here".into(), until: secs(week), count: 1 };
+    store.checkpoint(vec![], vec![], vec![here]).await.expect("saves");
+    let fleets = async |now| {
+        store.tend(secs(now)).await.expect("tends");
+        store.load().await.expect("loads").memories.into_iter().map(|(fleet, _)| fleet.to_string()).collect::<Vec<_>>()
+    };
+    assert_eq!(fleets(week - 60).await, ["busy", "here", "left"]);
+    assert_eq!(fleets(week + 60).await, ["busy", "here"], "a call in the air needs its fleet's memory");
+    store.outcomes(vec![(ActionId(1), Outcome::Accepted, String::new(), secs(week))]).await.expect("ends");
+    assert_eq!(fleets(week + 120).await, ["here"]);
 }
 
 async fn odd_values_come_back_as_they_were(place: &dyn Place) {

@@ -8,12 +8,11 @@ mod tests;
 
 use super::ledger::RecordedAction;
 use super::{
-    JournalEntry, Lease, Loaded, Options, OverrideRow, Record, RunExtension, Spent, Store, StoreError, StoreStat,
-    lease::asked,
+    JournalEntry, Lease, Loaded, Options, OverrideRow, PolicyFiles, Record, RunExtension, Spent, Store, StoreError,
+    StoreStat, lease::asked,
 };
 use contract::{ActionId, BoxFuture, Epoch, Timestamp};
 use policies::memory::Outcome;
-use policies::policy::SourceFile;
 use state::State;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -142,11 +141,15 @@ impl Store for MemoryStore {
         self.run(false, move |state| Ok(state.spent(since)))
     }
 
-    fn keep_policies(&self, _revision: Arc<str>, files: Vec<SourceFile>) -> BoxFuture<'_, Result<(), StoreError>> {
+    fn keep_policies(&self, policies: PolicyFiles, now: Timestamp) -> BoxFuture<'_, Result<(), StoreError>> {
         self.run(true, move |state| {
-            state.policies = files;
+            state.keep_policies(policies, now);
             Ok(())
         })
+    }
+
+    fn policies(&self, revision: Arc<str>) -> BoxFuture<'_, Result<Option<PolicyFiles>, StoreError>> {
+        self.run(false, move |state| Ok(state.policies(&revision)))
     }
 
     fn lease(&self, owner: Arc<str>, now: Timestamp, ttl: Duration) -> BoxFuture<'_, Result<Lease, StoreError>> {

@@ -162,6 +162,21 @@ pub struct OpenAction {
     pub row: ActionRow,
 }
 
+/// How long the memory of a fleet that nobody decides any more is kept: long enough for a policy that was removed by
+/// mistake, far longer than any window.
+pub const MEMORY_KEEP: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+
+/// Everything that policies are read from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PolicyFiles {
+    /// What [`policies::policy::PolicySet::revision`] says of them.
+    pub revision: Arc<str>,
+    /// The interval of fleets that say none.
+    pub interval: Duration,
+    /// The files, in their order.
+    pub files: Vec<SourceFile>,
+}
+
 /// Everything a start needs.
 #[derive(Debug, Default)]
 pub struct Loaded {
@@ -249,8 +264,12 @@ pub trait Store: Send + Sync {
     /// What was added and removed since a time (inclusive), by recorded actions that were not refused.
     fn spent(&self, since: Timestamp) -> BoxFuture<'_, Result<Spent, StoreError>>;
 
-    /// Keeps the last good policy files, the whole set in place of the last. Durable.
-    fn keep_policies(&self, revision: Arc<str>, files: Vec<SourceFile>) -> BoxFuture<'_, Result<(), StoreError>>;
+    /// Keeps the policies that come into force now, in place of the last. Earlier ones stay for as long as the journal has
+    /// entries from their time. Durable.
+    fn keep_policies(&self, policies: PolicyFiles, now: Timestamp) -> BoxFuture<'_, Result<(), StoreError>>;
+
+    /// The policies of a revision, while they are kept.
+    fn policies(&self, revision: Arc<str>) -> BoxFuture<'_, Result<Option<PolicyFiles>, StoreError>>;
 
     /// Takes or renews the lease for `owner`; a lease that ran out passes to whoever asks, with a larger epoch.
     /// An end once promised is never taken back, so a clock that goes backwards steals nothing. Durable.

@@ -2,10 +2,11 @@
 //! fleet held for `store` (safety rule 18), instead of dying again and again. It touches no disk.
 
 use super::ledger::RecordedAction;
-use super::{JournalEntry, Lease, Loaded, OverrideRow, Record, RunExtension, Spent, Store, StoreError, StoreStat};
+use super::{
+    JournalEntry, Lease, Loaded, OverrideRow, PolicyFiles, Record, RunExtension, Spent, Store, StoreError, StoreStat,
+};
 use contract::{ActionId, BoxFuture, Timestamp};
 use policies::memory::Outcome;
-use policies::policy::SourceFile;
 use std::future::ready;
 use std::sync::Arc;
 use std::time::Duration;
@@ -72,7 +73,11 @@ impl Store for Refusing {
         self.refuse()
     }
 
-    fn keep_policies(&self, _: Arc<str>, _: Vec<SourceFile>) -> BoxFuture<'_, Result<(), StoreError>> {
+    fn keep_policies(&self, _: PolicyFiles, _: Timestamp) -> BoxFuture<'_, Result<(), StoreError>> {
+        self.refuse()
+    }
+
+    fn policies(&self, _: Arc<str>) -> BoxFuture<'_, Result<Option<PolicyFiles>, StoreError>> {
         self.refuse()
     }
 

@@ -27,10 +27,10 @@ mod tests;
 
 use super::ledger::RecordedAction;
 use super::{
-    JournalEntry, Lease, Loaded, Options, OverrideRow, Record, RunExtension, Spent, Store, StoreError, StoreStat,
+    JournalEntry, Lease, Loaded, Options, OverrideRow, PolicyFiles, Record, RunExtension, Spent, Store, StoreError,
+    StoreStat,
 };
 use ::policies::memory::Outcome;
-use ::policies::policy::SourceFile;
 use contract::{ActionId, BoxFuture, Timestamp};
 use db::Db;
 use std::path::Path;
@@ -129,8 +129,12 @@ impl Store for SqliteStore {
         self.run(move |db| db.read(|conn| record::spent(conn, since)))
     }
 
-    fn keep_policies(&self, revision: Arc<str>, files: Vec<SourceFile>) -> BoxFuture<'_, Result<(), StoreError>> {
-        self.run(move |db| policies::keep(db, &revision, &files))
+    fn keep_policies(&self, policies: PolicyFiles, now: Timestamp) -> BoxFuture<'_, Result<(), StoreError>> {
+        self.run(move |db| policies::keep(db, &policies, now))
+    }
+
+    fn policies(&self, revision: Arc<str>) -> BoxFuture<'_, Result<Option<PolicyFiles>, StoreError>> {
+        self.run(move |db| db.read(|conn| policies::of(conn, &revision)))
     }
 
     fn lease(&self, owner: Arc<str>, now: Timestamp, ttl: Duration) -> BoxFuture<'_, Result<Lease, StoreError>> {

@@ -182,3 +182,56 @@ fn fixed(label: &'static str, value: &'static str) -> Label {
 fn shared(label: &'static str, value: &Arc<str>) -> Label {
     Label::new(label, SharedString::from(Arc::clone(value)))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn everything_that_is_counted_shows() {
+        let metrics = Arc::new(ProcessMetrics::new());
+        let (cloud, load): (Arc<str>, Arc<str>) = ("cl\"oud".into(), "load".into());
+        metrics.action(&cloud, "raise", "accepted");
+        metrics.reading_missing(&load, "stale");
+        metrics.reading_missing(&load, "stale");
+        let on_call = metrics.on_call(&cloud);
+        on_call(&Call { operation: "observe", code: "ok", took: Duration::from_millis(7) });
+        on_call(&Call { operation: "observe", code: "throttled", took: Duration::from_secs(60) });
+        metrics.source_request(&load, Duration::from_millis(1));
+        metrics.cycle(Duration::from_millis(1));
+        metrics.upkeep();
+        metrics.cycle(Duration::from_millis(2));
+        metrics.lag(Duration::from_millis(1_500));
+        metrics.fault();
+        metrics.late_answer();
+        let text = metrics.render(&ProcessStatus { lease_held: true, ..ProcessStatus::default() });
+        for line in [
+            r#"actions_total{provider="cl\"oud",action="raise",outcome="accepted"} 1"#,
+            r#"readings_missing_total{source="load",why="stale"} 2"#,
+            r#"provider_requests_total{provider="cl\"oud",operation="observe"} 2"#,
+            r#"provider_throttled_total{provider="cl\"oud"} 1"#,
+            r#"provider_request_duration_seconds_bucket{provider="cl\"oud",operation="observe",code="ok",le="0.005"} 0"#,
+            r#"provider_request_duration_seconds_bucket{provider="cl\"oud",operation="observe",code="ok",le="0.01"} 1"#,
+            r#"provider_request_duration_seconds_bucket{provider="cl\"oud",operation="observe",code="throttled",le="30"} 0"#,
+            r#"provider_request_duration_seconds_count{provider="cl\"oud",operation="observe",code="throttled"} 1"#,
+            r#"source_request_duration_seconds_count{source="load"} 1"#,
+            "cycle_duration_seconds_count 2",
+            "cycle_lag_seconds 1.5",
+            "faults_total 1",
+            "late_answers_total 1",
+            "config_last_reload_successful 0",
+            "store_bytes 0",
+            "store_healthy 1",
+            "lease_held 1",
+            "hold_all_active 0",
+        ] {
+            assert!(text.lines().any(|shown| shown == format!("skala_{line}")), "{line} is not in\n{text}");
+        }
+        let all = COUNTERS.iter().chain(&HISTOGRAMS).chain(&GAUGES);
+        for (name, help) in all {
+            assert!(text.contains(&format!("# HELP {name} {help}\n# TYPE {name} ")), "{name} is not in\n{text}");
+        }
+        let other = ProcessMetrics::new().render(&ProcessStatus::default());
+        assert!(other.contains("skala_faults_total 0"), "two daemons in one process count apart");
+    }
+}

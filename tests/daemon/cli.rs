@@ -144,17 +144,30 @@ fn explain_replays_with_the_daemon_up_and_down() {
     }
     assert_eq!(living.run(&["explain", "web", "--at", "1000"]).code, 1, "before there was anything");
     assert_eq!(explained(&living, &["--at", "0s"])["fleet"], "web");
+    // A decision is explained by the policies of its time, whatever has come since.
+    let edited = POLICY.replace("target = 100", "target = 50");
+    std::fs::write(living.directory.path().join("policies/web.toml"), edited).unwrap();
+    let revision = |living: &Living| living.published.process().config.revision.clone();
+    let before = revision(&living);
+    living.until("the edited policy", |living| revision(living) != before);
+    living.until("six instances", |living| living.desired() == Some(6));
+    let now = explained(&living, &[]);
+    let then = explained(&living, &["--at", &at.to_string()]);
+    assert_ne!(now["revision"], then["revision"]);
+    assert_eq!((&now["replay"]["result"], &then["replay"]["result"]), (&"identical".into(), &"identical".into()));
     let directory = living.stop();
     let config = directory.path().join("skala.toml");
-    let said = run(&["explain", "web", "--json", "--config", config.to_str().unwrap()]);
-    assert_eq!(said.code, 0, "{said:?}");
-    let offline: Value = serde_json::from_str(&said.out).unwrap();
-    assert_eq!(offline["replay"]["result"], "identical", "{offline:#}");
-    // With other policies it says what they would do, beside what was recorded.
-    let edited = POLICY.replace("target = 100", "target = 50");
-    std::fs::write(directory.path().join("policies/web.toml"), edited).unwrap();
-    let said = run(&["explain", "web", "--config", config.to_str().unwrap()]);
-    assert!(said.out.contains("Replayed: today it would be") && said.out.contains("were in force, now"), "{said:?}");
+    std::fs::write(directory.path().join("policies/web.toml"), "broken [").unwrap();
+    let explain = || run(&["explain", "web", "--at", &at.to_string(), "--config", config.to_str().unwrap()]);
+    let said = explain();
+    assert!(said.code == 0 && said.out.contains("Replayed: the same decision"), "{said:?}");
+    // Without them it says what those of today would do, beside what was recorded.
+    std::fs::write(directory.path().join("policies/web.toml"), POLICY.replace("target = 100", "target = 30")).unwrap();
+    let store = rusqlite::Connection::open(directory.path().join("skala.db")).unwrap();
+    store.execute_batch("DELETE FROM policy_files; DELETE FROM policy_sets;").unwrap();
+    drop(store);
+    let said = explain();
+    assert!(said.out.contains("Replayed: today it would be") && said.out.contains("of then are not kept"), "{said:?}");
 }
 
 #[test]

@@ -9,5 +9,6 @@ mod backends;
 mod cli;
 mod living;
 mod prometheus_source;
+mod service_manager;
 mod simulation;
 mod systemd;

@@ -11,6 +11,7 @@ use contract::{Capacity, Observation, Version};
 pub(crate) fn unknown(policy: &Policy) -> Vec<GroupPlan> {
     (0..policy.groups.len())
         .map(|at| GroupPlan {
+            repairs: 0,
             group: u16::try_from(at).unwrap_or(u16::MAX),
             desired: None,
             actions: Vec::new(),
@@ -40,21 +41,24 @@ pub(crate) fn place(
         plan.actions.push(Action::Raise { to: desired });
     } else if desired < current {
         plan.actions = removal(observation, current, desired, policy.warmup);
-    } else if repair_within.is_some_and(|budget| needs_repair(observation, memory, desired, budget)) {
+    } else if let Some(budget) = repair_within {
         // Safety rule 13: what skala sizes itself it also repairs, blind or not.
-        plan.actions.push(Action::Raise { to: desired });
+        let lost = lost(observation, memory, desired);
+        if lost > 0 && budget.scale_out.is_none_or(|left| left >= lost) {
+            plan.actions.push(Action::Raise { to: desired });
+            plan.repairs = lost;
+        }
     }
     plans
 }
 
-/// Whether a group whose desired only skala keeps has lost instances, no write is under way, and the brakes leave enough
-/// to start what is missing.
-fn needs_repair(observation: &Observation, memory: &FleetMemory, desired: Capacity, budget: Budget) -> bool {
+/// How many instances a group whose desired only skala keeps has lost, while no write is under way.
+fn lost(observation: &Observation, memory: &FleetMemory, desired: Capacity) -> Capacity {
     let in_flight = memory.groups.first().is_some_and(|group| group.in_flight.is_some());
-    let alive = u32::try_from(observation.alive().count()).unwrap_or(u32::MAX);
-    let missing = desired.saturating_sub(alive);
-    let braked = budget.scale_out.is_some_and(|left| left < missing);
-    !observation.abilities.keeps_desired && !in_flight && missing > 0 && !braked
+    if observation.abilities.keeps_desired || in_flight {
+        return 0;
+    }
+    desired.saturating_sub(u32::try_from(observation.alive().count()).unwrap_or(u32::MAX))
 }
 
 /// What was never filled is withdrawn first; then instances leave by name, or by the cloud's choice where that is all

@@ -33,7 +33,7 @@ pub use tables::{PolicyTest, TestCycle, TestReadings};
 pub use tree::{Entry, Node, Table, Value};
 
 /// One policy file.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SourceFile {
     /// Its name as diagnostics show it.
     pub name: Box<str>,

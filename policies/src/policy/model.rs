@@ -29,7 +29,10 @@ pub struct PolicySet {
     pub tests: Vec<PolicyTest>,
     /// The files' names, as [`Place::file`] counts them.
     pub files: Vec<Box<str>>,
-    /// A short hash of the files' names and contents: the same set has the same revision everywhere.
+    /// The interval of fleets that say none.
+    pub default_interval: Duration,
+    /// A short hash of that interval and the files' names and contents: what decides alike has the same revision
+    /// everywhere.
     pub revision: Box<str>,
 }
 

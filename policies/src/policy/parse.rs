@@ -69,7 +69,8 @@ pub fn parse(files: &[SourceFile], options: &ParseOptions<'_>) -> (PolicySet, Ve
         fleets,
         tests,
         files: files.iter().map(|file| file.name.clone()).collect(),
-        revision: revision(files).into(),
+        default_interval: options.default_interval,
+        revision: revision(files, options.default_interval).into(),
     };
     drop(tables);
     let mut diagnostics = findings.into_diagnostics();
@@ -265,14 +266,15 @@ fn group_of(own: &Table) -> Option<&str> {
     groups.first()?.table()?.get("group")?.node.text().map(|text| text.as_ref())
 }
 
-/// FNV-1a over names and contents with their lengths: not a defence, only the same on every machine.
-fn revision(files: &[SourceFile]) -> String {
+/// FNV-1a over the interval, then names and contents with their lengths: not a defence, only the same on every machine.
+fn revision(files: &[SourceFile], interval: Duration) -> String {
     let mut hash = 0xcbf2_9ce4_8422_2325_u64;
     let mut take = |bytes: &[u8]| {
         for byte in (bytes.len() as u64).to_le_bytes().iter().chain(bytes) {
             hash = (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3);
         }
     };
+    take(&interval.as_nanos().to_le_bytes());
     for file in files {
         take(file.name.as_bytes());
         take(file.text.as_bytes());

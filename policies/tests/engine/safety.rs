@@ -273,8 +273,12 @@ fn repair(alive: u32, more: Value) -> Vec<policies::plan::Action> {
         let fleet = set.fleet("web").expect("there");
         let facts = cycle.facts(fleet).expect("facts");
         let mut plan = policies::settle(vec![policies::propose(fleet, &facts, &memory)], cycle.budget);
+        let (before, left) = (cycle.budget.scale_out, plan.budget.scale_out);
         let plan = plan.fleets.pop().expect("one");
-        actions = plan.effect.groups()[0].actions.clone();
+        let group = &plan.effect.groups()[0];
+        assert_eq!(before.zip(left).map_or(group.repairs, |(a, b)| a - b), group.repairs, "the brakes count them");
+        assert_eq!(group.repairs, if group.actions.is_empty() { 0 } else { 5 - alive });
+        actions = group.actions.clone();
         memory = plan.memory;
     }
     actions

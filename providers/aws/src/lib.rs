@@ -5,6 +5,8 @@
 //! kind, every other name is an Auto Scaling group's. Here are no decisions and no clock: the time is handed in.
 //! It must never write without a fresh read, never lower desired in a raise, and never take an error for an empty answer.
 
+#![cfg(feature = "sdk")]
+
 mod asg;
 mod codes;
 mod ec2;

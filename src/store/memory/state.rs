@@ -3,13 +3,12 @@
 use super::Fault;
 use crate::store::ledger::RecordedAction;
 use crate::store::{
-    ActionRow, JournalEntry, Lease, Loaded, OpenAction, Options, OverrideRow, Record, RunExtension, Spent, StoreError,
-    StoreStat,
+    ActionRow, JournalEntry, Lease, Loaded, MEMORY_KEEP, OpenAction, Options, OverrideRow, PolicyFiles, Record,
+    RunExtension, Spent, StoreError, StoreStat,
 };
 use contract::{ActionId, Epoch, Timestamp};
 use policies::memory::Outcome;
-use policies::policy::SourceFile;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::sync::Arc;
 
@@ -28,7 +27,8 @@ pub(super) struct State {
     by_fleet: BTreeMap<Arc<str>, Vec<u64>>,
     pub overrides: BTreeMap<Arc<str>, OverrideRow>,
     pub lease: Option<Lease>,
-    pub policies: Vec<SourceFile>,
+    /// Each with its end; the last has none.
+    policies: Vec<(PolicyFiles, Option<Timestamp>)>,
     next: u64,
 }
 
@@ -56,7 +56,7 @@ impl State {
             memories: self.memories.iter().map(|(fleet, bytes)| (Arc::clone(fleet), bytes.clone())).collect(),
             open: open.map(|(row, _)| OpenAction { row: row.clone() }).collect(),
             overrides: self.overrides.values().cloned().collect(),
-            policies: self.policies.clone(),
+            policies: self.policies.last().map(|(kept, _)| kept.files.clone()).unwrap_or_default(),
         }
     }
 
@@ -102,6 +102,21 @@ impl State {
                 *ended = Some((outcome, code, at));
             }
         }
+    }
+
+    pub fn keep_policies(&mut self, policies: PolicyFiles, now: Timestamp) {
+        if let Some((kept, until)) = self.policies.last_mut() {
+            // A start takes what was in force before it.
+            if kept.revision == policies.revision {
+                return;
+            }
+            *until = Some(now);
+        }
+        self.policies.push((policies, None));
+    }
+
+    pub fn policies(&self, revision: &str) -> Option<PolicyFiles> {
+        self.policies.iter().rev().map(|(kept, _)| kept).find(|kept| *kept.revision == *revision).cloned()
     }
 
     pub fn append(&mut self, entry: JournalEntry) {
@@ -150,6 +165,14 @@ impl State {
                 ids.retain(|kept| *kept != id);
             }
         }
+        let oldest = self.journal.values().next().map(|entry| entry.at);
+        self.policies.retain(|(_, until)| until.is_none_or(|until| oldest.is_some_and(|oldest| oldest <= until)));
+        let stale = now.before(MEMORY_KEEP);
+        let (by_fleet, journal) = (&self.by_fleet, &self.journal);
+        let last = |fleet: &str| journal.get(by_fleet.get(fleet)?.last()?).map(|entry| entry.until);
+        let busy: BTreeSet<_> =
+            self.actions.values().filter(|(_, ended)| ended.is_none()).map(|(row, _)| &row.fleet).collect();
+        self.memories.retain(|fleet, _| busy.contains(fleet) || last(fleet).is_none_or(|last| last >= stale));
         self.overrides.retain(|_, row| row.what.until() > now);
         StoreStat { bytes, full: matches!(self.fault, Fault::Full | Fault::FullToTheBrim) }
     }

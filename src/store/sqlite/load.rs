@@ -14,7 +14,7 @@ pub(super) fn load(db: &mut Db) -> Result<Loaded, StoreError> {
             memories: memories(conn)?,
             open: record::open_actions(conn)?,
             overrides: overrides::all(conn)?,
-            policies: policies::all(conn)?,
+            policies: policies::last(conn)?,
         })
     })
 }

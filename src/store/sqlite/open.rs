@@ -15,7 +15,18 @@ use std::time::Duration;
 
 /// Tables small enough to be checked whole at every start. The journal is not: checking gigabytes would delay every start
 /// by minutes, and damage there shows when it is written or explained from.
-const ESSENTIAL: [&str; 8] = ["meta", "names", "memories", "actions", "overrides", "lease", "policies", "tails"];
+const ESSENTIAL: [&str; 10] = [
+    "meta",
+    "names",
+    "memories",
+    "actions",
+    "overrides",
+    "lease",
+    "policy_sets",
+    "policy_texts",
+    "policy_files",
+    "tails",
+];
 /// Up to this size the whole file is checked.
 const CHECK_ALL_BELOW: u64 = 64 << 20;
 

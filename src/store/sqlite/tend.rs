@@ -1,8 +1,8 @@
 //! Retention: what is past its age or beyond the store's size goes, oldest first, a bounded step in each call.
 
 use super::db::{Db, LAZY};
-use super::journal;
-use crate::store::{StoreError, StoreStat};
+use super::{journal, policies};
+use crate::store::{MEMORY_KEEP, StoreError, StoreStat};
 use contract::Timestamp;
 use rusqlite::{Connection, Transaction, params};
 use std::time::Duration;
@@ -58,6 +58,8 @@ pub(super) fn tend(db: &mut Db, now: Timestamp) -> Result<StoreStat, StoreError>
             steps = if dropped == 0 { 0 } else { steps - dropped };
         }
         drop_actions(tx, oldest.min(now.before(ACTIONS_KEEP)))?;
+        policies::trim(tx)?;
+        drop_memories(tx, now.before(MEMORY_KEEP))?;
         tx.prepare_cached("DELETE FROM overrides WHERE until <= ?1")?.execute([now.0])?;
         Ok(())
     })?;
@@ -84,6 +86,14 @@ fn drop_actions(tx: &Transaction<'_>, before: Timestamp) -> Result<(), StoreErro
                    SELECT seq FROM actions WHERE at < ?2 AND outcome IS NOT NULL ORDER BY at LIMIT ?1
                )";
     tx.prepare_cached(sql)?.execute(params![ACTION_STEP, before.0])?;
+    Ok(())
+}
+
+/// Drops memories of fleets that were last decided before a time, unless a call of theirs is still open.
+fn drop_memories(tx: &Transaction<'_>, before: Timestamp) -> Result<(), StoreError> {
+    let sql = "DELETE FROM memories WHERE fleet IN (SELECT fleet FROM tails WHERE until < ?1)
+               AND fleet NOT IN (SELECT fleet FROM actions WHERE outcome IS NULL)";
+    tx.prepare_cached(sql)?.execute([before.0])?;
     Ok(())
 }
 

@@ -10,6 +10,7 @@ One JSON request a line on standard input, one JSON answer a line on standard ou
     {"op": "protect", "name", "ids", "on"}
     {"op": "suspend", "name", "process", "on"}
     {"op": "tags", "name"}                               the group's tags
+    {"op": "put_policy", "name"}                         a scaling policy of the cloud's own
 """
 
 import json
@@ -91,10 +92,21 @@ class Cloud:
         group = self.asg.describe_auto_scaling_groups(AutoScalingGroupNames=[name])["AutoScalingGroups"][0]
         return {tag["Key"]: tag["Value"] for tag in group["Tags"]}
 
+    def put_policy(self, name):
+        self.asg.put_scaling_policy(
+            AutoScalingGroupName=name,
+            PolicyName="half-busy",
+            PolicyType="TargetTrackingScaling",
+            TargetTrackingConfiguration={
+                "PredefinedMetricSpecification": {"PredefinedMetricType": "ASGAverageCPUUtilization"},
+                "TargetValue": 50.0,
+            },
+        )
+
 
 def main():
     cloud = Cloud(sys.argv[1], sys.argv[2:] == ["fake"])
-    operations = ("create", "groups", "desired", "protect", "suspend", "tags")
+    operations = ("create", "groups", "desired", "protect", "suspend", "tags", "put_policy")
     for line in sys.stdin:
         request = json.loads(line)
         operation = request.pop("op")

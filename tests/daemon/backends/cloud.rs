@@ -81,6 +81,17 @@ impl Cloud {
         assert_eq!(answer.status(), 200, "{how}: {}", answer.text());
     }
 
+    /// Tells the fake which zones have no room, `out`, and which have some again, `ok`.
+    pub fn zones(&self, states: &Value) {
+        let answer = tcp(self.port, "POST", "/_fake/zones", "application/json", &states.to_string(), PATIENCE).unwrap();
+        assert_eq!(answer.status(), 200, "{states}: {}", answer.text());
+    }
+
+    /// Gives a group a scaling policy of the cloud's own.
+    pub fn put_policy(&self, name: &str) {
+        self.person.ask(&json!({"op": "put_policy", "name": name}));
+    }
+
     /// Makes a group.
     pub fn create(&self, name: &str, min: u32, max: u32, desired: u32) {
         self.person.ask(&json!({"op": "create", "name": name, "min": min, "max": max, "desired": desired}));

@@ -66,6 +66,38 @@ fn launches_fail() {
 }
 
 #[test]
+fn one_of_several_zones_has_no_room() {
+    let mut scene = Scene::start("zone-out", Start { fake: true, ..Start::default() });
+    scene.until_settled();
+    scene.cloud.zones(&json!({"us-east-1a": "out"}));
+    scene.load(850.0);
+    scene.until_desired(9, SOON);
+    // The cloud launches in the other zones, so nothing is short and nothing is held.
+    scene.until("they are launched", SOON, |scene| scene.cloud.group(scene.name).instances.len() == 9);
+    scene.until_hold("on_target", Duration::from_secs(20));
+    assert_eq!(scene.count("SetDesiredCapacity"), 1);
+    scene.ends_well();
+}
+
+#[test]
+fn no_zone_has_room() {
+    let mut scene = Scene::start("zones-out", Start { fake: true, ..Start::default() });
+    scene.until_settled();
+    scene.cloud.zones(&json!({"us-east-1a": "out", "us-east-1b": "out", "us-east-1c": "out"}));
+    scene.load(850.0);
+    scene.until_desired(9, SOON);
+    let asked = |scene: &mut Scene| scene.proxy.calls().iter().any(|call| call.action == "DescribeScalingActivities");
+    scene.until("the activities are read", SOON, asked);
+    scene.pass(1.0);
+    // Each zone fails for itself, and together they are the whole group.
+    scene.load(1150.0);
+    scene.until_hold("out_of_capacity", Duration::from_secs(30));
+    scene.assert_explained("out_of_capacity");
+    assert_eq!(scene.count("SetDesiredCapacity"), 1);
+    scene.assert_control();
+}
+
+#[test]
 fn terminating_is_suspended() {
     let mut scene = Scene::start("suspended", Start { fake: true, ..Start::default() });
     scene.until_settled();

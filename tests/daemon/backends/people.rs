@@ -163,3 +163,21 @@ fn a_pin_and_its_end() {
     assert!(first >= 10.0 + scene.policy.window_secs() - 0.5, "the first instance went after {first:.1} s");
     scene.ends_well();
 }
+
+#[test]
+fn the_clouds_own_autoscaler_is_turned_on() {
+    let mut scene = Scene::start("foreign", Start::default());
+    scene.until_settled();
+    scene.cloud.put_policy(scene.name);
+    // It is looked for before every write: two that size one group would fight.
+    scene.load(250.0);
+    scene.until_hold("foreign", Duration::from_secs(30));
+    let explained = scene.assert_explained("foreign");
+    assert_eq!(explained["decision"]["hold"]["setting"], "foreign", "{explained:#}");
+    let (_, text, _) = scene.daemon.run(&["explain", "foreign"]);
+    assert!(text.contains("foreign: scaling policy half-busy"), "{text}");
+    scene.load(950.0);
+    scene.pass(5.0);
+    assert_eq!(scene.writes().len(), 0);
+    scene.assert_control();
+}

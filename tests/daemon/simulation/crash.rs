@@ -6,14 +6,13 @@ use super::world::{World, cloud, load, policy, secs};
 use contract::{ActionId, BoxFuture, GroupId, Timestamp};
 use policies::facts::Override;
 use policies::memory::Outcome;
-use policies::policy::SourceFile;
 use sim::{Fault, Operation, Script, Span};
 use skala::app::StopReason;
 use skala::entropy::{Entropy, SeededEntropy};
 use skala::store::ledger::RecordedAction;
 use skala::store::memory::MemoryStore;
 use skala::store::{
-    JournalEntry, Lease, Loaded, OverrideRow, Record, RunExtension, Spent, Store, StoreError, StoreStat,
+    JournalEntry, Lease, Loaded, OverrideRow, PolicyFiles, Record, RunExtension, Spent, Store, StoreError, StoreStat,
 };
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -70,8 +69,12 @@ impl Store for DiesAfterRecord {
         self.of.spent(since)
     }
 
-    fn keep_policies(&self, revision: Arc<str>, files: Vec<SourceFile>) -> BoxFuture<'_, Result<(), StoreError>> {
-        self.of.keep_policies(revision, files)
+    fn keep_policies(&self, policies: PolicyFiles, now: Timestamp) -> BoxFuture<'_, Result<(), StoreError>> {
+        self.of.keep_policies(policies, now)
+    }
+
+    fn policies(&self, revision: Arc<str>) -> BoxFuture<'_, Result<Option<PolicyFiles>, StoreError>> {
+        self.of.policies(revision)
     }
 
     fn lease(&self, owner: Arc<str>, now: Timestamp, ttl: Duration) -> BoxFuture<'_, Result<Lease, StoreError>> {

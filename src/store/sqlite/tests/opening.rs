@@ -117,7 +117,7 @@ fn a_newer_schema_is_refused_and_left_alone() {
 /// Each released schema, as SQL text; opening must carry everything over.
 #[tokio::test]
 async fn stores_of_every_schema_open() {
-    let golden = [include_str!("golden/v1.sql")];
+    let golden = [include_str!("golden/v1.sql"), include_str!("golden/v2.sql")];
     assert_eq!(golden.len(), schema::VERSION as usize, "every schema has its golden store");
     for (version, sql) in (1_u32..).zip(golden) {
         let place = OnDisk::new();
@@ -129,7 +129,10 @@ async fn stores_of_every_schema_open() {
         let want = ActionRow { id: contract::ActionId(7), ..row(7, "checkout", 4, 60) };
         assert_eq!(loaded.open.iter().map(|open| &open.row).collect::<Vec<_>>(), [&want]);
         assert_eq!(loaded.overrides.len(), 2);
-        assert_eq!(loaded.policies.len(), 1);
+        let file = SourceFile { name: "checkout.toml".into(), text: "[fleet.checkout]".into() };
+        let policies = PolicyFiles { revision: "r1".into(), interval: 15 * SECOND, files: vec![file] };
+        assert_eq!(loaded.policies, policies.files);
+        assert_eq!(store.policies("r1".into()).await.expect("reads"), Some(policies));
         let first = JournalEntry { until: secs(45), count: 4, ..entry("checkout", 0, "hold") };
         let second = JournalEntry { until: secs(90), count: 3, ..entry("checkout", 60, "out") };
         assert_eq!(store.journal("checkout".into(), None, 9).await.expect("reads"), [second, first]);
@@ -142,3 +145,6 @@ async fn stores_of_every_schema_open() {
 }
 
 use crate::store::ActionRow;
+use ::policies::policy::SourceFile;
+
+const SECOND: Duration = Duration::from_secs(1);
