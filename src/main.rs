@@ -7,6 +7,9 @@ use commands::Exit;
 use std::io::Write;
 use std::process::ExitCode;
 
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 #[allow(clippy::print_stderr)] // The last words of a command that failed; logs may not be set up.
 fn main() -> ExitCode {
     // Two crates of the tree may each bring a TLS provider; the choice is made once, here. An error only means that it

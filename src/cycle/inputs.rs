@@ -7,6 +7,10 @@ use crate::board::Tick;
 use contract::Ask;
 use std::time::Duration;
 
+/// Groups that a provider is asked for together. Many of any cloud's pages, so that batches stay whole; few enough that
+/// the first of ten thousand are decided, and their old observations gone, before the last have come.
+const GROUPS_AT_ONCE: usize = 500;
+
 impl Cycle {
     /// Asks for everything that these fleets need. A fleet that still waits for its last inputs is not asked for again.
     pub(super) fn begin(&mut self, due: &[u32], now: Duration) {
@@ -36,8 +40,10 @@ impl Cycle {
         // Both are sorted by provider or source first, so each one's share is one slice.
         for slice in groups.chunk_by(|a, b| self.provider_of(*a) == self.provider_of(*b)) {
             let provider = self.provider_of(slice[0]);
-            let asks = slice.iter().map(|group| self.ask(*group)).collect();
-            self.polls.groups(frame, &self.index.providers[provider as usize], slice.to_vec(), asks);
+            for part in slice.chunks(GROUPS_AT_ONCE) {
+                let asks = part.iter().map(|group| self.ask(*group)).collect();
+                self.polls.groups(frame, &self.index.providers[provider as usize], part.to_vec(), asks);
+            }
         }
         for slice in queries.chunk_by(|a, b| self.source_of(*a) == self.source_of(*b)) {
             let source = self.source_of(slice[0]);

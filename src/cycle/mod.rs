@@ -71,6 +71,8 @@ pub(crate) struct Cycle {
     store_id: Arc<str>,
     /// Fleets whose memory is newer than the store's, by when they became so.
     dirty: VecDeque<(Duration, u32)>,
+    /// Journal entries of all fleets that are not in the store yet.
+    unsaved: usize,
     /// When fleets are due, and when those that wait give up.
     due: Agenda,
     deadlines: Agenda,
@@ -143,6 +145,9 @@ enum Trouble {
     Refusing(Arc<str>),
 }
 
+/// Fleets that are planned and recorded together.
+const DECIDED_AT_ONCE: usize = 256;
+
 impl Cycle {
     /// One turn of the loop: fleets that are due begin, fleets that have waited enough are ready, the ready are decided.
     pub async fn turn(&mut self) {
@@ -177,7 +182,7 @@ impl Cycle {
         }
     }
 
-    /// Decides the fleets whose inputs are there, in one batch.
+    /// Decides the fleets whose inputs are there, those with the larger priority first.
     async fn decide(&mut self, mut ready: Vec<u32>) {
         ready.retain(|at| self.fleets[*at as usize].waits.is_some());
         ready.sort_unstable_by_key(|at| (std::cmp::Reverse(self.fleets[*at as usize].policy.priority), *at));
@@ -185,15 +190,20 @@ impl Cycle {
         for &at in &ready {
             self.end_expired_override(at, now).await;
         }
-        let absorbed = ready.iter().map(|at| self.absorb(*at, now)).collect();
-        let batch = plan::Batch { now, monotonic: self.clock.monotonic(), absorbed };
-        let planned = self.plan(&batch, ready.iter().copied().zip(0..).collect(), &[]);
-        self.record(&batch, planned).await;
-        for at in ready {
-            let fleet = &mut self.fleets[at as usize];
-            if let Some(waits) = fleet.waits.take() {
-                self.published.metrics().cycle(batch.monotonic.saturating_sub(waits.from));
+        let monotonic = self.clock.monotonic();
+        // In parts, since a plan of ten thousand fleets at once takes as much memory as all that is known of them. What one
+        // part books, the brakes leave the next one less.
+        for part in ready.chunks(DECIDED_AT_ONCE) {
+            let absorbed = part.iter().map(|at| self.absorb(*at, now)).collect();
+            let batch = plan::Batch { now, monotonic, absorbed };
+            let planned = self.plan(&batch, part.iter().copied().zip(0..).collect(), &[]);
+            self.record(&batch, planned).await;
+            for at in part {
+                if let Some(waits) = self.fleets[*at as usize].waits.take() {
+                    self.published.metrics().cycle(monotonic.saturating_sub(waits.from));
+                }
             }
+            self.remember(monotonic).await;
         }
     }
 

@@ -77,7 +77,8 @@ impl Cycle {
         self.generation += 1;
         self.index = Index::new(&set);
         self.board = Board::new(&self.index);
-        let mut old = std::mem::take(&mut self.fleets).into_iter().peekable();
+        let fleets = Vec::with_capacity(set.fleets.len());
+        let mut old = std::mem::replace(&mut self.fleets, fleets).into_iter().peekable();
         // Both are sorted by id: one walk pairs them.
         for policy in &set.fleets {
             while let Some(gone) = old.next_if(|fleet| *fleet.id < *policy.id) {
@@ -103,6 +104,7 @@ impl Cycle {
                 self.dirty.push_back((now, at));
             }
         }
+        self.unsaved = self.fleets.iter().map(|fleet| fleet.run.unsaved()).sum();
         self.current = self.fleets.iter().map(|fleet| u64::from(fleet.current)).sum();
         let undecided = |fleet: &&Fleet| fleet.status.decision.is_none() && fleet.status.fault.is_none();
         self.undecided = self.fleets.iter().filter(undecided).count();

@@ -20,6 +20,9 @@ const FACTS_EVERY: Duration = Duration::from_secs(600);
 /// Entries that a fleet may have unsaved while the store is in trouble; the oldest go first.
 const UNSAVED_MAX: usize = 16;
 
+/// Entries that all fleets may have unsaved before their time has come: a start makes one for each, with full facts.
+const UNSAVED_IN_ALL: usize = 512;
+
 /// The engine that decides, for `explain`.
 pub(super) const ENGINE: &str = env!("CARGO_PKG_VERSION");
 
@@ -110,9 +113,11 @@ impl Cycle {
         }
         run.is_unsaved = entry.is_some();
         run.is_grown = false;
+        self.unsaved += usize::from(entry.is_some());
         run.unsaved.extend(entry);
         if run.unsaved.len() > UNSAVED_MAX {
             run.unsaved.remove(0);
+            self.unsaved = self.unsaved.saturating_sub(1);
         }
     }
 
@@ -145,7 +150,10 @@ impl Cycle {
     /// Saves the memories that changed long enough ago, a bounded number in each turn.
     pub(super) async fn remember(&mut self, now: Duration) {
         let mut fleets = Vec::new();
-        while fleets.len() < SAVE_MAX && self.dirty.front().is_some_and(|(since, _)| *since + SAVE_AFTER <= now) {
+        // A store in trouble is not asked more often than it has to be.
+        let crowded = self.unsaved > UNSAVED_IN_ALL && matches!(self.trouble, Trouble::None);
+        let is_next = |(since, _): &(Duration, u32)| crowded || *since + SAVE_AFTER <= now;
+        while fleets.len() < SAVE_MAX && self.dirty.front().is_some_and(is_next) {
             fleets.extend(self.dirty.pop_front().map(|(_, fleet)| fleet));
         }
         if !fleets.is_empty() && !self.save(&fleets).await {
@@ -197,8 +205,9 @@ impl Cycle {
         for &at in fleets {
             let fleet = &mut self.fleets[at as usize];
             fleet.dirty = false;
-            fleet.run.unsaved.clear();
-            fleet.run.grown.clear();
+            self.unsaved = self.unsaved.saturating_sub(fleet.run.unsaved.len());
+            // Their room too: most fleets change seldom, and ten thousand such rooms are megabytes.
+            (fleet.run.unsaved, fleet.run.grown) = (Vec::new(), Vec::new());
             (fleet.run.is_unsaved, fleet.run.is_grown) = (false, false);
         }
         true
@@ -206,6 +215,11 @@ impl Cycle {
 }
 
 impl Run {
+    /// Entries that are not saved yet.
+    pub fn unsaved(&self) -> usize {
+        self.unsaved.len()
+    }
+
     /// One more equal decision.
     fn grow(&mut self, fleet: &Arc<str>, now: Timestamp) {
         if let Some(entry) = self.unsaved.last_mut().filter(|_| self.is_unsaved) {

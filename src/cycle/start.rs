@@ -82,6 +82,7 @@ impl Cycle {
             held_all: None,
             store_id: Arc::from(""),
             dirty: VecDeque::new(),
+            unsaved: 0,
             due: Agenda::default(),
             deadlines: Agenda::default(),
             ready: Vec::new(),
