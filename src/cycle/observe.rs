@@ -21,12 +21,9 @@ const PER_SOURCE: usize = 16;
 /// The longest that a cycle waits for its inputs.
 const DEADLINE_MAX: Duration = Duration::from_secs(5);
 
-/// What a cloud or a source in good health may take; a short interval gives it as much of this as it has room for.
-const DEADLINE_FAIR: Duration = Duration::from_secs(2);
-
 /// How long a fleet with this interval waits for its inputs.
 pub(crate) fn deadline(interval: Duration) -> Duration {
-    (interval / 2).max(DEADLINE_FAIR.min(interval * 9 / 10)).min(DEADLINE_MAX)
+    (interval / 2).min(DEADLINE_MAX)
 }
 
 /// A finished poll. `generation` tells the policy set that asked: ids of an older one mean nothing any more.
@@ -162,18 +159,5 @@ fn group_error(error: ProviderError) -> GroupError {
     match error {
         ProviderError::NotFound { .. } => GroupError::NotFound,
         other => GroupError::Other(other.code().into()),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_short_interval_leaves_a_cloud_time_to_answer() {
-        for (interval, expect) in [(1_000, 900), (2_000, 1_800), (4_000, 2_000), (6_000, 3_000), (60_000, 5_000)] {
-            let wait = deadline(Duration::from_millis(interval));
-            assert_eq!(wait, Duration::from_millis(expect), "of {interval} ms");
-        }
     }
 }

@@ -165,11 +165,11 @@ fn a_pin_and_its_end() {
 }
 
 #[test]
-fn the_clouds_own_autoscaler_is_turned_on() {
-    let mut scene = Scene::start("foreign", Start::default());
-    scene.until_settled();
+fn a_group_that_the_cloud_sizes_itself_is_left_alone() {
+    let mut scene = Scene::prepare("foreign", Start::default());
     scene.cloud.put_policy(scene.name);
-    // It is looked for before every write: two that size one group would fight.
+    scene.daemon.start();
+    // Found before the first write: two that size one group would fight.
     scene.load(250.0);
     scene.until_hold("foreign", Duration::from_secs(30));
     let explained = scene.assert_explained("foreign");
