@@ -55,6 +55,27 @@ impl fmt::Display for Number {
     }
 }
 
+/// A share as a percentage of two significant digits.
+struct Share(f64);
+
+impl fmt::Display for Share {
+    fn fmt(&self, f: &mut Formatter<'_>) -> Result {
+        let percent = self.0 * 100.0;
+        if percent >= 0.995 {
+            write!(f, "{percent:.1} %")
+        } else if percent >= 0.000_1 {
+            write!(f, "{percent:.4} %")
+        } else {
+            f.write_str("less than 0.0001 %")
+        }
+    }
+}
+
+/// What becomes of a load that may be larger than what was measured.
+fn censored(saturated: bool) -> &'static str {
+    if saturated { "; all busy, so not less" } else { "" }
+}
+
 fn rule_name(policy: &Policy, rule: u16) -> &str {
     policy.rules.get(usize::from(rule)).map_or("?", |rule| &rule.name)
 }
@@ -169,6 +190,19 @@ fn calculation(f: &mut Formatter<'_>, calculation: &Calculation) -> Result {
         Calculation::Step { value, row, warming } => {
             write!(f, "{} matches step {}", Number(*value), row + 1)?;
             if *warming > 0 { write!(f, ", {warming} of it still warming") } else { Ok(()) }
+        }
+        Calculation::Queue { backlog, arrivals, service_secs, drain_within, workers, serving, saturated } => {
+            let (backlog, arrivals, secs) = (Number(*backlog), Number(*arrivals), Number(*service_secs));
+            write!(f, "{backlog} waiting and {arrivals}/s x {secs} s / {workers} workers, in {}", Span(*drain_within))?;
+            if let Some(serving) = serving {
+                write!(f, ", more than {serving} serving can do")?;
+            }
+            f.write_str(censored(*saturated))
+        }
+        Calculation::Latency { workers: 0, .. } => f.write_str("no load"),
+        Calculation::Latency { load, workers, max_wait, late, saturated } => {
+            let (load, wait, late) = (Number(*load), Span(*max_wait), Share(*late));
+            write!(f, "{load} busy of {workers} workers needed, {late} wait longer than {wait}{}", censored(*saturated))
         }
     }
 }

@@ -368,6 +368,8 @@ pub enum UnknownWhy {
     Stale(Duration),
     /// No instance served at the reading's time, so an average says nothing of the work.
     NothingServing,
+    /// There is work, and a service time of 0 says that it takes none.
+    TakesNoTime,
 }
 
 impl fmt::Display for UnknownWhy {
@@ -376,6 +378,7 @@ impl fmt::Display for UnknownWhy {
             UnknownWhy::Missing(why) => why.fmt(f),
             UnknownWhy::Stale(age) => write!(f, "stale, {} s old", age.as_secs()),
             UnknownWhy::NothingServing => f.write_str("nothing serving"),
+            UnknownWhy::TakesNoTime => f.write_str("0, though there is work"),
         }
     }
 }
@@ -426,6 +429,36 @@ pub enum Calculation {
         row: u16,
         /// Instances of earlier steps that still warm up and count against this one.
         warming: Capacity,
+    },
+    /// What comes and what waits, in workers.
+    Queue {
+        /// Jobs that wait.
+        backlog: f64,
+        /// Jobs that come, a second.
+        arrivals: f64,
+        /// Seconds that a job takes a worker.
+        service_secs: f64,
+        /// The time to drain.
+        drain_within: Duration,
+        /// Workers of an instance.
+        workers: u32,
+        /// Instances serving, when they cannot do it in time and others have to boot first.
+        serving: Option<Capacity>,
+        /// The workers were busy, so that the load may be larger than what was measured: not less than current.
+        saturated: bool,
+    },
+    /// Erlang's formula.
+    Latency {
+        /// Workers that are busy on average.
+        load: f64,
+        /// Workers that are needed.
+        workers: u64,
+        /// What counts as too long.
+        max_wait: Duration,
+        /// The share that waits too long with so many workers.
+        late: f64,
+        /// The workers were busy, so that the load may be larger than what was measured: not less than current.
+        saturated: bool,
     },
 }
 

@@ -35,6 +35,15 @@ fn assert_sound(policy: &Policy) {
                 assert!(!steps.is_empty());
             }
             RuleKind::Guard { metric: at, .. } => metric(*at),
+            RuleKind::Queue(queue) => {
+                [queue.backlog, queue.arrivals, queue.service_time].into_iter().for_each(metric);
+                assert!(!queue.drain_within.is_zero() && queue.workers_per_instance > 0);
+            }
+            RuleKind::Latency(latency) => {
+                [latency.arrivals, latency.service_time].into_iter().for_each(metric);
+                assert!(latency.share > 0.0 && latency.share < 1.0 && latency.service_cv >= 0.0);
+                assert!(latency.workers_per_instance > 0);
+            }
             RuleKind::Schedule(schedule) => assert!(schedule.min.is_some() || schedule.max.is_some()),
         }
     }

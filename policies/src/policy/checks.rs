@@ -12,6 +12,7 @@ pub(super) fn check(findings: &Findings<'_>, policy: &Policy, header: At, table:
     here.zero();
     here.schedules();
     here.group_bounds();
+    here.queueing();
     here.warnings();
     unused(findings, policy, table, own);
 }
@@ -115,6 +116,28 @@ impl Here<'_> {
             let found =
                 Finding::new(format!("the group's `min` is {low}, so the fleet's `max` of {max} could never be held"));
             self.findings.error(self.at(&["max"]), found);
+        }
+    }
+
+    /// What a queue or latency rule cannot do with this fleet's other settings.
+    fn queueing(&self) {
+        for (index, rule) in self.policy.rules.iter().enumerate() {
+            if let RuleKind::Queue(queue) = &rule.kind
+                && queue.drain_within <= self.policy.boot
+            {
+                let (within, boot) = (units::duration_text(queue.drain_within), units::duration_text(self.policy.boot));
+                let found = Finding::new(format!("`drain_within` is {within}, and `boot` is {boot}"));
+                let hint = "what is added comes too late for that: give it longer than a boot";
+                self.findings.warn(self.rule_at(index, "drain_within"), found.hint(hint));
+            }
+            if let RuleKind::Queue(_) | RuleKind::Latency(_) = &rule.kind
+                && self.policy.min == 0
+                && self.policy.on_missing.is_none()
+            {
+                let found = Finding::new("a service time is measured where something is served, and `min` is 0");
+                let hint = "while it is missing the fleet could not leave 0: set min = 1, or raise in [on_missing]";
+                self.findings.warn(self.rule_at(index, "service_time"), found.hint(hint));
+            }
         }
     }
 

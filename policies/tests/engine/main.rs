@@ -8,6 +8,7 @@ mod golden;
 mod hpa;
 mod peers;
 mod properties;
+mod queueing;
 mod rules;
 mod safety;
 mod wire;
