@@ -80,6 +80,10 @@ fn rule_name(policy: &Policy, rule: u16) -> &str {
     policy.rules.get(usize::from(rule)).map_or("?", |rule| &rule.name)
 }
 
+fn metric_name(policy: &Policy, metric: u16) -> &str {
+    policy.metrics.get(usize::from(metric)).map_or("?", |metric| &metric.name)
+}
+
 fn limited_by(f: &mut Formatter<'_>, by: LimitBy, policy: &Policy) -> Result {
     match by {
         LimitBy::Policy => f.write_str("by policy"),
@@ -155,20 +159,20 @@ fn combined(f: &mut Formatter<'_>, values: u16, abstained: u16, unknown: u16, la
 
 pub(crate) fn answer(f: &mut Formatter<'_>, answer: &Answer, policy: &Policy) -> Result {
     match answer {
-        Answer::Value(_, calculation) => self::calculation(f, calculation),
+        Answer::Value(_, calculation) => self::calculation(f, calculation, policy),
         Answer::OutOnly(_, calculation) => {
-            self::calculation(f, calculation)?;
+            self::calculation(f, calculation, policy)?;
             f.write_str("; too few members to recommend less")
         }
         Answer::Abstain(value) => write!(f, "no step matches {}", Number(*value)),
         Answer::Unknown(metric, why) => {
-            let name = policy.metrics.get(usize::from(*metric)).map_or("?", |metric| &metric.name);
-            write!(f, "{name}: {why}")
+            write!(f, "{}: {why}", metric_name(policy, *metric))
         }
+        Answer::Undefined(why) => write!(f, "{why}"),
     }
 }
 
-fn calculation(f: &mut Formatter<'_>, calculation: &Calculation) -> Result {
+fn calculation(f: &mut Formatter<'_>, calculation: &Calculation, policy: &Policy) -> Result {
     let kept = |tolerated: bool| if tolerated { ", within tolerance" } else { "" };
     match calculation {
         Calculation::PerInstance { total, target, tolerated } => {
@@ -198,6 +202,17 @@ fn calculation(f: &mut Formatter<'_>, calculation: &Calculation) -> Result {
                 write!(f, ", more than {serving} serving can do")?;
             }
             f.write_str(censored(*saturated))
+        }
+        Calculation::Expression { value, inputs, saturated } => {
+            write!(f, "{}", Number(*value))?;
+            for (at, (metric, value)) in inputs.first().iter().enumerate() {
+                let before = if at == 0 { " from " } else { ", " };
+                write!(f, "{before}{} {}", metric_name(policy, *metric), Number(*value))?;
+            }
+            if inputs.others() > 0 {
+                write!(f, " and {} more", inputs.others())?;
+            }
+            f.write_str(if *saturated { "; full, so not less" } else { "" })
         }
         Calculation::Latency { workers: 0, .. } => f.write_str("no load"),
         Calculation::Latency { load, workers, max_wait, late, saturated } => {

@@ -1,5 +1,7 @@
 //! The explanation of a decision: typed, without text. Text is made where it is shown, by [`Decision::why`] and friends.
 
+pub use crate::inputs::{Inputs, UndefinedWhy};
+
 use crate::facts::{GroupError, MissingWhy};
 use crate::policy::{Policy, Setting};
 use contract::{Capacity, Timestamp};
@@ -357,6 +359,8 @@ pub enum Answer {
     Abstain(f64),
     /// No usable reading of this metric.
     Unknown(u16, UnknownWhy),
+    /// The readings are there, and what is computed from them is no number.
+    Undefined(UndefinedWhy),
 }
 
 /// Why a reading is not usable.
@@ -447,6 +451,15 @@ pub enum Calculation {
         /// The workers were busy, so that the load may be larger than what was measured: not less than current.
         saturated: bool,
     },
+    /// An expression.
+    Expression {
+        /// Its value, before it is rounded up.
+        value: f64,
+        /// What it was computed from.
+        inputs: Inputs,
+        /// One of them may be larger than what was measured: not less than current.
+        saturated: bool,
+    },
     /// Erlang's formula.
     Latency {
         /// Workers that are busy on average.
@@ -467,13 +480,13 @@ impl Answer {
     pub fn value(&self) -> Option<Capacity> {
         match self {
             Answer::Value(value, _) | Answer::OutOnly(value, _) => Some(*value),
-            Answer::Abstain(_) | Answer::Unknown(..) => None,
+            Answer::Abstain(_) | Answer::Unknown(..) | Answer::Undefined(_) => None,
         }
     }
 
     /// Whether the answer blocks scale-in for want of a usable reading.
     pub fn blocks_scale_in(&self) -> bool {
-        matches!(self, Answer::Unknown(..) | Answer::OutOnly(..))
+        matches!(self, Answer::Unknown(..) | Answer::Undefined(_) | Answer::OutOnly(..))
     }
 }
 

@@ -6,6 +6,7 @@
 mod cases;
 mod checks;
 mod diagnostic;
+mod expression;
 mod fleet;
 mod layers;
 mod metric;
@@ -24,6 +25,7 @@ mod tree;
 pub mod units;
 
 pub use diagnostic::{At, Diagnostic, Finding, Findings, Related, Severity};
+pub use expression::{Expression, One, Term, Two};
 pub use fleet::read_rate;
 pub use model::*;
 pub use parse::{FILES_MAX, ParseOptions, QueryCheck, QueryError, QueryFacts, parse};

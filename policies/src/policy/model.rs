@@ -2,6 +2,7 @@
 //!
 //! Text comes in through [`crate::policy::parse`]; nothing here fails or allocates once it is built.
 
+use super::expression::Expression;
 use super::places::{Place, Places, Setting};
 use super::queueing::{Latency, Queue};
 use super::tables::PolicyTest;
@@ -298,6 +299,8 @@ pub enum RuleKind {
     Queue(Queue),
     /// Keep the share of requests that wait too long.
     Latency(Latency),
+    /// One number from several metrics.
+    Expression(Expression),
     /// Other bounds while it is open.
     Schedule(Box<Schedule>),
     /// A veto while it is true.

@@ -1,6 +1,7 @@
 //! One recommendation for each rule, side by side: no rule sees another's answer, and their order never matters.
 
 mod erlang;
+mod expression;
 mod guard;
 mod latency;
 mod members;
@@ -11,9 +12,10 @@ mod schedule;
 mod step;
 mod utilization;
 
+pub(crate) use expression::projected as expression_projected;
 pub(crate) use guard::{GuardState, guard};
 pub(crate) use schedule::limits;
-pub(crate) use step::matched as step_matched;
+pub(crate) use step::projected as step_projected;
 
 use crate::facts::{FleetFacts, MissingWhy};
 use crate::memory::FleetMemory;
@@ -61,6 +63,7 @@ pub(crate) fn recommend(context: &Context<'_>) -> Vec<Recommendation> {
             RuleKind::Step { metric, steps } => step::recommend(context, &rule.name, *metric, steps),
             RuleKind::Queue(queue) => queue::recommend(context, queue),
             RuleKind::Latency(latency) => latency::recommend(context, latency),
+            RuleKind::Expression(expression) => expression::recommend(context, expression),
             RuleKind::Schedule(_) | RuleKind::Guard { .. } => continue,
         };
         answers.push(Recommendation { rule: u16::try_from(at).unwrap_or(u16::MAX), answer });

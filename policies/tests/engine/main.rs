@@ -3,6 +3,7 @@
 #![allow(clippy::disallowed_methods, clippy::unwrap_used)] // Tests read their cases, and may unwrap.
 
 mod explained;
+mod expressions;
 mod fleet;
 mod golden;
 mod hpa;
