@@ -4,6 +4,7 @@
 
 mod explained;
 mod expressions;
+mod flap;
 mod fleet;
 mod golden;
 mod hpa;
