@@ -81,7 +81,7 @@ fn sets(context: &Context<'_>, values: &[(InstanceId, f64)], unit: Unit) -> Sets
     sets
 }
 
-fn is_warm(context: &Context<'_>, instance: &Instance) -> bool {
+pub(super) fn is_warm(context: &Context<'_>, instance: &Instance) -> bool {
     let since = instance.running_since.or_else(|| context.memory.first_running.get(&instance.id).copied());
     since.is_some_and(|since| since <= context.now && context.now.since(since) >= context.policy.warmup)
 }

@@ -2,16 +2,17 @@
 //!
 //! Two loads, in workers: arrivals x service time keeps up (Little's law), backlog x service time / `drain_within` drains
 //! (decisions.md 3, row 3; its rho is 1, since a backlog that grows is itself what asks for more). Who serves now can
-//! start at once, and what is added only after its boot: when those who serve cannot do it, the rest has that much less
-//! time. With exactly as many serving as keep up this is the table's "time to drain, minus boot".
+//! start at once; what is added only after its boot, and what boots already after the rest of it. So instances that boot
+//! are not asked for twice, and where exactly as many serve as keep up this is the table's "time to drain, minus boot".
 //!
 //! The time to drain is always counted from now. It is the scale-in window that keeps capacity until the queue is empty;
 //! with a window shorter than `drain_within`, the end of a long queue takes longer.
 
-use super::{Context, SATURATED, input, whole};
+use super::{Context, SATURATED, input, members, whole};
+use crate::facts::GroupFact;
 use crate::policy::Queue;
 use crate::trace::{Answer, Calculation, UnknownWhy};
-use std::time::Duration;
+use contract::{Instance, InstanceState};
 
 /// Of the time to drain, this share is left to new instances at least, however long they boot: a boot nearly as long as
 /// the time to drain must not ask for a hundred times the instances.
@@ -40,7 +41,8 @@ pub(super) fn recommend(context: &Context<'_>, rule: &Queue) -> Answer {
     }
     let workers = f64::from(rule.workers_per_instance);
     let serving = context.view.serving;
-    let (needed, late) = instances(work, workers, f64::from(serving), rule.drain_within, context.policy.boot);
+    let times = Times { within: rule.drain_within.as_secs_f64(), boot: context.policy.boot.as_secs_f64() };
+    let (needed, late) = instances(work, workers, f64::from(serving), coming(context), times);
     // Arrivals that are measured where the work is done cannot exceed what can be done (safety.md: censored).
     let served_then = context.serving_at(arrivals.at);
     let saturated =
@@ -63,9 +65,43 @@ pub(super) fn recommend(context: &Context<'_>, rule: &Queue) -> Answer {
     }
 }
 
+/// Seconds to drain in, and to boot.
+#[derive(Clone, Copy, Debug)]
+struct Times {
+    within: f64,
+    boot: f64,
+}
+
+/// Instances that are asked for and do not serve yet.
+#[derive(Clone, Copy, Debug, Default)]
+struct Coming {
+    count: f64,
+    /// What they have of their boots behind them, in seconds, all together.
+    booted: f64,
+}
+
+fn coming(context: &Context<'_>) -> Coming {
+    let boot = context.policy.boot;
+    let observed = context.facts.groups.iter().filter_map(|fact| match fact {
+        GroupFact::Observed(observation) => Some(*observation),
+        GroupFact::Unknown(_) => None,
+    });
+    let boots = |instance: &&Instance| match instance.state {
+        InstanceState::Pending => true,
+        InstanceState::Running => !members::is_warm(context, instance),
+        InstanceState::Terminating | InstanceState::Failed => false,
+    };
+    let secs = |instance: &Instance| {
+        instance.launched.map_or(0.0, |launched| context.now.since(launched).min(boot).as_secs_f64())
+    };
+    let booted: f64 = observed.flat_map(|o| o.instances.iter().filter(boots).map(secs)).sum();
+    let count = f64::from(context.view.warming());
+    Coming { count, booted: booted.min(count * boot.as_secs_f64()) }
+}
+
 /// The instances needed, and whether those who serve cannot do it in time.
-fn instances(work: Work, workers: f64, serving: f64, within: Duration, boot: Duration) -> (f64, bool) {
-    let within = within.as_secs_f64();
+fn instances(work: Work, workers: f64, serving: f64, coming: Coming, times: Times) -> (f64, bool) {
+    let within = times.within;
     let keep_up = work.arrivals * work.service_secs / workers;
     // No job has more than one worker: one that takes longer than the time to drain wants one at once, not several.
     let drain = work.backlog * (work.service_secs / within).min(1.0) / workers;
@@ -73,13 +109,16 @@ fn instances(work: Work, workers: f64, serving: f64, within: Duration, boot: Dur
     if plain <= serving {
         return (plain, false);
     }
-    let left = (within - boot.as_secs_f64()).max(within * TIME_LEFT_MIN);
-    let waited = within - left;
-    let backlog_then = work.backlog + work.arrivals * waited;
-    // Those who serve do their part of it before the others come.
-    let done = serving * waited;
-    let late = (keep_up * within + work.backlog * work.service_secs / workers - done) / left;
-    let a_worker_each = keep_up + backlog_then / workers;
+    // The time that a new instance has, and the work, in instance seconds, that those who serve leave over.
+    let left = (within - times.boot).max(within * TIME_LEFT_MIN);
+    let over = (keep_up - serving) * within + work.backlog * work.service_secs / workers;
+    let coming_can = coming.count * left + coming.booted.min(coming.count * (within - left));
+    let late = if over > coming_can {
+        serving + coming.count + (over - coming_can) / left
+    } else {
+        serving + coming.count * over / coming_can
+    };
+    let a_worker_each = keep_up + (work.backlog + work.arrivals * (within - left)) / workers;
     (late.min(a_worker_each).max(plain), true)
 }
 
@@ -88,54 +127,73 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    const NOW: Duration = Duration::ZERO;
-    const FIVE: Duration = Duration::from_secs(300);
-    const TWO: Duration = Duration::from_secs(120);
+    fn needed_with(backlog: f64, arrivals: f64, service_secs: f64, serving: f64, coming: Coming, boot: f64) -> f64 {
+        let work = Work { backlog, arrivals, service_secs };
+        instances(work, 4.0, serving, coming, Times { within: 300.0, boot }).0
+    }
 
-    fn needed(backlog: f64, arrivals: f64, service_secs: f64, serving: f64, boot: Duration) -> f64 {
-        instances(Work { backlog, arrivals, service_secs }, 4.0, serving, FIVE, boot).0
+    fn needed(backlog: f64, arrivals: f64, service_secs: f64, serving: f64, boot: f64) -> f64 {
+        needed_with(backlog, arrivals, service_secs, serving, Coming::default(), boot)
     }
 
     #[test]
     fn the_sum_of_both_loads_is_needed() {
         for (backlog, arrivals, secs, serving, boot, expected) in [
-            (0.0, 0.0, 10.0, 5.0, TWO, 0.0),
-            (0.0, 8.0, 10.0, 20.0, TWO, 20.0),
-            (1200.0, 8.0, 10.0, 30.0, TWO, 30.0),
+            (0.0, 0.0, 10.0, 5.0, 120.0, 0.0),
+            (0.0, 8.0, 10.0, 20.0, 120.0, 20.0),
+            (1200.0, 8.0, 10.0, 30.0, 120.0, 30.0),
             // Too few serve: without a boot the same, with one the others have 180 of 300 s.
-            (1200.0, 8.0, 10.0, 20.0, NOW, 30.0),
-            (1200.0, 8.0, 10.0, 20.0, TWO, 20.0 + 1200.0 * 10.0 / 4.0 / 180.0),
+            (1200.0, 8.0, 10.0, 20.0, 0.0, 30.0),
+            (1200.0, 8.0, 10.0, 20.0, 120.0, 20.0 + 1200.0 * 10.0 / 4.0 / 180.0),
             // Nobody serves, so 120 s of arrivals wait as well.
-            (1200.0, 8.0, 10.0, 0.0, TWO, (300.0 * 20.0 + 3000.0) / 180.0),
+            (1200.0, 8.0, 10.0, 0.0, 120.0, (300.0 * 20.0 + 3000.0) / 180.0),
             // A boot beyond the time to drain leaves a quarter of it: 75 s.
-            (1200.0, 0.0, 10.0, 0.0, FIVE, 3000.0 / 75.0),
+            (1200.0, 0.0, 10.0, 0.0, 300.0, 3000.0 / 75.0),
             // Jobs of an hour: a worker each, not twelve.
-            (40.0, 0.0, 3600.0, 0.0, TWO, 10.0),
-            (40.0, 0.0, 3600.0, 3.0, TWO, 10.0),
+            (40.0, 0.0, 3600.0, 0.0, 120.0, 10.0),
+            (40.0, 0.0, 3600.0, 3.0, 120.0, 10.0),
         ] {
             let got = needed(backlog, arrivals, secs, serving, boot);
             assert!((got - expected).abs() < 1e-9, "{backlog} {arrivals} {secs} {serving}: {got}, not {expected}");
         }
     }
 
+    #[test]
+    fn who_boots_is_not_asked_for_twice() {
+        // 17 of 37 are asked for, a minute passes, and the backlog is what it was: still 37.
+        let at = |count: f64, booted: f64| needed_with(1200.0, 8.0, 10.0, 20.0, Coming { count, booted }, 120.0);
+        let asked = at(0.0, 0.0);
+        assert!((at(asked - 20.0, 0.0) - asked).abs() < 1e-9);
+        assert!(at(asked - 20.0, (asked - 20.0) * 60.0) < asked, "they have a minute less to go");
+        // Those who are enough are not more because there are more of them.
+        assert!((at(40.0, 0.0) - asked).abs() < 1e-9);
+    }
+
     proptest! {
         #[test]
         fn more_of_anything_never_needs_less(
             backlog in 0.0..1e6_f64, arrivals in 0.0..1e4_f64, secs in 1e-3..5e3_f64, serving in 0.0..500.0_f64,
-            more in 1.0..3.0_f64, boot in 0..400_u64
+            more in 1.0..3.0_f64, boot in 0..400_u32, count in 0..50_u32, booted in 0.0..1.0_f64
         ) {
-            let boot = Duration::from_secs(boot);
-            let base = needed(backlog, arrivals, secs, serving, boot) * (1.0 - 1e-12);
-            prop_assert!(needed(backlog * more, arrivals, secs, serving, boot) >= base);
-            prop_assert!(needed(backlog, arrivals * more, secs, serving, boot) >= base);
-            prop_assert!(needed(backlog, arrivals, secs * more, serving, boot) >= base);
-            // Who serves already spares those who would come too late.
-            prop_assert!(needed(backlog, arrivals, secs, serving * more, boot) * (1.0 - 1e-12) <= base / (1.0 - 1e-12));
+            let boot = f64::from(boot);
+            let coming = Coming { count: f64::from(count), booted: f64::from(count) * booted * boot };
+            let at = |backlog, arrivals, secs, serving, coming| {
+                needed_with(backlog, arrivals, secs, serving, coming, boot)
+            };
+            let base = at(backlog, arrivals, secs, serving, coming) * (1.0 - 1e-12);
+            prop_assert!(at(backlog * more, arrivals, secs, serving, coming) >= base);
+            prop_assert!(at(backlog, arrivals * more, secs, serving, coming) >= base);
+            prop_assert!(at(backlog, arrivals, secs * more, serving, coming) >= base);
+            // Who serves already spares those who would come later, and who boots already those who would last.
+            let most = base * (1.0 + 1e-11);
+            prop_assert!(at(backlog, arrivals, secs, serving * more, coming) <= most);
+            let sooner = Coming { booted: coming.booted * more, ..coming };
+            prop_assert!(at(backlog, arrivals, secs, serving, sooner) <= most);
         }
 
         #[test]
         fn no_job_has_two_workers(backlog in 0.0..1e6_f64, secs in 1e-3..1e9_f64, serving in 0.0..500.0_f64) {
-            prop_assert!(needed(backlog, 0.0, secs, serving, TWO) <= backlog / 4.0 + 1e-6);
+            prop_assert!(needed(backlog, 0.0, secs, serving, 120.0) <= backlog / 4.0 + 1e-6);
         }
 
         #[test]
@@ -143,7 +201,7 @@ mod tests {
             backlog in 0.0..1e5_f64, arrivals in 0.0..100.0_f64, secs in 0.1..200.0_f64, serving in 0.0..500.0_f64
         ) {
             // The fluid queue: 120 s of those who serve, then 180 s of those who are needed.
-            let n = needed(backlog, arrivals, secs, serving, TWO);
+            let n = needed(backlog, arrivals, secs, serving, 120.0);
             let done = (serving.min(n) * 120.0 + n * 180.0) * 4.0 / secs;
             let came = backlog + arrivals * 300.0;
             let a_worker_each = n * 4.0 + 1e-6 >= arrivals * (secs + 120.0) + backlog;
