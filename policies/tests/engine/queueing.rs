@@ -75,6 +75,15 @@ fn work_that_takes_no_time_is_not_believed() {
 }
 
 #[test]
+fn the_first_job_wakes_a_fleet_from_nothing() {
+    let text = queue("warmup = \"0s\"").replace("min = 1", "min = 0");
+    assert_eq!(desired(&Fleet::new(&text).decide(cycle(0.0, 0, 1.0, 0.0, 10.0))), 1);
+    assert_eq!(desired(&Fleet::new(&text).decide(cycle(0.0, 0, 0.0, 0.0, 10.0))), 0);
+    let unknown = cycle(0.0, 0, 1.0, 0.0, 10.0).reading("secs", json!({"missing": "empty"}));
+    assert_eq!(desired(&Fleet::new(&text).decide(unknown)), 0);
+}
+
+#[test]
 fn absurd_readings_ask_for_max_and_no_more() {
     for text in [queue(""), latency("", "max_wait = \"20ms\"\nshare = 0.01")] {
         for (jobs, rate, secs) in
