@@ -176,9 +176,9 @@ impl Conversion<'_> {
             DeValue::String(text) => Value::Text(text.as_ref().into()),
             DeValue::Integer(number) => match i64::from_str_radix(number.as_str(), number.radix()) {
                 Ok(number) => Value::Integer(number),
-                Err(_) => Value::HugeInteger,
+                Err(_) => Value::Huge,
             },
-            DeValue::Float(number) => Value::Float(number.as_str().parse().unwrap_or(f64::NAN)),
+            DeValue::Float(number) => float(number.as_str()),
             DeValue::Boolean(flag) => Value::Bool(*flag),
             DeValue::Datetime(date) => Value::Datetime(date.to_string().into()),
             DeValue::Array(items) => Value::List(items.iter().map(|item| self.node(item, None, path)).collect()),
@@ -186,4 +186,9 @@ impl Conversion<'_> {
         };
         Node { at, value }
     }
+}
+
+fn float(text: &str) -> Value {
+    let number: f64 = text.parse().unwrap_or(f64::NAN);
+    if number.is_infinite() && !text.ends_with("inf") { Value::Huge } else { Value::Float(number) }
 }

@@ -20,8 +20,8 @@ pub enum Value {
     Text(Arc<str>),
     /// A whole number.
     Integer(i64),
-    /// A whole number beyond 64 bits.
-    HugeInteger,
+    /// A whole number beyond 64 bits, or another one beyond what can be told from infinity.
+    Huge,
     /// Any other number; may be NaN or infinite.
     Float(f64),
     /// True or false.
@@ -41,8 +41,8 @@ impl Value {
     pub fn kind(&self) -> &'static str {
         match self {
             Value::Text(_) => "text",
-            Value::Integer(_) | Value::HugeInteger => "a whole number",
-            Value::Float(_) => "a number",
+            Value::Integer(_) => "a whole number",
+            Value::Float(_) | Value::Huge => "a number",
             Value::Bool(_) => "true or false",
             Value::Datetime(_) => "a date or time",
             Value::List(_) => "a list",
@@ -123,7 +123,7 @@ impl Node {
             Value::Datetime(text) => toml::Value::Datetime(text.parse().ok()?),
             Value::List(items) => toml::Value::Array(items.iter().filter_map(Node::to_toml).collect()),
             Value::Table(table) => toml::Value::Table(table.to_toml()),
-            Value::HugeInteger | Value::Broken => return None,
+            Value::Huge | Value::Broken => return None,
         })
     }
 }

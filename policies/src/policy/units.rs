@@ -114,7 +114,7 @@ pub fn whole(range: RangeInclusive<u32>) -> impl Fn(&Node) -> Result<u32, Fault>
                 Some(number) => Ok(number),
                 None => Err(Fault::new(format!("{wanted}, not {number}"))),
             },
-            Value::HugeInteger => Err(Fault::new(format!("{wanted}, and this is far more"))),
+            Value::Huge => Err(Fault::new(format!("{wanted}, and this is far more"))),
             Value::Float(number) => Err(Fault::new(format!("{wanted}, not {number}"))),
             Value::Text(text) => {
                 let fault = Fault::new(format!("{wanted}, not text"));
@@ -132,7 +132,7 @@ pub fn whole(range: RangeInclusive<u32>) -> impl Fn(&Node) -> Result<u32, Fault>
 pub fn signed(node: &Node) -> Result<i32, Fault> {
     match &node.value {
         Value::Integer(number) if i32::try_from(*number).is_ok() => Ok(i32::try_from(*number).unwrap_or(0)),
-        Value::Integer(_) | Value::HugeInteger => Err(Fault::new("must be a whole number of at most 32 bits")),
+        Value::Integer(_) | Value::Huge => Err(Fault::new("must be a whole number of at most 32 bits")),
         Value::Float(number) => Err(Fault::new(format!("must be a whole number, not {number}"))),
         other => Err(Fault::new(format!("must be a whole number, not {}", other.kind()))),
     }
@@ -145,7 +145,7 @@ pub fn number(node: &Node) -> Result<f64, Fault> {
         Value::Integer(number) => Ok(*number as f64),
         Value::Float(number) if number.is_finite() => Ok(*number),
         Value::Float(number) => Err(Fault::new(format!("must be a finite number, not {number}"))),
-        Value::HugeInteger => Err(Fault::new("is too large a number")),
+        Value::Huge => Err(Fault::new("is too large a number")),
         Value::Text(text) => {
             let fault = Fault::new("must be a number, not text");
             match text.trim().parse::<f64>() {
