@@ -6,6 +6,7 @@
 
 mod absorb;
 pub mod facts;
+mod inputs;
 pub mod memory;
 mod observe;
 pub mod placement;

@@ -73,7 +73,8 @@ pub fn propose(policy: &Arc<Policy>, facts: &FleetFacts<'_>, memory: &FleetMemor
     let mut walk = Walk::new(current, limits, pin, now, facts.without);
     stages::combine(&mut walk, policy, &recommendations, &combined, &memory);
     stages::guard(&mut walk, &states);
-    stages::flap(&mut walk, policy, &recommendations);
+    let context = Context { policy, facts, memory: &memory, view: &view, now, current };
+    stages::flap(&mut walk, &context, &recommendations);
     stages::stabilize(&mut walk, policy, &memory);
     stages::limits(&mut walk);
     stages::cooldown(&mut walk, policy, &memory);

@@ -55,8 +55,33 @@ impl fmt::Display for Number {
     }
 }
 
+/// A share as a percentage of two significant digits.
+struct Share(f64);
+
+impl fmt::Display for Share {
+    fn fmt(&self, f: &mut Formatter<'_>) -> Result {
+        let percent = self.0 * 100.0;
+        if percent >= 0.995 {
+            write!(f, "{percent:.1} %")
+        } else if percent >= 0.000_1 {
+            write!(f, "{percent:.4} %")
+        } else {
+            f.write_str("less than 0.0001 %")
+        }
+    }
+}
+
+/// What becomes of a load that may be larger than what was measured.
+fn censored(saturated: bool) -> &'static str {
+    if saturated { "; all busy, so not less" } else { "" }
+}
+
 fn rule_name(policy: &Policy, rule: u16) -> &str {
     policy.rules.get(usize::from(rule)).map_or("?", |rule| &rule.name)
+}
+
+fn metric_name(policy: &Policy, metric: u16) -> &str {
+    policy.metrics.get(usize::from(metric)).map_or("?", |metric| &metric.name)
 }
 
 fn limited_by(f: &mut Formatter<'_>, by: LimitBy, policy: &Policy) -> Result {
@@ -134,20 +159,20 @@ fn combined(f: &mut Formatter<'_>, values: u16, abstained: u16, unknown: u16, la
 
 pub(crate) fn answer(f: &mut Formatter<'_>, answer: &Answer, policy: &Policy) -> Result {
     match answer {
-        Answer::Value(_, calculation) => self::calculation(f, calculation),
+        Answer::Value(_, calculation) => self::calculation(f, calculation, policy),
         Answer::OutOnly(_, calculation) => {
-            self::calculation(f, calculation)?;
+            self::calculation(f, calculation, policy)?;
             f.write_str("; too few members to recommend less")
         }
         Answer::Abstain(value) => write!(f, "no step matches {}", Number(*value)),
         Answer::Unknown(metric, why) => {
-            let name = policy.metrics.get(usize::from(*metric)).map_or("?", |metric| &metric.name);
-            write!(f, "{name}: {why}")
+            write!(f, "{}: {why}", metric_name(policy, *metric))
         }
+        Answer::Undefined(why) => write!(f, "{why}"),
     }
 }
 
-fn calculation(f: &mut Formatter<'_>, calculation: &Calculation) -> Result {
+fn calculation(f: &mut Formatter<'_>, calculation: &Calculation, policy: &Policy) -> Result {
     let kept = |tolerated: bool| if tolerated { ", within tolerance" } else { "" };
     match calculation {
         Calculation::PerInstance { total, target, tolerated } => {
@@ -169,6 +194,30 @@ fn calculation(f: &mut Formatter<'_>, calculation: &Calculation) -> Result {
         Calculation::Step { value, row, warming } => {
             write!(f, "{} matches step {}", Number(*value), row + 1)?;
             if *warming > 0 { write!(f, ", {warming} of it still warming") } else { Ok(()) }
+        }
+        Calculation::Queue { backlog, arrivals, service_secs, drain_within, workers, serving, saturated } => {
+            let (backlog, arrivals, secs) = (Number(*backlog), Number(*arrivals), Number(*service_secs));
+            write!(f, "{backlog} waiting and {arrivals}/s x {secs} s / {workers} workers, in {}", Span(*drain_within))?;
+            if let Some(serving) = serving {
+                write!(f, ", more than {serving} serving can do")?;
+            }
+            f.write_str(censored(*saturated))
+        }
+        Calculation::Expression { value, inputs, saturated } => {
+            write!(f, "{}", Number(*value))?;
+            for (at, (metric, value)) in inputs.first().iter().enumerate() {
+                let before = if at == 0 { " from " } else { ", " };
+                write!(f, "{before}{} {}", metric_name(policy, *metric), Number(*value))?;
+            }
+            if inputs.others() > 0 {
+                write!(f, " and {} more", inputs.others())?;
+            }
+            f.write_str(if *saturated { "; full, so not less" } else { "" })
+        }
+        Calculation::Latency { workers: 0, .. } => f.write_str("no load"),
+        Calculation::Latency { load, workers, max_wait, late, saturated } => {
+            let (load, wait, late) = (Number(*load), Span(*max_wait), Share(*late));
+            write!(f, "{load} busy of {workers} workers needed, {late} wait longer than {wait}{}", censored(*saturated))
         }
     }
 }

@@ -1,5 +1,7 @@
 //! The explanation of a decision: typed, without text. Text is made where it is shown, by [`Decision::why`] and friends.
 
+pub use crate::inputs::{Inputs, UndefinedWhy};
+
 use crate::facts::{GroupError, MissingWhy};
 use crate::policy::{Policy, Setting};
 use contract::{Capacity, Timestamp};
@@ -357,6 +359,8 @@ pub enum Answer {
     Abstain(f64),
     /// No usable reading of this metric.
     Unknown(u16, UnknownWhy),
+    /// The readings are there, and what is computed from them is no number.
+    Undefined(UndefinedWhy),
 }
 
 /// Why a reading is not usable.
@@ -368,6 +372,8 @@ pub enum UnknownWhy {
     Stale(Duration),
     /// No instance served at the reading's time, so an average says nothing of the work.
     NothingServing,
+    /// There is work, and a service time of 0 says that it takes none.
+    TakesNoTime,
 }
 
 impl fmt::Display for UnknownWhy {
@@ -376,6 +382,7 @@ impl fmt::Display for UnknownWhy {
             UnknownWhy::Missing(why) => why.fmt(f),
             UnknownWhy::Stale(age) => write!(f, "stale, {} s old", age.as_secs()),
             UnknownWhy::NothingServing => f.write_str("nothing serving"),
+            UnknownWhy::TakesNoTime => f.write_str("0, though there is work"),
         }
     }
 }
@@ -427,6 +434,45 @@ pub enum Calculation {
         /// Instances of earlier steps that still warm up and count against this one.
         warming: Capacity,
     },
+    /// What comes and what waits, in workers.
+    Queue {
+        /// Jobs that wait.
+        backlog: f64,
+        /// Jobs that come, a second.
+        arrivals: f64,
+        /// Seconds that a job takes a worker.
+        service_secs: f64,
+        /// The time to drain.
+        drain_within: Duration,
+        /// Workers of an instance.
+        workers: u32,
+        /// Instances serving, when they cannot do it in time and others have to boot first.
+        serving: Option<Capacity>,
+        /// The workers were busy, so that the load may be larger than what was measured: not less than current.
+        saturated: bool,
+    },
+    /// An expression.
+    Expression {
+        /// Its value, before it is rounded up.
+        value: f64,
+        /// What it was computed from.
+        inputs: Inputs,
+        /// One of them may be larger than what was measured: not less than current.
+        saturated: bool,
+    },
+    /// Erlang's formula.
+    Latency {
+        /// Workers that are busy on average.
+        load: f64,
+        /// Workers that are needed.
+        workers: u64,
+        /// What counts as too long.
+        max_wait: Duration,
+        /// The share that waits too long with so many workers.
+        late: f64,
+        /// The workers were busy, so that the load may be larger than what was measured: not less than current.
+        saturated: bool,
+    },
 }
 
 impl Answer {
@@ -434,13 +480,13 @@ impl Answer {
     pub fn value(&self) -> Option<Capacity> {
         match self {
             Answer::Value(value, _) | Answer::OutOnly(value, _) => Some(*value),
-            Answer::Abstain(_) | Answer::Unknown(..) => None,
+            Answer::Abstain(_) | Answer::Unknown(..) | Answer::Undefined(_) => None,
         }
     }
 
     /// Whether the answer blocks scale-in for want of a usable reading.
     pub fn blocks_scale_in(&self) -> bool {
-        matches!(self, Answer::Unknown(..) | Answer::OutOnly(..))
+        matches!(self, Answer::Unknown(..) | Answer::Undefined(_) | Answer::OutOnly(..))
     }
 }
 

@@ -2,7 +2,7 @@
 
 #![allow(clippy::disallowed_methods)] // The core is pure; its tests read their cases.
 
-use policies::policy::{FILE_BYTES_MAX, FILES_MAX, ParseOptions, Policy, RuleKind, Severity, SourceFile, parse};
+use policies::policy::{FILE_BYTES_MAX, FILES_MAX, ParseOptions, Policy, RuleKind, Severity, SourceFile, Term, parse};
 use proptest::prelude::*;
 use std::path::Path;
 use std::time::Duration;
@@ -35,6 +35,30 @@ fn assert_sound(policy: &Policy) {
                 assert!(!steps.is_empty());
             }
             RuleKind::Guard { metric: at, .. } => metric(*at),
+            RuleKind::Queue(queue) => {
+                [queue.backlog, queue.arrivals, queue.service_time].into_iter().for_each(metric);
+                assert!(!queue.drain_within.is_zero() && queue.workers_per_instance > 0);
+            }
+            RuleKind::Expression(expression) => {
+                // What the root leads to is there: a policy is walked without looking.
+                for at in 0..=expression.root() {
+                    let earlier = |of: u16| assert!(of < at, "{}", policy.id);
+                    match expression.term(at) {
+                        Term::Number(number) => assert!(number.is_finite()),
+                        Term::Metric(at) => metric(at),
+                        Term::One(_, of) => earlier(of),
+                        Term::Two(_, a, b) => [a, b].into_iter().for_each(earlier),
+                        Term::Choice { condition, then, otherwise } => {
+                            [condition, then, otherwise].into_iter().for_each(earlier);
+                        }
+                    }
+                }
+            }
+            RuleKind::Latency(latency) => {
+                [latency.arrivals, latency.service_time].into_iter().for_each(metric);
+                assert!(latency.share > 0.0 && latency.share < 1.0 && latency.service_cv >= 0.0);
+                assert!(latency.workers_per_instance > 0);
+            }
             RuleKind::Schedule(schedule) => assert!(schedule.min.is_some() || schedule.max.is_some()),
         }
     }

@@ -3,7 +3,7 @@
 
 use super::diagnostic::{At, Finding, Findings};
 use super::tree::{Table, Value};
-use super::{Policy, RuleKind, metric, rule, units};
+use super::{Policy, Rule, RuleKind, metric, rule, units};
 
 /// Checks a complete fleet; `own` is its table before anything was laid under it.
 pub(super) fn check(findings: &Findings<'_>, policy: &Policy, header: At, table: &Table, own: &Table) {
@@ -12,6 +12,7 @@ pub(super) fn check(findings: &Findings<'_>, policy: &Policy, header: At, table:
     here.zero();
     here.schedules();
     here.group_bounds();
+    here.queueing();
     here.warnings();
     unused(findings, policy, table, own);
 }
@@ -115,6 +116,29 @@ impl Here<'_> {
             let found =
                 Finding::new(format!("the group's `min` is {low}, so the fleet's `max` of {max} could never be held"));
             self.findings.error(self.at(&["max"]), found);
+        }
+    }
+
+    /// What a queue or latency rule cannot do with this fleet's other settings.
+    fn queueing(&self) {
+        let timed = |kind: &RuleKind| matches!(kind, RuleKind::Queue(_) | RuleKind::Latency(_));
+        let by = |metric: u16| self.policy.metrics.get(metric as usize).is_some_and(|metric| metric.by.is_some());
+        let others = |rule: &Rule| !timed(&rule.kind) && rule::leaves_zero(&rule.kind, by);
+        let stuck = self.policy.min == 0 && self.policy.on_missing.is_none() && !self.policy.rules.iter().any(others);
+        for (index, rule) in self.policy.rules.iter().enumerate() {
+            if let RuleKind::Queue(queue) = &rule.kind
+                && queue.drain_within <= self.policy.boot
+            {
+                let (within, boot) = (units::duration_text(queue.drain_within), units::duration_text(self.policy.boot));
+                let found = Finding::new(format!("`drain_within` is {within}, and `boot` is {boot}"));
+                let hint = "what is added comes too late for that: give it longer than a boot";
+                self.findings.warn(self.rule_at(index, "drain_within"), found.hint(hint));
+            }
+            if stuck && timed(&rule.kind) {
+                let found = Finding::new("a service time is measured where something is served, and `min` is 0");
+                let hint = "while it is missing the fleet could not leave 0: set min = 1, or raise in [on_missing]";
+                self.findings.warn(self.rule_at(index, "service_time"), found.hint(hint));
+            }
         }
     }
 

@@ -32,16 +32,20 @@ struct Draft {
 impl Drafts {
     /// Resolves a rule's reference; `by` metrics are refused where one number is needed.
     pub fn find(&self, node: &Node, needs_one: bool) -> Result<u16, Fault> {
-        let name = units::text(node)?;
-        let Some(at) = self.list.iter().position(|draft| draft.name == name) else {
-            if self.lost || self.names.contains(&name) {
+        self.find_name(&units::text(node)?, needs_one)
+    }
+
+    /// Resolves a name.
+    pub fn find_name(&self, name: &str, needs_one: bool) -> Result<u16, Fault> {
+        let Some(at) = self.list.iter().position(|draft| draft.name.as_ref() == name) else {
+            if self.lost || self.names.iter().any(|known| known.as_ref() == name) {
                 return Ok(0);
             }
-            let fault = Fault::new(format!("names `{}`, which is no metric of this fleet", units::cut(&name)));
+            let fault = Fault::new(format!("names `{}`, which is no metric of this fleet", units::cut(name)));
             let names = || self.names.iter().map(|name| name.as_ref());
-            return Err(match nearest(&name, names()) {
+            return Err(match nearest(name, names()) {
                 Some(near) => fault.hint(format!("did you mean `{near}`?")),
-                None if self.names.is_empty() => fault.hint(format!("add [fleet.NAME.metric.{}]", units::cut(&name))),
+                None if self.names.is_empty() => fault.hint(format!("add [fleet.NAME.metric.{}]", units::cut(name))),
                 None => fault.hint(format!("its metrics: {}", names().collect::<Vec<_>>().join(", "))),
             });
         };
@@ -49,8 +53,9 @@ impl Drafts {
             && needs_one
             && metric.by.is_some()
         {
-            let fault =
-                Fault::new(format!("is `{name}`, which has one value per instance (`by`); this rule needs one value"));
+            let fault = Fault::new(format!(
+                "names `{name}`, which has one value per instance (`by`); this rule needs one value"
+            ));
             return Err(fault.hint("leave out `by`, or use kind = \"utilization\""));
         }
         Ok(u16::try_from(at).unwrap_or(0))
@@ -99,7 +104,14 @@ pub(super) fn mentioned(rules: &Node) -> Vec<Arc<str>> {
     let Value::List(rules) = &rules.value else { return Vec::new() };
     let keys = ["metric", "backlog", "arrivals", "service_time", "learn_from"];
     let tables = rules.iter().filter_map(Node::table);
-    tables.flat_map(|table| keys.into_iter().filter_map(|key| table.get(key)?.node.text().cloned())).collect()
+    let mut names = Vec::new();
+    for table in tables {
+        names.extend(keys.into_iter().filter_map(|key| table.get(key)?.node.text().cloned()));
+        if let Some(text) = table.get("expr").and_then(|entry| entry.node.text()) {
+            names.extend(super::expression::names(text));
+        }
+    }
+    names
 }
 
 fn read_one(context: &mut Context<'_>, mut reader: Reader<'_>, name: &str, at: At) -> (Option<Metric>, bool) {
@@ -198,22 +210,22 @@ fn read_query(context: &mut Context<'_>, r: &mut Reader<'_>, key: &'static str, 
     };
     let (text, at) = if needed { r.need(key, read)? } else { r.take(key, read)? };
     if let Err(error) = context.query(&text) {
-        let at = error.offset.and_then(|offset| within(r, &text, at, offset)).unwrap_or(at);
+        let at = error.offset.and_then(|offset| within(r, &text, at, offset..offset)).unwrap_or(at);
         r.findings().error(at, Finding::new(format!("`{key}` is not PromQL: {}", error.message)));
         return None;
     }
     Some(context.intern(text))
 }
 
-/// The place of a byte of the query within the file, when the file has the query's text as it is.
-fn within(r: &Reader<'_>, query: &str, at: At, offset: usize) -> Option<At> {
+/// The place of a stretch of a text within the file, when the file has that text as it is; at least one character.
+pub(super) fn within(r: &Reader<'_>, query: &str, at: At, span: std::ops::Range<usize>) -> Option<At> {
     let text = &r.findings().files().get(at.file as usize)?.text;
     let written = text.get(at.start as usize..at.end as usize)?;
     // After the quotes, of which there are one or three, and a line feed after three.
     let begin = written.find(query)?;
-    let start = at.start as usize + begin + offset.min(query.len());
+    let start = at.start as usize + begin + span.start.min(query.len());
     let next = text.get(start..at.end as usize)?.chars().next()?;
-    Some(At::new(at.file, start..start + next.len_utf8()))
+    Some(At::new(at.file, start..start + span.len().max(next.len_utf8())))
 }
 
 /// A label that the query aggregates away can pick nothing.

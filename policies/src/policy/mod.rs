@@ -6,6 +6,7 @@
 mod cases;
 mod checks;
 mod diagnostic;
+mod expression;
 mod fleet;
 mod layers;
 mod metric;
@@ -13,6 +14,7 @@ mod model;
 mod outline;
 mod parse;
 mod places;
+mod queueing;
 mod reader;
 mod rule;
 mod schedule;
@@ -23,10 +25,12 @@ mod tree;
 pub mod units;
 
 pub use diagnostic::{At, Diagnostic, Finding, Findings, Related, Severity};
+pub use expression::{Expression, One, Term, Two};
 pub use fleet::read_rate;
 pub use model::*;
 pub use parse::{FILES_MAX, ParseOptions, QueryCheck, QueryError, QueryFacts, parse};
 pub use places::{Place, Places, Setting};
+pub use queueing::{Latency, Queue};
 pub use reader::{Fault, Reader, nearest};
 pub use syntax::{FILE_BYTES_MAX, read as read_toml};
 pub use tables::{PolicyTest, TestCycle, TestReadings};

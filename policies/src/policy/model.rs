@@ -2,7 +2,9 @@
 //!
 //! Text comes in through [`crate::policy::parse`]; nothing here fails or allocates once it is built.
 
+use super::expression::Expression;
 use super::places::{Place, Places, Setting};
+use super::queueing::{Latency, Queue};
 use super::tables::PolicyTest;
 use contract::{Capacity, GroupId};
 use std::borrow::Cow;
@@ -293,6 +295,12 @@ pub enum RuleKind {
         /// The table, in the order of the file.
         steps: Box<[StepRow]>,
     },
+    /// Drain a backlog in time.
+    Queue(Queue),
+    /// Keep the share of requests that wait too long.
+    Latency(Latency),
+    /// One number from several metrics.
+    Expression(Expression),
     /// Other bounds while it is open.
     Schedule(Box<Schedule>),
     /// A veto while it is true.

@@ -6,7 +6,7 @@ use super::metric::Drafts;
 use super::reader::{Fault, Reader};
 use super::tree::{Node, Value};
 use super::{Amount, Blocks, Change, Rule, RuleKind, StepRow, Threshold, Tolerance, Unit};
-use super::{schedule, units};
+use super::{expression, queueing, schedule, units};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -17,6 +17,9 @@ enum Kind {
     Step,
     Schedule,
     Guard,
+    Queue,
+    Latency,
+    Expression,
     NotYet(&'static str),
 }
 
@@ -27,9 +30,9 @@ const KINDS: [(&str, Kind); 9] = [
     ("schedule", Kind::Schedule),
     ("guard", Kind::Guard),
     ("objective", Kind::NotYet("objective")),
-    ("queue", Kind::NotYet("queue")),
-    ("latency", Kind::NotYet("latency")),
-    ("expression", Kind::NotYet("expression")),
+    ("queue", Kind::Queue),
+    ("latency", Kind::Latency),
+    ("expression", Kind::Expression),
 ];
 
 pub(super) fn read(r: &mut Reader<'_>, metrics: &Drafts) -> Vec<Rule> {
@@ -44,7 +47,8 @@ pub(super) fn read(r: &mut Reader<'_>, metrics: &Drafts) -> Vec<Rule> {
     for mut reader in list.into_iter().take(PARTS_MAX) {
         let name = reader.take("name", units::name);
         let has_name = reader.has("name");
-        let hint = "kind = \"utilization\", \"per-instance\", \"step\", \"schedule\" or \"guard\"";
+        let hint =
+            "kind = \"per-instance\", or another: utilization, step, schedule, guard, queue, latency, expression";
         let Some(kind) = reader.need_or("kind", units::choice(&KINDS), Some(hint)) else {
             continue;
         };
@@ -105,9 +109,12 @@ fn read_kind(r: &mut Reader<'_>, kind: Kind, metrics: &Drafts) -> Option<RuleKin
             let linger = r.take("linger", units::up_to_a_day).unwrap_or_default();
             Some(RuleKind::Guard { metric: metric?, when: when?, blocks, linger })
         }
+        Kind::Queue => queueing::read_queue(r, metrics).map(RuleKind::Queue),
+        Kind::Latency => queueing::read_latency(r, metrics).map(RuleKind::Latency),
+        Kind::Expression => expression::read(r, metrics).map(RuleKind::Expression),
         Kind::NotYet(word) => {
             let found = Finding::new(format!("rules of kind \"{word}\" are not supported yet"));
-            let hint = "supported so far: utilization, per-instance, step, schedule, guard";
+            let hint = "supported so far: utilization, per-instance, step, schedule, guard, queue, latency, expression";
             r.findings().error(r.at_of("kind"), found.hint(hint));
             None
         }
@@ -237,6 +244,7 @@ pub(super) fn leaves_zero(kind: &RuleKind, by: impl Fn(u16) -> bool) -> bool {
         RuleKind::PerInstance { metric, .. } => !by(*metric),
         RuleKind::Step { metric, steps } => !by(*metric) && steps.iter().any(|row| adds(row.change)),
         RuleKind::Schedule(schedule) => schedule.min.is_some_and(|min| min > 0),
+        RuleKind::Queue(_) | RuleKind::Latency(_) | RuleKind::Expression(_) => true,
         RuleKind::Utilization { .. } | RuleKind::Guard { .. } => false,
     }
 }

@@ -2,8 +2,7 @@
 //! `calcPlainMetricReplicas`), which keep a rolling update or a lost exporter from turning into a scale-in.
 
 use super::reading::in_range;
-use super::utilization::CENSORED;
-use super::{Context, whole};
+use super::{Context, SATURATED, whole};
 use crate::facts::GroupFact;
 use crate::policy::{Tolerance, Unit};
 use crate::trace::{Answer, Calculation, UnknownWhy};
@@ -42,7 +41,7 @@ pub(super) fn recommend(
         kept: raw.is_none(),
     };
     let mut value = raw.unwrap_or(context.current);
-    if ready_mean > target || ready_mean >= CENSORED {
+    if ready_mean > target || ready_mean >= SATURATED {
         value = value.max(context.current);
     }
     let known = f64::from(sets.ready);
@@ -82,7 +81,7 @@ fn sets(context: &Context<'_>, values: &[(InstanceId, f64)], unit: Unit) -> Sets
     sets
 }
 
-fn is_warm(context: &Context<'_>, instance: &Instance) -> bool {
+pub(super) fn is_warm(context: &Context<'_>, instance: &Instance) -> bool {
     let since = instance.running_since.or_else(|| context.memory.first_running.get(&instance.id).copied());
     since.is_some_and(|since| since <= context.now && context.now.since(since) >= context.policy.warmup)
 }

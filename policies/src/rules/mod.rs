@@ -1,18 +1,23 @@
 //! One recommendation for each rule, side by side: no rule sees another's answer, and their order never matters.
 
+mod erlang;
+mod expression;
 mod guard;
+mod latency;
 mod members;
 mod per_instance;
+mod queue;
 mod reading;
 mod schedule;
 mod step;
 mod utilization;
 
+pub(crate) use expression::projected as expression_projected;
 pub(crate) use guard::{GuardState, guard};
 pub(crate) use schedule::limits;
-pub(crate) use step::matched as step_matched;
+pub(crate) use step::projected as step_projected;
 
-use crate::facts::FleetFacts;
+use crate::facts::{FleetFacts, MissingWhy};
 use crate::memory::FleetMemory;
 use crate::observe::View;
 use crate::policy::{Metric, Policy, RuleKind, Tolerance};
@@ -56,6 +61,9 @@ pub(crate) fn recommend(context: &Context<'_>) -> Vec<Recommendation> {
                 per_instance::recommend(context, *metric, *target, *tolerance)
             }
             RuleKind::Step { metric, steps } => step::recommend(context, &rule.name, *metric, steps),
+            RuleKind::Queue(queue) => queue::recommend(context, queue),
+            RuleKind::Latency(latency) => latency::recommend(context, latency),
+            RuleKind::Expression(expression) => expression::recommend(context, expression),
             RuleKind::Schedule(_) | RuleKind::Guard { .. } => continue,
         };
         answers.push(Recommendation { rule: u16::try_from(at).unwrap_or(u16::MAX), answer });
@@ -63,11 +71,39 @@ pub(crate) fn recommend(context: &Context<'_>) -> Vec<Recommendation> {
     answers
 }
 
+/// From this share of the capacity on, a measured load is censored: the true one is at least this (safety.md).
+const SATURATED: f64 = 0.95;
+
+/// A reading of which a rule needs one value.
+#[derive(Clone, Copy, Debug)]
+struct Input {
+    /// A percentage as a ratio.
+    value: f64,
+    at: Timestamp,
+    /// It covers enough instances to recommend less.
+    covers: bool,
+}
+
+/// One value of a metric, or the answer that it is unknown.
+fn input(context: &Context<'_>, index: u16) -> Result<Input, Answer> {
+    let metric = context.metric(index);
+    match reading::judge(metric, &context.facts.readings[usize::from(index)], context.now) {
+        Err(why) => Err(Context::unknown(index, why)),
+        Ok(reading::Usable::Each { .. }) => Err(Context::unknown(index, UnknownWhy::Missing(MissingWhy::WrongShape))),
+        Ok(reading::Usable::One { value, at, members }) => {
+            Ok(Input { value, at, covers: per_instance::covers_enough(context, metric, at, members) })
+        }
+    }
+}
+
 /// The least whole number of instances that carries `needed`. A relative 1e-12 absorbs the error of one division, so
 /// that three times a share is three instances, not four.
 fn whole(needed: f64) -> Capacity {
-    let whole = (needed - needed.abs() * 1e-12).ceil();
-    if whole >= f64::from(CAPACITY_MAX) { CAPACITY_MAX } else { whole.max(0.0) as Capacity }
+    // Before the subtraction: of infinities it makes NaN, which would be taken for 0.
+    if needed >= f64::from(CAPACITY_MAX) {
+        return CAPACITY_MAX;
+    }
+    (needed - needed.abs() * 1e-12).ceil().max(0.0) as Capacity
 }
 
 /// Whether `needed` is within the tolerance of `current`.

@@ -31,8 +31,13 @@ pub(super) fn recommend(context: &Context<'_>, rule: &str, metric: u16, steps: &
     }
 }
 
+/// What the rule says of a value at another capacity, of which nothing is warming; `None`: nothing.
+pub(crate) fn projected(steps: &[StepRow], value: f64, at: Capacity) -> Option<Capacity> {
+    matched(steps, value).map(|row| changed(steps[row].change, at, 0))
+}
+
 /// The row that counts for a value.
-pub(crate) fn matched(steps: &[StepRow], value: f64) -> Option<usize> {
+fn matched(steps: &[StepRow], value: f64) -> Option<usize> {
     let met = |above: bool| {
         steps.iter().enumerate().filter_map(move |(at, row)| match row.when {
             Threshold::Above(limit) if above && value > limit => Some((at, limit)),

@@ -4,12 +4,9 @@
 use super::members;
 use super::per_instance::covers_enough;
 use super::reading::{Usable, judge};
-use super::{Context, tolerated, whole};
+use super::{Context, SATURATED, tolerated, whole};
 use crate::policy::Tolerance;
 use crate::trace::{Answer, Calculation, UnknownWhy};
-
-/// From here on an average is censored: the true demand is at least this (safety.md).
-pub(super) const CENSORED: f64 = 0.95;
 
 pub(super) fn recommend(context: &Context<'_>, metric: u16, target: f64, tolerance: Tolerance) -> Answer {
     let (value, at, count) =
@@ -27,7 +24,7 @@ pub(super) fn recommend(context: &Context<'_>, metric: u16, target: f64, toleran
     let needed = value * f64::from(serving) / target;
     let tolerated = tolerated(needed, context.current, tolerance);
     let mut raw = if tolerated { context.current } else { whole(needed) };
-    if value > target || value >= CENSORED {
+    if value > target || value >= SATURATED {
         raw = raw.max(context.current);
     }
     let calculation = Calculation::Utilization { value, serving, target, tolerated };

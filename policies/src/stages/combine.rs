@@ -24,7 +24,7 @@ pub(crate) fn combined(policy: &Policy, answers: &[Recommendation], current: Cap
         counts[match answer.answer {
             Answer::Value(..) | Answer::OutOnly(..) => 0,
             Answer::Abstain(_) => 1,
-            Answer::Unknown(..) => 2,
+            Answer::Unknown(..) | Answer::Undefined(_) => 2,
         }] += 1;
     }
     let [values, abstained, unknown] = counts;
@@ -104,6 +104,8 @@ fn metric_of(policy: &Policy, rule: u16) -> Option<u16> {
         RuleKind::Utilization { metric, .. } | RuleKind::PerInstance { metric, .. } | RuleKind::Step { metric, .. } => {
             Some(*metric)
         }
+        // Of several metrics none is the one: the rule is named.
+        RuleKind::Queue(_) | RuleKind::Latency(_) | RuleKind::Expression(_) => None,
         RuleKind::Schedule(_) | RuleKind::Guard { .. } => None,
     }
 }

@@ -1,59 +1,83 @@
-//! `flap`: before a scale-in, what a rule would add back at once is not removed.
+//! `flap`: before a scale-in every rule is evaluated at the smaller capacity, for the same work; what would trigger a
+//! scale-out there is not removed.
 //!
-//! `utilization` and `per-instance` answer with the least capacity that carries the work, so nothing they leave over can
-//! trigger them. A step rule knows only its thresholds: its metric is projected to the smaller capacity, as work that
-//! fewer instances share (value x current / n), when it is an average over instances (a ratio or a percentage).
+//! Most kinds answer with the capacity that the work needs, which is the same number wherever the fleet stands. Two look
+//! at averages over instances, and those move: the metric of a step rule and the ratios and percentages of an expression
+//! are projected as work that fewer instances share, value x current / n. The answers are combined as the policy says,
+//! so that with `combine = "min"` a rule that is outvoted today is outvoted there too.
 
 use super::{Walk, held};
-use crate::policy::{Change, Policy, RuleKind, Setting, Unit};
-use crate::rules::step_matched;
+use crate::policy::{Combine, RuleKind, Setting, Unit};
+use crate::rules::{Context, expression_projected, step_projected};
 use crate::trace::{Answer, Calculation, HoldReason, Recommendation, Stage, Why};
 use contract::Capacity;
+use std::cmp::Reverse;
 
 /// Takes the step.
-pub(crate) fn flap(walk: &mut Walk, policy: &Policy, answers: &[Recommendation]) {
+pub(crate) fn flap(walk: &mut Walk, context: &Context<'_>, answers: &[Recommendation]) {
     if walk.pin.is_some() || !walk.wants_in() {
         walk.pass(Stage::Flap);
         return;
     }
-    let mut after = walk.at;
-    let mut by = None;
-    for answer in answers {
-        let least = least_without_flap(policy, answer, walk.current, walk.at);
-        if least > after {
-            (after, by) = (least, Some(answer.rule));
-        }
-    }
-    match by {
-        Some(rule) => walk.step(Stage::Flap, after, Why::Flap { rule }, held(HoldReason::Flap, Setting::Rule(rule))),
-        None => walk.pass(Stage::Flap),
-    }
-}
-
-/// The least capacity from `wanted` up to `current` at which this step rule would not add.
-fn least_without_flap(policy: &Policy, answer: &Recommendation, current: Capacity, wanted: Capacity) -> Capacity {
-    let RuleKind::Step { metric, steps } = &policy.rules[usize::from(answer.rule)].kind else { return wanted };
-    let averages = matches!(policy.metrics[usize::from(*metric)].unit, Unit::Ratio | Unit::Percent);
-    let value = match &answer.answer {
-        Answer::Value(_, Calculation::Step { value, .. }) | Answer::OutOnly(_, Calculation::Step { value, .. }) => {
-            Some(*value)
-        }
-        Answer::Abstain(value) => Some(*value),
-        _ => None,
+    let Some(mut rule) = triggered(context, answers, walk.at) else {
+        walk.pass(Stage::Flap);
+        return;
     };
-    let Some(value) = value.filter(|_| averages) else { return wanted };
-    let adds = |n: Capacity| {
-        let projected = value * f64::from(current) / f64::from(n.max(1));
-        step_matched(steps, projected).is_some_and(|row| matches!(steps[row].change, Change::Add(_)))
-    };
-    // A row that adds already today is the rule's own business; only a newly triggered one is a flap.
-    if adds(current) {
-        return wanted;
-    }
-    let (mut low, mut high) = (wanted, current);
+    // The least capacity that triggers nothing, if more instances never trigger more; else one that triggers nothing.
+    let (mut low, mut high) = (walk.at + 1, walk.current);
     while low < high {
         let middle = low + (high - low) / 2;
-        if adds(middle) { low = middle + 1 } else { high = middle }
+        match triggered(context, answers, middle) {
+            Some(by) => (low, rule) = (middle + 1, by),
+            None => high = middle,
+        }
     }
-    low
+    walk.step(Stage::Flap, low, Why::Flap { rule }, held(HoldReason::Flap, Setting::Rule(rule)));
+}
+
+/// The rule that would ask for more than `n` at a capacity of `n`, or of which nobody can tell.
+fn triggered(context: &Context<'_>, answers: &[Recommendation], n: Capacity) -> Option<u16> {
+    let mut asked: Option<(Capacity, Reverse<u16>)> = None;
+    for answer in answers {
+        let value = match projected(context, answer, n) {
+            Projected::Nothing => continue,
+            Projected::Unknown => return Some(answer.rule),
+            Projected::Value(value) => value,
+        };
+        let this = (value, Reverse(answer.rule));
+        asked = Some(match (asked, context.policy.combine) {
+            (None, _) => this,
+            (Some(other), Combine::Max) => other.max(this),
+            (Some(other), Combine::Min) => other.min(this),
+        });
+    }
+    asked.filter(|(value, _)| *value > n).map(|(_, Reverse(rule))| rule)
+}
+
+enum Projected {
+    Nothing,
+    Unknown,
+    Value(Capacity),
+}
+
+/// What a rule would say at a capacity of `n`.
+fn projected(context: &Context<'_>, answer: &Recommendation, n: Capacity) -> Projected {
+    match &context.policy.rules[usize::from(answer.rule)].kind {
+        RuleKind::Step { metric, steps } => {
+            let value = match &answer.answer {
+                Answer::Value(_, Calculation::Step { value, .. })
+                | Answer::OutOnly(_, Calculation::Step { value, .. })
+                | Answer::Abstain(value) => *value,
+                _ => return Projected::Nothing,
+            };
+            let averages = matches!(context.policy.metrics[usize::from(*metric)].unit, Unit::Ratio | Unit::Percent);
+            let moved = f64::from(context.current) / f64::from(n.max(1));
+            let value = if averages { value * moved } else { value };
+            step_projected(steps, value, n).map_or(Projected::Nothing, Projected::Value)
+        }
+        RuleKind::Expression(expression) => {
+            expression_projected(context, expression, n).map_or(Projected::Unknown, Projected::Value)
+        }
+        _ => answer.answer.value().map_or(Projected::Nothing, Projected::Value),
+    }
 }

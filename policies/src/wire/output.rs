@@ -116,7 +116,7 @@ impl Serialize for OneRecommendation<'_> {
                 map.serialize_entry("why", &text)?;
             }
             Answer::Abstain(_) => map.serialize_entry("abstain", &text)?,
-            Answer::Unknown(..) => map.serialize_entry("unknown", &text)?,
+            Answer::Unknown(..) | Answer::Undefined(_) => map.serialize_entry("unknown", &text)?,
         }
         map.end()
     }

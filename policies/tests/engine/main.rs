@@ -3,11 +3,14 @@
 #![allow(clippy::disallowed_methods, clippy::unwrap_used)] // Tests read their cases, and may unwrap.
 
 mod explained;
+mod expressions;
+mod flap;
 mod fleet;
 mod golden;
 mod hpa;
 mod peers;
 mod properties;
+mod queueing;
 mod rules;
 mod safety;
 mod wire;
