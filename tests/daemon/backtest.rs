@@ -1,0 +1,272 @@
+//! `skala backtest` through the real binary: what it prints and writes, that it decides as `skala decide` does, and what it
+//! says of files that are wrong.
+
+use crate::living::{Said, run, skala};
+use serde_json::{Value, json};
+use std::fmt::Write as _;
+use std::io::{BufRead, BufReader, Write};
+use std::process::Stdio;
+
+const POLICY: &str = r#"
+[fleet.shop]
+mode     = "on"
+min      = 2
+max      = 60
+interval = "1m"
+warmup   = "60s"
+[[fleet.shop.group]]
+provider = "cloud"
+group    = "shop-web"
+[fleet.shop.metric.rps]
+source = "prometheus"
+query  = "rps"
+[fleet.shop.metric.cpu]
+source = "prometheus"
+query  = "cpu"
+unit   = "ratio"
+[[fleet.shop.rule]]
+name   = "requests"
+kind   = "per-instance"
+metric = "rps"
+target = 170
+[[fleet.shop.rule]]
+kind   = "utilization"
+metric = "cpu"
+target = 0.65
+"#;
+
+const MODEL: &str = "metric = \"rps\"\ncapacity_per_instance = 250.0\nslo_utilization = 0.8\nboot_delay = \"3m\"\n\
+    metric_lag = \"1m\"\nstep = \"1m\"\nprice_per_hour = 0.1\nwarmup = \"2h\"\n";
+
+/// A midnight.
+const START: usize = 1_700_006_400;
+const STEPS: usize = 2 * 1_440;
+const BOOT_STEPS: usize = 3;
+
+/// Two days of made-up load, an hour of which is missing.
+fn loads() -> Vec<Option<f64>> {
+    let mut noise: u64 = 7;
+    let value = |step: usize| {
+        noise = (noise * 1_103_515_245 + 12_345) % 2_147_483_648;
+        let minute = step % 1_440;
+        let wave = 5 * (720 - minute.abs_diff(720));
+        let sale = if (1_200..1_290).contains(&minute) { 2_500 } else { 0 };
+        let load = 600.0 + (wave + sale) as f64 + (noise / 65_536 % 300) as f64;
+        (!(2_000..2_060).contains(&step)).then_some(load)
+    };
+    (0..STEPS).map(value).collect()
+}
+
+struct Files(tempfile::TempDir);
+
+impl Files {
+    fn new() -> Self {
+        let files = Self(tempfile::tempdir().unwrap());
+        std::fs::create_dir(files.0.path().join("policies")).unwrap();
+        let mut csv = String::from("timestamp_s,value\n");
+        for (step, load) in loads().iter().enumerate() {
+            if let Some(load) = load {
+                writeln!(csv, "{},{load}", START + step * 60).unwrap();
+            }
+        }
+        files.put("policies/shop.toml", POLICY).put("model.toml", MODEL).put("rps.csv", &csv)
+    }
+
+    fn put(self, name: &str, text: &str) -> Self {
+        std::fs::write(self.0.path().join(name), text).unwrap();
+        self
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.0.path().join(name).display().to_string()
+    }
+
+    fn read(&self, name: &str) -> String {
+        std::fs::read_to_string(self.0.path().join(name)).unwrap()
+    }
+
+    fn run(&self, more: &[&str]) -> Said {
+        let (policies, model) = (self.path("policies"), self.path("model.toml"));
+        let series = format!("rps={}", self.path("rps.csv"));
+        let base = ["backtest", "--policies", &policies, "--fleet", "shop", "--series", &series, "--model", &model];
+        run(&[&base, more].concat())
+    }
+}
+
+fn rows(csv: &str) -> Vec<[usize; 4]> {
+    let mut lines = csv.lines();
+    assert_eq!(lines.next(), Some("timestamp_s,demand,supply,paid"));
+    lines
+        .map(|line| line.split(',').map(|cell| cell.parse().unwrap()).collect::<Vec<_>>().try_into().unwrap())
+        .collect()
+}
+
+#[test]
+fn a_run_is_scored_and_written() {
+    let files = Files::new();
+    let said = files.run(&["--json", "--out", &files.path("supply.csv")]);
+    assert_eq!((said.code, said.err.as_str()), (0, ""), "{said:?}");
+    let json: Value = serde_json::from_str(&said.out).unwrap();
+    assert_eq!(
+        (&json["fleet"], &json["steps"], &json["missing_readings"]),
+        (&json!("shop"), &json!(STEPS), &json!(60))
+    );
+    let rows = rows(&files.read("supply.csv"));
+    // Two hours are not scored.
+    assert_eq!((rows.len(), rows[0][0]), (STEPS - 120, START + 7_200));
+    let count = |is: fn(&[usize; 4]) -> bool| rows.iter().filter(|row| is(row)).count() as f64;
+    let near = |key: &str, expected: f64| {
+        let got = json[key].as_f64().unwrap();
+        assert!((got - expected).abs() < 1e-9, "{key}: {got} is not {expected}");
+    };
+    near("tau_U", 100.0 * count(|row| row[2] < row[1]) / rows.len() as f64);
+    near("tau_O", 100.0 * count(|row| row[2] > row[1]) / rows.len() as f64);
+    let hours = rows.iter().map(|row| row[3]).sum::<usize>() as f64 / 60.0;
+    near("instance_hours", hours);
+    near("cost", hours * 0.1);
+    near("changes", rows.windows(2).filter(|pair| pair[0][3] != pair[1][3]).count() as f64);
+    let starts = rows.windows(2).map(|pair| pair[1][3].saturating_sub(pair[0][3])).sum::<usize>();
+    near("instance_starts", starts as f64);
+    assert!(json["tau_U"].as_f64().unwrap() < 10.0 && json["changes"].as_u64().unwrap() > 20, "{json:#}");
+    for key in ["theta_U", "theta_O", "upsilon", "sigma", "lack_pct", "over_cost_pct", "longest_shortage_s"] {
+        assert!(json[key].is_f64(), "{key}: {json:#}");
+    }
+    let names: Vec<_> = json["rivals"].as_array().unwrap().iter().map(|rival| rival["name"].clone()).collect();
+    assert_eq!(names, ["kubernetes-hpa", "aws-target-tracking", "clairvoyant"]);
+    assert_eq!(json["rivals"][2]["tau_U"], 0.0);
+    assert_eq!(files.run(&["--json"]).out, said.out, "byte for byte");
+}
+
+#[test]
+fn people_read_a_table() {
+    let said = Files::new().run(&["--rival-target", "0.7"]);
+    assert_eq!((said.code, said.err.as_str()), (0, ""), "{said:?}");
+    let begin = "shop: 2d from 2023-11-15T00:00:00Z to 2023-11-17T00:00:00Z, 2880 steps of 1m; the first 2h are not \
+        scored\n60 readings of the load are missing\n";
+    assert!(said.out.starts_with(begin), "{}", said.out);
+    for part in
+        ["SHORT", "OVER-COST", "skala  ", "kubernetes-hpa 70 %", "aws-target-tracking 70 %", "clairvoyant", "sigma"]
+    {
+        assert!(said.out.contains(part), "{part} is not in\n{}", said.out);
+    }
+}
+
+/// The same load through `skala decide`, in a cloud of this test's own: the same supply, step for step.
+#[test]
+fn backtest_decides_as_decide_does() {
+    let files = Files::new().put("model.toml", &MODEL.replace("2h", "0s"));
+    assert_eq!(files.run(&["--out", &files.path("supply.csv")]).code, 0);
+    let rows = rows(&files.read("supply.csv"));
+    let mut child = skala(&["decide", "--policies", &files.path("policies")])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut input = child.stdin.take().unwrap();
+    let mut output = BufReader::new(child.stdout.take().unwrap());
+    // Each instance: id, step at which it was asked for.
+    let mut instances: Vec<(String, i64)> = (0..rows[0][1]).map(|at| (format!("old-{at}"), -100)).collect();
+    let (mut served, loads) = (Vec::new(), loads());
+    for (step, row) in rows.iter().enumerate() {
+        let now = START + step * 60;
+        let seconds = |at: i64| (START as i64 + at * 60) as f64;
+        let is_up = |asked: i64| asked + BOOT_STEPS as i64 <= step as i64;
+        let listed: Vec<Value> = instances
+            .iter()
+            .map(|(id, asked)| match is_up(*asked) {
+                true => json!({"id": id, "state": "running", "launched": seconds(*asked),
+                    "running_since": seconds(asked + BOOT_STEPS as i64)}),
+                false => json!({"id": id, "state": "pending", "launched": seconds(*asked)}),
+            })
+            .collect();
+        // One minute of lag: the newest minute that is visible began two minutes ago.
+        let mut readings = json!({"rps": {"missing": "empty"}, "cpu": {"missing": "empty"}});
+        if let Some((seen, load)) = step.checked_sub(2).and_then(|seen| Some((seen, loads[seen]?))) {
+            let (at, used) = (now - 60, load / (250.0 * f64::from(served[seen])));
+            readings = json!({"rps": {"value": load, "at": at}, "cpu": {"value": f64::min(used, 1.5), "at": at}});
+        }
+        let group = json!({"provider": "cloud", "group": "shop-web", "desired": listed.len(), "instances": listed});
+        writeln!(input, "{}", json!({"fleet": "shop", "now": now, "groups": [group], "readings": readings})).unwrap();
+        let mut line = String::new();
+        output.read_line(&mut line).unwrap();
+        let said: Value = serde_json::from_str(&line).unwrap();
+        let desired = said["desired"].as_u64().unwrap_or_else(|| panic!("{line}")) as usize;
+        let gone: Vec<&str> =
+            said["groups"][0]["terminate"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
+        instances.retain(|(id, _)| !gone.contains(&id.as_str()));
+        for new in instances.len()..desired {
+            instances.push((format!("at-{step}-{new}"), step as i64));
+        }
+        let up = instances.iter().filter(|(_, asked)| is_up(*asked)).count();
+        served.push(u32::try_from(up).unwrap());
+        assert_eq!((up, instances.len()), (row[2], row[3]), "step {step}: {line}");
+    }
+    drop(input);
+    assert!(child.wait().unwrap().success());
+}
+
+#[test]
+fn what_is_wrong_is_said_once_with_its_place() {
+    let check = |files: Files, more: &[&str], code: i32, parts: &[&str]| {
+        let said = files.run(more);
+        assert_eq!((said.code, said.out.as_str()), (code, ""), "{said:?}");
+        for part in parts {
+            assert!(said.err.contains(part), "{part} is not in\n{}", said.err);
+        }
+        assert_eq!(
+            said.err.matches(" --> ").count(),
+            usize::from(parts[0].ends_with(|c: char| c.is_ascii_digit())),
+            "{}",
+            said.err
+        );
+    };
+    let with = |name: &str, text: &str| Files::new().put(name, text);
+    let csv = |rows: &str| with("rps.csv", &format!("timestamp_s,value\n{rows}"));
+    check(with("rps.csv", "timestamp_s,load\n0,1\n60,1\n"), &[], 78, &["rps.csv:1:1", "no column `value`"]);
+    check(csv("0,1\n60,1\n60,2\n"), &[], 78, &["rps.csv:4:1", "the time does not grow"]);
+    check(csv("0,1\n60,NaN\n"), &[], 78, &["rps.csv:3:4", "`NaN` is not a finite number"]);
+    check(csv("0,1\n60,1\n150,1\n"), &[], 78, &["rps.csv:4:1", "1m30s after the row before"]);
+    check(csv("0,1\n300,1\n600,1\n"), &[], 78, &["rps.csv:3:1", "write step = \"5m\""]);
+    let model = |from: &str, to: &str| with("model.toml", &MODEL.replace(from, to));
+    check(model("saturate", "x"), &["--rival-target", "2"], 64, &["rival-target"]);
+    check(model("price_per_hour", "price"), &[], 78, &["model.toml:7:1", "unknown key `price`"]);
+    check(model("\"rps\"", "\"rsp\""), &[], 78, &["model.toml:1:10", "did you mean `rps`?"]);
+    check(
+        model("metric_lag = \"1m\"", "metric_lag = \"1h\""),
+        &[],
+        78,
+        &["model.toml: the newest", "always 1h old, and metric"],
+    );
+    check(with("policies/shop.toml", &POLICY.replace("\"on\"", "\"no\"")), &[], 78, &["shop.toml:3:12"]);
+    let series = |text: &str| ["--series".to_owned(), text.to_owned()];
+    for (text, code, part) in [
+        ("nothing", 64, "is not METRIC=FILE.csv"),
+        ("rpm=x.csv", 64, "did you mean `rps`?"),
+        ("rps=x.csv", 64, "--series rps is given twice"),
+        ("cpu=/nowhere/x.csv", 78, "/nowhere/x.csv cannot be read"),
+    ] {
+        let [flag, value] = series(text);
+        check(Files::new(), &[&flag, &value], code, &[part]);
+    }
+    let files = Files::new();
+    let said = files.run(&["--out", &files.path("no/such/folder.csv")]);
+    assert_eq!(said.code, 1, "{said:?}");
+    assert!(said.err.contains("cannot write"), "{said:?}");
+    let arguments =
+        ["backtest", "--policies", &files.path("policies"), "--fleet", "shp", "--series", "rps=x", "--model", "x"];
+    let said = run(&arguments);
+    assert_eq!(said.code, 64);
+    assert!(said.err.contains("no policy for fleet `shp`; did you mean `shop`?"), "{said:?}");
+}
+
+#[test]
+fn a_metric_without_a_series_is_warned_of() {
+    let guard = "[fleet.shop.metric.errors]\nsource = \"p\"\nquery = \"e\"\nunit = \"ratio\"\n[[fleet.shop.rule]]\n\
+        kind = \"guard\"\nmetric = \"errors\"\nabove = 0.1\nblocks = \"in\"\n";
+    let files = Files::new().put("policies/shop.toml", &format!("{POLICY}{guard}"));
+    let said = files.run(&["--json"]);
+    assert_eq!(said.code, 0, "{said:?}");
+    assert!(said.err.starts_with("warning: metric `errors` has no series"), "{said:?}");
+    let json: Value = serde_json::from_str(&said.out).unwrap();
+    assert_eq!(json["unfed"], json!(["errors"]));
+}
