@@ -5,6 +5,7 @@
 
 mod model;
 mod replayed;
+pub mod report;
 mod rivals;
 mod score;
 mod series;

@@ -50,7 +50,7 @@ fn series(values: Vec<f64>) -> Series {
     Series { start: Timestamp::from_secs(1_700_006_400), step: Duration::from_secs(60), values }
 }
 
-fn backtest(policy: &Policy, model: Model, steps: usize) -> Backtest {
+pub(super) fn backtest(policy: &Policy, model: Model, steps: usize) -> Backtest {
     Backtest::new(policy, model, vec![(0, series(load(steps)))]).unwrap()
 }
 

@@ -40,6 +40,9 @@ pub struct BacktestArgs {
     /// Write demand, supply and what was paid for, step by step, as CSV
     #[arg(long, value_name = "SUPPLY.csv")]
     out: Option<PathBuf>,
+    /// Write a page with charts; it needs no network
+    #[arg(long, value_name = "FILE.html")]
+    report: Option<PathBuf>,
     /// The utilization that the alternatives are told to keep
     #[arg(long, value_name = "RATIO", default_value_t = TARGET, value_parser = ratio)]
     rival_target: f64,
@@ -79,6 +82,10 @@ impl BacktestArgs {
         progress.end();
         if let Some(path) = &self.out {
             write_file(path, supply_csv(&backtest, &outcome).as_bytes())?;
+        }
+        if let Some(path) = &self.report {
+            let page = skala::backtest::report::page(&backtest, &outcome, self.rival_target);
+            write_file(path, page.as_bytes())?;
         }
         if self.json {
             serde_json::to_writer_pretty(&mut *out, &show::Json::new(&backtest, &outcome, self.rival_target))?;

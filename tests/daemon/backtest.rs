@@ -270,3 +270,38 @@ fn a_metric_without_a_series_is_warned_of() {
     let json: Value = serde_json::from_str(&said.out).unwrap();
     assert_eq!(json["unfed"], json!(["errors"]));
 }
+
+#[test]
+fn the_report_is_one_page_that_a_browser_draws() {
+    let files = Files::new();
+    let said = files.run(&["--report", &files.path("report.html")]);
+    assert_eq!((said.code, said.err.as_str()), (0, ""), "{said:?}");
+    let page = files.read("report.html");
+    assert!(page.starts_with("<!doctype html>") && page.contains("shop on recorded load"), "{page:.300}");
+    let Some(drawn) = in_a_browser(&files) else { return };
+    // The script ran to its end: both charts are there, and every change with its reason.
+    for part in ["class=\"s-load\"", "class=\"s-edge\"", "class=\"s-short\"", "class=\"s-out\"", "class=\"s-in\""] {
+        assert!(drawn.contains(part), "{part} was not drawn");
+    }
+    assert!(drawn.contains("requests: ") && drawn.contains(" / 170 per instance"), "the list of changes");
+    // The list has the browser's own text, so nothing of it may be markup.
+    assert_eq!(drawn.matches("<script").count(), 2);
+    let picture = std::fs::read(files.0.path().join("report.png")).unwrap();
+    assert!(picture.starts_with(b"\x89PNG") && picture.len() > 30_000, "{} bytes", picture.len());
+}
+
+/// The page as Chromium has it once its script has run, beside a screenshot `report.png`; `None` where there is none.
+fn in_a_browser(files: &Files) -> Option<String> {
+    let home = files.path("browser");
+    let headless = |more: &[&str]| {
+        let mut command = std::process::Command::new("chromium");
+        command.args(["--headless=new", "--no-sandbox", "--disable-gpu", "--window-size=1280,1900"]);
+        command.arg(format!("--user-data-dir={home}")).args(more);
+        command.arg(format!("file://{}", files.path("report.html"))).stdin(Stdio::null()).output()
+    };
+    let drawn = headless(&["--dump-dom"]).ok()?;
+    assert!(drawn.status.success(), "{drawn:?}");
+    let shot = format!("--screenshot={}", files.path("report.png"));
+    assert!(headless(&[&shot]).unwrap().status.success());
+    Some(String::from_utf8(drawn.stdout).unwrap())
+}
