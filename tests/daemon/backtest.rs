@@ -305,3 +305,25 @@ fn in_a_browser(files: &Files) -> Option<String> {
     assert!(headless(&[&shot]).unwrap().status.success());
     Some(String::from_utf8(drawn.stdout).unwrap())
 }
+
+/// The README's policy, model and command, as they stand there.
+#[test]
+fn the_readmes_command_works() {
+    let readme = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).unwrap();
+    let block = |language: &str, part: &str| {
+        let blocks = readme.split("```").skip(1).step_by(2);
+        let found = blocks.filter_map(|block| block.strip_prefix(language)).find(|block| block.contains(part));
+        found.unwrap_or_else(|| panic!("a block of {language} with {part}")).to_owned()
+    };
+    let command = block("sh\n", "skala backtest");
+    let words: Vec<&str> = command.split_whitespace().collect();
+    let files = Files::new()
+        .put("policies/shop.toml", &block("toml\n", "[fleet.checkout]"))
+        .put("model.toml", &block("toml\n", "capacity_per_instance"));
+    let errors: String = (0..STEPS).map(|step| format!("{},0.001\n", START + step * 60)).collect();
+    let files = files.put("errors.csv", &format!("timestamp_s,value\n{errors}"));
+    let said = Said::new(skala(&words[1..]).current_dir(files.0.path()).output().unwrap());
+    assert_eq!((words[0], said.code, said.err.as_str()), ("skala", 0, ""), "{said:?}");
+    assert!(said.out.starts_with("checkout: 2d from 2023-11-15T00:00:00Z"), "{said:?}");
+    assert!(files.read("backtest.html").contains("checkout on recorded load"));
+}
