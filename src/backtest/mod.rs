@@ -165,8 +165,8 @@ impl Backtest {
     }
 }
 
-/// Whether a metric can be worked out from load and capacity.
-fn is_utilization(policy: &Policy, index: usize) -> bool {
+/// Whether a metric is worked out from load and capacity: a recorded utilization is one of another capacity.
+pub fn is_utilization(policy: &Policy, index: usize) -> bool {
     let ratio = policy.metrics.get(index).is_some_and(|metric| matches!(metric.unit, Unit::Ratio | Unit::Percent));
     let averaged =
         |kind: &RuleKind| matches!(kind, RuleKind::Utilization { metric, .. } if usize::from(*metric) == index);

@@ -54,6 +54,21 @@ impl Series {
         })
     }
 
+    /// Samples on the grid from `start` to before `end`; what is off the grid or outside of it is left out.
+    pub fn from_samples(start: Timestamp, end: Timestamp, step: Duration, samples: &[(Timestamp, f64)]) -> Self {
+        let steps = end.since(start).as_micros() / step.as_micros().max(1);
+        let mut values = vec![None; usize::try_from(steps).unwrap_or(usize::MAX).min(STEPS_MAX)];
+        for (at, value) in samples.iter().filter(|(at, value)| *at >= start && value.is_finite() && *value >= 0.0) {
+            let offset = at.since(start);
+            let index = usize::try_from(offset.as_micros() / step.as_micros().max(1)).unwrap_or(usize::MAX);
+            let on_grid = offset.as_micros().is_multiple_of(step.as_micros().max(1));
+            if let Some(slot) = values.get_mut(index).filter(|_| on_grid) {
+                *slot = Some(*value);
+            }
+        }
+        Self { start, step, values }
+    }
+
     /// The value of the step that begins at this time; `None` where nothing is known.
     pub fn at(&self, time: Timestamp) -> Option<f64> {
         let offset = time.0.checked_sub(self.start.0)?;
@@ -232,6 +247,14 @@ mod tests {
         {
             assert_eq!(series.at(Timestamp::from_secs(secs)), value, "{secs}");
         }
+    }
+
+    #[test]
+    fn samples_are_put_on_the_grid() {
+        let at = Timestamp::from_secs;
+        let samples = [(at(0), 9.0), (at(60), 1.0), (at(130), 9.0), (at(180), -1.0), (at(240), 4.0), (at(300), 9.0)];
+        let series = Series::from_samples(at(60), at(300), MINUTE, &samples);
+        assert_eq!((series.start, series.values), (at(60), vec![Some(1.0), None, None, Some(4.0)]));
     }
 
     #[test]

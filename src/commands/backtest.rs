@@ -1,8 +1,10 @@
 //! `skala backtest`: replays recorded load through the same core as the daemon, and shows how it would have gone beside the
 //! alternatives. Nothing is observed and nothing is changed.
 
+mod recorded;
 mod show;
 
+use super::check::CONFIG_DEFAULT;
 use super::{Exit, Out, invalid, usage};
 use anyhow::Context;
 use policies::policy::{Diagnostic, Policy, PolicySet, SourceFile, nearest};
@@ -32,8 +34,17 @@ pub struct BacktestArgs {
     #[arg(long, value_name = "FLEET")]
     fleet: String,
     /// A metric's recorded values: CSV with the columns timestamp_s and value
-    #[arg(long, value_name = "METRIC=FILE.csv", required = true, value_parser = named_file)]
+    #[arg(long, value_name = "METRIC=FILE.csv", required_unless_present = "from", value_parser = named_file)]
     series: Vec<(String, PathBuf)>,
+    /// Ask this source of skala.toml for the metrics that have no --series
+    #[arg(long, value_name = "SOURCE", requires = "last")]
+    from: Option<String>,
+    /// How much of the past to ask it for
+    #[arg(long, value_name = "DURATION", requires = "from", value_parser = super::duration)]
+    last: Option<Duration>,
+    /// The skala.toml that has the source
+    #[arg(long, value_name = "FILE", default_value = CONFIG_DEFAULT)]
+    config: PathBuf,
     /// What an instance can do, costs, and how long it boots
     #[arg(long, value_name = "FILE.toml")]
     model: PathBuf,
@@ -122,6 +133,9 @@ impl BacktestArgs {
                 return Err(usage(format!("--series {name} is given twice")));
             }
             series.push((metric, read_series(path, model.step)?));
+        }
+        if let Some((source, last)) = self.from.as_ref().zip(self.last) {
+            series = recorded::Recorded { config: &self.config, source, last }.read(policy, &model, series)?;
         }
         Backtest::new(policy, model, series).map_err(|error| invalid(format!("{}: {error}", self.model.display())))
     }

@@ -327,3 +327,110 @@ fn the_readmes_command_works() {
     assert!(said.out.starts_with("checkout: 2d from 2023-11-15T00:00:00Z"), "{said:?}");
     assert!(files.read("backtest.html").contains("checkout on recorded load"));
 }
+
+/// A Prometheus with six recorded hours of `load`, a sample a minute, of which ten are missing.
+struct History {
+    child: std::process::Child,
+    url: String,
+}
+
+impl History {
+    fn start(files: &Files, minute: usize) -> Self {
+        let mut text = String::from("# TYPE load gauge\n");
+        for at in minute - 360..minute {
+            if let Some(load) = recorded(at) {
+                writeln!(text, "load{{asg=\"shop\"}} {load} {}\nload{{asg=\"other\"}} 1 {}", at * 60, at * 60).unwrap();
+            }
+        }
+        text.push_str("# EOF\n");
+        std::fs::write(files.path("history.txt"), text).unwrap();
+        std::fs::write(files.path("prometheus.yml"), "global: {}\n").unwrap();
+        let made = std::process::Command::new("promtool")
+            .args(["tsdb", "create-blocks-from", "openmetrics", &files.path("history.txt"), &files.path("data")])
+            .output()
+            .expect("the program promtool cannot be started: it comes with Prometheus, which tests/run installs");
+        assert!(made.status.success(), "{made:?}");
+        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let child = std::process::Command::new("prometheus")
+            .arg(format!("--config.file={}", files.path("prometheus.yml")))
+            .arg(format!("--storage.tsdb.path={}", files.path("data")))
+            .arg(format!("--web.listen-address=127.0.0.1:{port}"))
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("the program prometheus cannot be started: tests/run installs what the tests need");
+        Self { child, url: format!("http://127.0.0.1:{port}") }
+    }
+}
+
+impl Drop for History {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// What the sample of a minute says; it is of the minute before it.
+fn recorded(minute: usize) -> Option<f64> {
+    (!(100..110).contains(&(minute % 360))).then(|| (1_000 + 37 * minute % 1_500) as f64)
+}
+
+#[test]
+#[allow(clippy::disallowed_methods)] // It waits for a real Prometheus.
+fn the_past_comes_from_a_live_prometheus() {
+    let selecting =
+        POLICY.replace("query  = \"rps\"", "query  = \"last_over_time(load[59s])\"\nselect = { asg = \"shop\" }");
+    let files = Files::new().put("policies/shop.toml", &selecting);
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    let minute = usize::try_from(since.as_secs()).unwrap() / 60;
+    let history = History::start(&files, minute);
+    let config = format!(
+        "[daemon]\npolicies = \"policies\"\n[store]\nurl = \"sqlite:///nowhere/skala.db\"\n[source.prometheus]\nkind = \"prometheus\"\n\
+         url = \"{}\"\n[provider.cloud]\nkind = \"sim\"\n",
+        history.url
+    );
+    let files = files.put("skala.toml", &config);
+    let (policies, model, toml) = (files.path("policies"), files.path("model.toml"), files.path("skala.toml"));
+    let ask = |source: &str, last: &str, more: &[&str]| {
+        let base = ["backtest", "--policies", &policies, "--fleet", "shop", "--model", &model, "--json"];
+        run(&[&base[..], &["--from", source, "--last", last, "--config", &toml], more].concat())
+    };
+    let mut said = ask("prometheus", "6h", &[]);
+    for _ in 0..100 {
+        if said.code == 0 {
+            break;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(200));
+        said = ask("prometheus", "6h", &[]);
+    }
+    assert_eq!((said.code, said.err.as_str()), (0, ""), "{said:?}");
+    let asked: Value = serde_json::from_str(&said.out).unwrap();
+    // The same numbers from a file give the same answer, gaps and all.
+    let (from, to) = (asked["from"].as_f64().unwrap() as usize, asked["to"].as_f64().unwrap() as usize);
+    assert!((355 * 60..=360 * 60).contains(&(to - from)), "{asked:#}");
+    let mut csv = String::from("timestamp_s,value\n");
+    for start in (from..to).step_by(60) {
+        let known = start / 60 + 1 < minute;
+        let value = recorded(start / 60 + 1).filter(|_| known).map_or(String::new(), |load| load.to_string());
+        writeln!(csv, "{start},{value}").unwrap();
+    }
+    let files = files.put("rps.csv", &csv);
+    assert_eq!(files.run(&["--json"]).out, said.out);
+    assert!(asked["missing_readings"].as_u64().unwrap() >= 10 && asked["changes"].as_u64().unwrap() > 5, "{asked:#}");
+
+    for (source, last, code, part) in [
+        ("prometeus", "6h", 64, "has no [source.prometeus]"),
+        ("prometheus", "1m", 64, "--last is shorter than two steps"),
+        ("prometheus", "6 hours", 64, "is not a duration"),
+    ] {
+        let said = ask(source, last, &[]);
+        assert_eq!(said.code, code, "{said:?}");
+        assert!(said.err.contains(part), "{said:?}");
+    }
+    std::fs::write(files.path("policies/shop.toml"), selecting.replace("\"shop\" }", "\"none\" }")).unwrap();
+    let said = ask("prometheus", "6h", &[]);
+    assert_eq!(said.code, 1, "{said:?}");
+    assert!(said.err.contains("metric `rps`: source `prometheus` has no series of it"), "{said:?}");
+    std::fs::write(files.path("policies/shop.toml"), selecting.replace("select = { asg = \"shop\" }", "")).unwrap();
+    assert!(ask("prometheus", "6h", &[]).err.contains("has 2 series in that time"));
+}
