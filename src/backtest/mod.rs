@@ -25,6 +25,10 @@ use replayed::Replayed;
 use std::sync::Arc;
 use std::time::Duration;
 
+/// The targets that hindsight chooses from, in percent, and how far they are apart.
+const TUNED_PERCENT: std::ops::RangeInclusive<u8> = 20..=98;
+const TUNED_STEP: usize = 2;
+
 /// Where a metric's readings come from in a backtest.
 #[derive(Debug)]
 pub(crate) enum Feed {
@@ -81,6 +85,10 @@ pub struct Outcome {
 pub struct RivalOutcome {
     /// Which.
     pub rival: Rival,
+    /// The utilization that it was told to keep; `None`: it has no such setting.
+    pub target: Option<f64>,
+    /// That target was chosen in hindsight: the cheapest one with which it is short no more often than the policy.
+    pub tuned: bool,
     /// Its supply.
     pub supply: Supply,
     /// Its score, after the warm-up.
@@ -146,17 +154,33 @@ impl Backtest {
         unfed.map(|(_, metric)| metric.name.as_ref()).collect()
     }
 
-    /// Replays the policy and the alternatives, which are told to keep `target`. `progress` is told of each step of the
-    /// policy's replay before it begins.
+    /// Replays the policy and the alternatives: those that keep a utilization once with `target`, and once with the
+    /// target that hindsight chooses, where there is one. `progress` is told of each step of the policy's replay before
+    /// it begins.
     pub fn run(&self, target: f64, progress: &mut dyn FnMut(usize)) -> Outcome {
         let mut fleet = Replayed::new(&self.scene, &self.policy, &self.feeds);
         let supply = world::replay(&self.scene, &mut fleet, progress);
         let changes = fleet.into_changes();
-        let rivals = Rival::ALL.map(|rival| {
-            let supply = rival.replay(&self.scene, target);
-            RivalOutcome { rival, score: self.score(&supply), supply }
-        });
-        Outcome { score: self.score(&supply), supply, changes, rivals: rivals.into() }
+        let score = self.score(&supply);
+        let mut rivals = Vec::new();
+        for rival in Rival::ALL {
+            rivals.push(self.rival(rival, target, false));
+            rivals.extend(rival.has_target().then(|| self.tuned(rival, score.tau_u)).flatten());
+        }
+        Outcome { score, supply, changes, rivals }
+    }
+
+    fn rival(&self, rival: Rival, target: f64, tuned: bool) -> RivalOutcome {
+        let supply = rival.replay(&self.scene, target);
+        let score = self.score(&supply);
+        RivalOutcome { rival, target: rival.has_target().then_some(target), tuned, supply, score }
+    }
+
+    /// The cheapest of the targets with which an alternative is short no more often than this.
+    fn tuned(&self, rival: Rival, tau_u: f64) -> Option<RivalOutcome> {
+        let all = TUNED_PERCENT.step_by(TUNED_STEP).map(|percent| self.rival(rival, f64::from(percent) / 100.0, true));
+        let able = all.filter(|one| one.score.tau_u <= tau_u);
+        able.min_by(|a, b| a.score.instance_hours.total_cmp(&b.score.instance_hours))
     }
 
     fn score(&self, supply: &Supply) -> Score {

@@ -2,7 +2,7 @@
 //! script. It asks no network, and its content security policy forbids it to. Everything that a person or a cloud wrote is
 //! escaped.
 
-use super::{Backtest, Outcome, Rival, Scene, Score, shortages};
+use super::{Backtest, Outcome, Rival, RivalOutcome, Scene, Score, shortages};
 use contract::{Capacity, Timestamp};
 use policies::policy::units::duration_text;
 use policies::text::Time;
@@ -26,14 +26,18 @@ const DATED_FROM: Timestamp = Timestamp::from_secs(300_000_000);
 
 /// The page as HTML; `target` is what the alternatives were told to keep.
 pub fn page(backtest: &Backtest, outcome: &Outcome, target: f64) -> String {
-    let scores = scores(outcome, target);
+    let scores = scores(outcome);
     let data = Data::of(backtest, outcome);
     let title = format!("{} on recorded load", backtest.policy().id);
     let listed = match outcome.changes.len() {
         0 => "Nothing was changed.",
         _ => "The list needs JavaScript.",
     };
-    let told = format!("HPA and target tracking are told to keep {:.0} % utilization", target * 100.0);
+    let told = format!(
+        "HPA and target tracking are told to keep {:.0} % utilization; tuned are they at the target, chosen in hindsight, \
+         that is cheapest while they are short no more often than skala",
+        target * 100.0
+    );
     let parts: [(&str, Cow<'_, str>); 13] = [
         ("title", escape(&title)),
         ("style", STYLE.into()),
@@ -170,14 +174,18 @@ fn runs(values: impl Iterator<Item = Capacity>) -> Vec<Capacity> {
     runs
 }
 
-fn scores(outcome: &Outcome, target: f64) -> Vec<(String, Score)> {
-    let name = |rival: Rival| match rival {
-        Rival::Hpa => format!("Kubernetes HPA at {:.0} %", target * 100.0),
-        Rival::AwsTargetTracking => format!("AWS target tracking at {:.0} %", target * 100.0),
-        Rival::Clairvoyant => "clairvoyant plan".into(),
+fn scores(outcome: &Outcome) -> Vec<(String, Score)> {
+    let name = |one: &RivalOutcome| {
+        let name = match one.rival {
+            Rival::Hpa => "Kubernetes HPA",
+            Rival::AwsTargetTracking => "AWS target tracking",
+            Rival::Clairvoyant => "clairvoyant plan",
+        };
+        let target = one.target.map(|target| format!(" at {:.0} %", target * 100.0)).unwrap_or_default();
+        format!("{name}{target}{}", if one.tuned { ", tuned" } else { "" })
     };
     let own = std::iter::once(("skala".to_owned(), outcome.score));
-    own.chain(outcome.rivals.iter().map(|one| (name(one.rival), one.score))).collect()
+    own.chain(outcome.rivals.iter().map(|one| (name(one), one.score))).collect()
 }
 
 fn secs(seconds: f64) -> String {
@@ -372,6 +380,7 @@ fn table(scores: &[(String, Score)]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Supply;
     use super::super::tests::{backtest, model, policy};
     use super::*;
 
@@ -435,7 +444,8 @@ mod tests {
         let long = POINTS_MAX * 2 + 1;
         backtest.scene.load.values = (0..long).map(|step| Some((step % 3) as f64)).collect();
         backtest.scene.demand = (0..long).map(|step| if step == 7 { 9 } else { 2 }).collect();
-        let outcome = backtest.run(0.65, &mut |_| {});
+        let supply = Supply { ready: vec![2; long], paid: vec![2; long] };
+        let outcome = Outcome { supply, changes: Vec::new(), score: Score::default(), rivals: Vec::new() };
         let data = Data::of(&backtest, &outcome);
         assert_eq!((data.factor, data.step, data.load.len()), (3, 180.0, long.div_ceil(3)));
         assert_eq!(data.load[0], Some(2.0));

@@ -47,6 +47,11 @@ impl Rival {
         }
     }
 
+    /// Whether it is told a utilization to keep.
+    pub fn has_target(self) -> bool {
+        self != Rival::Clairvoyant
+    }
+
     /// Its supply; `target` is the utilization that it is told to keep, where it has such a setting.
     pub fn replay(self, scene: &Scene, target: f64) -> Supply {
         let per_instance = scene.model.capacity_per_instance * target;

@@ -96,6 +96,21 @@ fn observe_is_replayed_as_if_it_were_on_and_off_does_nothing() {
 }
 
 #[test]
+fn a_tuned_alternative_is_the_cheapest_that_is_as_rarely_short() {
+    let backtest = backtest(&policy(""), model(), 2 * 1_440);
+    let outcome = backtest.run(TARGET, &mut |_| {});
+    let tuned: Vec<&RivalOutcome> = outcome.rivals.iter().filter(|one| one.tuned).collect();
+    assert_eq!(tuned.len(), 2);
+    for one in tuned {
+        let target = one.target.unwrap();
+        assert!(one.score.tau_u <= outcome.score.tau_u);
+        let bolder = backtest.rival(one.rival, target + 0.02, false).score;
+        assert!(bolder.tau_u > outcome.score.tau_u || bolder.instance_hours >= one.score.instance_hours, "{target}");
+    }
+    assert!(backtest.tuned(Rival::Hpa, -1.0).is_none(), "nobody is short less often than never");
+}
+
+#[test]
 fn a_gap_removes_nothing() {
     let mut values: Vec<Option<f64>> = vec![Some(4_000.0); 60];
     values.extend([None; 60]);

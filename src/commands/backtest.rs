@@ -102,7 +102,7 @@ impl BacktestArgs {
             serde_json::to_writer_pretty(&mut *out, &show::Json::new(&backtest, &outcome, self.rival_target))?;
             writeln!(out)?;
         } else {
-            show::text(&backtest, &outcome, self.rival_target, out)?;
+            show::text(&backtest, &outcome, out)?;
         }
         Ok(Exit::Ok)
     }

@@ -131,9 +131,20 @@ fn a_run_is_scored_and_written() {
     for key in ["theta_U", "theta_O", "upsilon", "sigma", "lack_pct", "over_cost_pct", "longest_shortage_s"] {
         assert!(json[key].is_f64(), "{key}: {json:#}");
     }
-    let names: Vec<_> = json["rivals"].as_array().unwrap().iter().map(|rival| rival["name"].clone()).collect();
-    assert_eq!(names, ["kubernetes-hpa", "aws-target-tracking", "clairvoyant"]);
-    assert_eq!(json["rivals"][2]["tau_U"], 0.0);
+    let rivals = json["rivals"].as_array().unwrap();
+    let named = |tuned: bool| -> Vec<&Value> {
+        rivals.iter().filter(|rival| rival["tuned"] == tuned).map(|rival| &rival["name"]).collect()
+    };
+    assert_eq!(named(false), ["kubernetes-hpa", "aws-target-tracking", "clairvoyant"]);
+    assert_eq!(named(true), ["kubernetes-hpa", "aws-target-tracking"]);
+    for rival in rivals {
+        let (target, short) = (rival["target"].as_f64(), rival["tau_U"].as_f64().unwrap());
+        match rival["tuned"].as_bool().unwrap() {
+            true => assert!(short <= json["tau_U"].as_f64().unwrap() && target.is_some(), "{rival:#}"),
+            false if rival["name"] == "clairvoyant" => assert_eq!((short, target), (0.0, None)),
+            false => assert_eq!(target, Some(0.65)),
+        }
+    }
     assert_eq!(files.run(&["--json"]).out, said.out, "byte for byte");
 }
 

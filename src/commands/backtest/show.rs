@@ -5,7 +5,7 @@ use super::super::table::Table;
 use policies::policy::units::duration_text;
 use policies::text::Time;
 use serde::Serialize;
-use skala::backtest::{Backtest, Outcome, Rival, Score};
+use skala::backtest::{Backtest, Outcome, RivalOutcome, Score};
 use std::io::Write;
 use std::time::Duration;
 
@@ -32,6 +32,10 @@ pub struct Json<'a> {
 #[derive(Debug, Serialize)]
 struct JsonRival {
     name: &'static str,
+    /// What it was told to keep; null where it has no such setting.
+    target: Option<f64>,
+    /// The target was chosen in hindsight.
+    tuned: bool,
     #[serde(flatten)]
     score: Score,
 }
@@ -52,16 +56,20 @@ impl<'a> Json<'a> {
             unfed: backtest.unfed(),
             score: outcome.score,
             rival_target,
-            rivals: rivals.map(|one| JsonRival { name: one.rival.name(), score: one.score }).collect(),
+            rivals: rivals.map(rival).collect(),
         }
     }
+}
+
+fn rival(one: &RivalOutcome) -> JsonRival {
+    JsonRival { name: one.rival.name(), target: one.target, tuned: one.tuned, score: one.score }
 }
 
 /// Writes an outcome for people.
 ///
 /// # Errors
 /// The writer's own.
-pub fn text(backtest: &Backtest, outcome: &Outcome, rival_target: f64, out: &mut Out) -> std::io::Result<()> {
+pub fn text(backtest: &Backtest, outcome: &Outcome, out: &mut Out) -> std::io::Result<()> {
     let scene = backtest.scene();
     let steps = |count: usize| duration_text(scene.model.step * u32::try_from(count).unwrap_or(u32::MAX));
     writeln!(
@@ -80,17 +88,20 @@ pub fn text(backtest: &Backtest, outcome: &Outcome, rival_target: f64, out: &mut
         1 => writeln!(out, "1 reading of the load is missing")?,
         missing => writeln!(out, "{missing} readings of the load are missing")?,
     }
-    let named = |rival: Rival| match rival {
-        Rival::Clairvoyant => rival.name().to_owned(),
-        _ => format!("{} {:.0} %", rival.name(), rival_target * 100.0),
-    };
     let mut scores = vec![("skala".to_owned(), outcome.score)];
-    scores.extend(outcome.rivals.iter().map(|one| (named(one.rival), one.score)));
+    scores.extend(outcome.rivals.iter().map(|one| (named(one), one.score)));
     writeln!(out)?;
     costs(&scores).write("", out)?;
     writeln!(out)?;
     profile(&scores).write("", out)?;
-    writeln!(out, "\nSHORT is the share of the time with too few instances, LACK what was missing of what was needed.")
+    let note = "\nSHORT is the share of the time with too few instances, LACK what was missing of what was needed. Tuned is an \
+        alternative at\nthe target, chosen in hindsight, that is cheapest while it is short no more often than skala.";
+    writeln!(out, "{note}")
+}
+
+fn named(one: &RivalOutcome) -> String {
+    let target = one.target.map(|target| format!(" {:.0} %", target * 100.0)).unwrap_or_default();
+    format!("{}{target}{}", one.rival.name(), if one.tuned { ", tuned" } else { "" })
 }
 
 fn costs(scores: &[(String, Score)]) -> Table {
