@@ -43,7 +43,7 @@ pub fn page(backtest: &Backtest, outcome: &Outcome, target: f64) -> String {
         ("style", STYLE.into()),
         ("period", escape(&period(backtest)).into_owned().into()),
         ("verdict", escape(&verdict(&scores)).into_owned().into()),
-        ("tiles", tiles(&outcome.score, &outcome.rivals[0].score).into()),
+        ("tiles", tiles(outcome).into()),
         ("costs", meters(&scores, "", |score| score.cost, cost_text).into()),
         ("shorts", meters(&scores, " red", |score| score.tau_u, short_text).into()),
         ("shortages", worst(backtest.scene(), outcome, data.factor).into()),
@@ -227,6 +227,10 @@ fn period(backtest: &Backtest) -> String {
     if scene.load.missing() > 0 {
         let _ = write!(text, " {} readings of the load are missing.", scene.load.missing());
     }
+    if scene.above_max() > 0 {
+        let (above, max) = (span(scene.above_max()), scene.max);
+        let _ = write!(text, " For {above} more is needed than the fleet's max of {max}: no scaler can help there.");
+    }
     for metric in backtest.unfed() {
         let _ = write!(text, " Metric {metric} has no series: its rules never had a reading, which blocks scale-in.");
     }
@@ -244,9 +248,15 @@ fn verdict(scores: &[(String, Score)]) -> String {
     scores.iter().take(3).map(one).collect::<Vec<_>>().join(" · ")
 }
 
-fn tiles(score: &Score, rival: &Score) -> String {
+fn tiles(outcome: &Outcome) -> String {
+    let score = &outcome.score;
     let minutes = score.tau_u / 100.0 * score.days * 1_440.0;
-    let against = if rival.cost > 0.0 { 100.0 * (score.cost / rival.cost - 1.0) } else { 0.0 };
+    // Cost is compared at equal shortage, where there is a rival that is as rarely short.
+    let hpas = || outcome.rivals.iter().filter(|one| one.rival == Rival::Hpa && one.score.cost > 0.0);
+    let hpa = hpas().find(|one| one.tuned).or_else(|| hpas().next());
+    let against = hpa.map_or("-".into(), |one| format!("{:+.1} %", 100.0 * (score.cost / one.score.cost - 1.0)));
+    let whose =
+        if hpa.is_some_and(|one| one.tuned) { "cost against an HPA as rarely short" } else { "cost against the HPA's" };
     let tile = |class: &str, number: String, text: String| {
         format!("<div class=\"tile{class}\"><b>{}</b><span>{}</span></div>", escape(&number), escape(&text))
     };
@@ -268,7 +278,7 @@ fn tiles(score: &Score, rival: &Score) -> String {
             score.over_cost_pct.map_or("-".into(), |over| format!("{over:+.1} %")),
             "cost beyond what was needed".into(),
         ),
-        tile("", format!("{against:+.1} %"), "cost against the HPA's".into()),
+        tile("", against, whose.into()),
         tile(
             "",
             format!("{:.0}", score.changes_per_day),

@@ -92,6 +92,11 @@ impl Scene {
         usize::try_from(warmup).unwrap_or(usize::MAX).min(self.steps() / 10)
     }
 
+    /// Scored steps in which more is needed than the fleet's max allows: no scaler can help there.
+    pub fn above_max(&self) -> usize {
+        self.demand[self.first_scored()..].iter().filter(|demand| **demand > self.max).count()
+    }
+
     /// The newest step that is over and whose metric is visible when a step begins.
     pub fn newest(&self, step: usize) -> Option<usize> {
         step.checked_sub(1 + steps_of(self.model.metric_lag, self))
@@ -252,5 +257,7 @@ mod tests {
         assert_eq!(scene.first_scored(), 10);
         scene.model.warmup = Duration::from_secs(240);
         assert_eq!(scene.first_scored(), 4);
+        (scene.demand[3], scene.demand[4], scene.demand[9]) = (51, 50, 51);
+        assert_eq!(scene.above_max(), 1);
     }
 }

@@ -162,6 +162,17 @@ fn people_read_a_table() {
     }
 }
 
+#[test]
+fn a_max_that_is_too_low_is_said() {
+    let files = Files::new().put("policies/shop.toml", &POLICY.replace("max      = 60", "max = 12"));
+    let json: Value = serde_json::from_str(&files.run(&["--json"]).out).unwrap();
+    let above = json["steps_above_max"].as_u64().unwrap();
+    assert!(above > 100, "{json:#}");
+    let said = files.run(&["--report", &files.path("report.html")]);
+    assert!(said.out.contains(" more is needed than the fleet's max of 12: no scaler can help there\n"), "{said:?}");
+    assert!(files.read("report.html").contains("more is needed than the fleet&#39;s max of 12"));
+}
+
 /// The same load through `skala decide`, in a cloud of this test's own: the same supply, step for step.
 #[test]
 fn backtest_decides_as_decide_does() {

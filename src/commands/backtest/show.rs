@@ -21,6 +21,8 @@ pub struct Json<'a> {
     step_s: f64,
     steps: usize,
     missing_readings: usize,
+    /// Scored steps in which more is needed than the fleet's max.
+    steps_above_max: usize,
     /// Metrics without a series.
     unfed: Vec<&'a str>,
     #[serde(flatten)]
@@ -53,6 +55,7 @@ impl<'a> Json<'a> {
             step_s: scene.model.step.as_secs_f64(),
             steps: scene.steps(),
             missing_readings: scene.load.missing(),
+            steps_above_max: scene.above_max(),
             unfed: backtest.unfed(),
             score: outcome.score,
             rival_target,
@@ -87,6 +90,10 @@ pub fn text(backtest: &Backtest, outcome: &Outcome, out: &mut Out) -> std::io::R
         0 => {}
         1 => writeln!(out, "1 reading of the load is missing")?,
         missing => writeln!(out, "{missing} readings of the load are missing")?,
+    }
+    if scene.above_max() > 0 {
+        let above = steps(scene.above_max());
+        writeln!(out, "for {above} more is needed than the fleet's max of {}: no scaler can help there", scene.max)?;
     }
     let mut scores = vec![("skala".to_owned(), outcome.score)];
     scores.extend(outcome.rivals.iter().map(|one| (named(one), one.score)));
