@@ -36,7 +36,7 @@ pub(crate) enum Feed {
     Load,
     /// Another recorded series.
     Series(Series),
-    /// The load over what serves: the metric of a `utilization` rule that has no series.
+    /// The load over what serves: the metric of a `utilization` rule that has no series, or that is the load.
     Utilization,
     /// Nothing: it is missing all the time.
     Nothing,
@@ -99,6 +99,9 @@ impl Backtest {
     /// A backtest of a policy; `series` are by the metric's index, the load's among them.
     ///
     /// The policy is replayed as it would run: `mode = "observe"` counts as `on`, since what it would do is the question.
+    /// Where the model's metric is one that rules take for an average over instances, its series is still the fleet's total,
+    /// and the rules see it divided by what serves.
+    ///
     /// A series whose step is longer than the gap that the policy takes for an outage is decided at its own step.
     ///
     /// # Errors
@@ -120,7 +123,7 @@ impl Backtest {
         })?;
         for (index, feed) in feeds.iter_mut().enumerate() {
             if index == usize::from(model.metric) {
-                *feed = Feed::Load;
+                *feed = if is_averaged(policy, index) { Feed::Utilization } else { Feed::Load };
             } else if matches!(feed, Feed::Nothing) && is_utilization(policy, index) {
                 *feed = Feed::Utilization;
             }
@@ -192,9 +195,15 @@ impl Backtest {
 /// Whether a metric is worked out from load and capacity: a recorded utilization is one of another capacity.
 pub fn is_utilization(policy: &Policy, index: usize) -> bool {
     let ratio = policy.metrics.get(index).is_some_and(|metric| matches!(metric.unit, Unit::Ratio | Unit::Percent));
-    let averaged =
+    ratio && is_averaged(policy, index)
+}
+
+/// Whether rules take a metric for the average over instances, and none for the fleet's total.
+fn is_averaged(policy: &Policy, index: usize) -> bool {
+    let average =
         |kind: &RuleKind| matches!(kind, RuleKind::Utilization { metric, .. } if usize::from(*metric) == index);
-    ratio && policy.rules.iter().any(|rule| averaged(&rule.kind))
+    let total = |kind: &RuleKind| matches!(kind, RuleKind::PerInstance { metric, .. } if usize::from(*metric) == index);
+    policy.rules.iter().any(|rule| average(&rule.kind)) && !policy.rules.iter().any(|rule| total(&rule.kind))
 }
 
 /// A metric whose newest visible reading is always too old would never be used.

@@ -146,11 +146,15 @@ impl<'a> Replayed<'a> {
             Feed::Load => seen.visible.get(step).copied().flatten(),
             Feed::Series(series) => series.at(self.scene.time(step)),
             Feed::Utilization => {
-                let most = f64::from(served) * self.scene.model.capacity_per_instance;
                 let load = seen.visible.get(step).copied().flatten()?;
-                let full = if self.policy.metrics[metric].unit == Unit::Percent { 100.0 } else { 1.0 };
                 // An average over no instances is none.
-                (served > 0).then(|| (load / most).min(UTILIZATION_MAX) * full)
+                let each = (served > 0).then(|| load / f64::from(served))?;
+                let used = (each / self.scene.model.capacity_per_instance).min(UTILIZATION_MAX);
+                Some(match self.policy.metrics[metric].unit {
+                    Unit::Ratio => used,
+                    Unit::Percent => used * 100.0,
+                    Unit::Count | Unit::Seconds => each,
+                })
             }
             Feed::Nothing => None,
         }

@@ -147,6 +147,29 @@ fn a_utilization_rule_without_a_series_sees_load_over_capacity() {
 }
 
 #[test]
+fn a_fleet_that_has_only_an_average_is_fed_from_the_total() {
+    let paid = |unit: &str, target: &str| {
+        let rule = format!(
+            "[fleet.web.metric.cpu]\nsource = \"s\"\nquery = \"cpu\"\nunit = \"{unit}\"\n\
+             [[fleet.web.rule]]\nkind = \"utilization\"\nmetric = \"cpu\"\ntarget = {target}\n"
+        );
+        let policy = policy(&rule);
+        let policy = Policy { rules: policy.rules[1..].into(), ..policy };
+        assert_eq!(policy.metrics[0].name.as_ref(), "cpu");
+        let backtest = Backtest::new(&policy, model(), vec![(0, series(load(1_440)))]).unwrap();
+        let outcome = backtest.run(TARGET, &mut |_| {});
+        assert!(outcome.score.tau_u < 30.0, "{:?}", outcome.score);
+        outcome.supply.paid
+    };
+    let ratio = paid("ratio", "0.64");
+    assert!(ratio.windows(2).any(|pair| pair[1] < pair[0]) && ratio.windows(2).any(|pair| pair[1] > pair[0]));
+    assert_eq!(ratio, paid("percent", "64"));
+    // In the load's own unit, 160 of the 250 that an instance can do: what is needed is the same. It is never given up,
+    // since the core takes an average of 0.95 and more for censored, whatever its unit.
+    assert_eq!(paid("count", "160").iter().max(), ratio.iter().max());
+}
+
+#[test]
 fn what_nothing_feeds_is_missing_and_named() {
     let guard = "[fleet.web.metric.errors]\nsource = \"s\"\nquery = \"e\"\nunit = \"ratio\"\n\
         [[fleet.web.rule]]\nkind = \"guard\"\nmetric = \"errors\"\nabove = 0.1\nblocks = \"in\"\n";

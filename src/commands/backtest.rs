@@ -8,7 +8,7 @@ use super::check::CONFIG_DEFAULT;
 use super::{Exit, Out, invalid, usage};
 use anyhow::Context;
 use policies::policy::{Diagnostic, Policy, PolicySet, SourceFile, nearest};
-use skala::backtest::{Backtest, Model, Outcome, Series, TARGET};
+use skala::backtest::{Backtest, Model, Outcome, Series, TARGET, is_utilization};
 use skala::clock::{Clock, SystemClock};
 use skala::config::{Report, diagnostics, read_file};
 use std::fmt::Write as _;
@@ -88,6 +88,13 @@ impl BacktestArgs {
                  --series {metric}=FILE.csv"
             )?;
         }
+        for (name, _) in self.series.iter().filter(|(name, _)| self.is_others_utilization(&backtest, name)) {
+            writeln!(
+                io::stderr(),
+                "warning: the utilization in --series {name} is the recorded fleet's, not this one's; without it, it is \
+                 worked out from load and capacity"
+            )?;
+        }
         let mut progress = Progress::new(backtest.scene().steps());
         let outcome = backtest.run(self.rival_target, &mut |step| progress.at(step));
         progress.end();
@@ -105,6 +112,13 @@ impl BacktestArgs {
             show::text(&backtest, &outcome, out)?;
         }
         Ok(Exit::Ok)
+    }
+
+    /// Whether a series is of a utilization, which depends on the capacity that was there when it was recorded.
+    fn is_others_utilization(&self, backtest: &Backtest, name: &str) -> bool {
+        let (policy, load) = (backtest.policy(), usize::from(backtest.scene().model.metric));
+        let mut metrics = policy.metrics.iter().enumerate();
+        metrics.any(|(at, metric)| metric.name.as_ref() == name && at != load && is_utilization(policy, at))
     }
 
     fn policy<'s>(&self, set: &'s PolicySet) -> anyhow::Result<&'s Arc<Policy>> {

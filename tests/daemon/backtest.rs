@@ -291,6 +291,11 @@ fn a_metric_without_a_series_is_warned_of() {
     assert!(said.err.starts_with("warning: metric `errors` has no series"), "{said:?}");
     let json: Value = serde_json::from_str(&said.out).unwrap();
     assert_eq!(json["unfed"], json!(["errors"]));
+    // A recorded utilization is taken, and said to be somebody else's.
+    let files = Files::new();
+    let said = files.run(&["--series", &format!("cpu={}", files.path("rps.csv"))]);
+    assert_eq!(said.code, 0, "{said:?}");
+    assert!(said.err.starts_with("warning: the utilization in --series cpu is the recorded fleet's"), "{said:?}");
 }
 
 #[test]
