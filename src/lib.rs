@@ -6,6 +6,7 @@
 
 pub mod api;
 pub mod app;
+pub mod backtest;
 pub mod board;
 pub mod clock;
 pub mod config;

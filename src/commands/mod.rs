@@ -2,6 +2,7 @@
 //!
 //! Data goes to `out` (standard output), logs and errors to standard error. Nothing here decides anything.
 
+pub mod backtest;
 pub mod check;
 pub mod client;
 pub mod completion;
@@ -94,6 +95,7 @@ enum Command {
     Release(release::Release),
     Reload(reload::Reload),
     Decide(decide::Decide),
+    Backtest(backtest::BacktestArgs),
     Check(check::Check),
     Demo(demo::Demo),
     Iam(iam::Iam),
@@ -118,6 +120,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, out: &mut Out) -> anyh
         Command::Release(command) => command.run(out),
         Command::Reload(command) => command.run(out),
         Command::Decide(command) => command.run(out),
+        Command::Backtest(command) => command.run(out),
         Command::Check(command) => command.run(crate::registry::KINDS, out),
         Command::Test(command) => command.run(out),
         Command::Demo(command) => command.run(out),

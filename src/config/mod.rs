@@ -8,7 +8,7 @@ mod skala_toml;
 #[cfg(test)]
 mod tests;
 
-pub use load::{list_directory, read_directory};
+pub use load::{list_directory, read_directory, read_file};
 pub use promql::check as check_query;
 pub use skala_toml::{
     ApiConfig, Brakes, DaemonConfig, Kinds, ProviderConfig, SkalaToml, SourceConfig, SourceKind, StoreConfig,

@@ -4,8 +4,10 @@
 
 mod decode;
 mod freshness;
+mod range;
 mod selectors;
 
+pub use range::{RangeError, RangeSeries};
 pub use selectors::{QUERY_MAX, check_query};
 
 use super::{Answer, MetricSource, QueryAsk, SeriesPoint};

@@ -6,6 +6,7 @@
 
 mod api;
 mod backends;
+mod backtest;
 mod cli;
 mod living;
 mod prometheus_source;

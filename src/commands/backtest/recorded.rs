@@ -1,0 +1,100 @@
+//! Series from a live Prometheus: the fleet's own queries over the past, one value for each step.
+
+use super::super::{invalid, outfit, usage};
+use anyhow::{Context, bail};
+use contract::Timestamp;
+use policies::policy::{Metric, Policy};
+use skala::backtest::{Model, Series, is_utilization};
+use skala::clock::{Clock, SystemClock};
+use skala::config::SourceKind;
+use skala::http::FetchSettings;
+use skala::sources::prometheus::{Prometheus, RangeSeries};
+use std::path::Path;
+use std::time::Duration;
+
+/// A range of weeks takes longer than one reading: the source gets at least this long for each piece.
+const TIMEOUT_LEAST: Duration = Duration::from_secs(60);
+/// The shortest past that says anything.
+const STEPS_LEAST: u128 = 2;
+
+/// Where the past is recorded, and how much of it to take.
+pub struct Recorded<'a> {
+    /// The skala.toml that has the source.
+    pub config: &'a Path,
+    /// The source's name.
+    pub source: &'a str,
+    /// How long ago it begins.
+    pub last: Duration,
+}
+
+impl Recorded<'_> {
+    /// Adds the metrics of this source that have no series yet. A metric with one value for each instance, or of a
+    /// `utilization` rule, is left out: what it showed was another capacity's.
+    pub fn read(
+        &self,
+        policy: &Policy,
+        model: &Model,
+        mut series: Vec<(u16, Series)>,
+    ) -> anyhow::Result<Vec<(u16, Series)>> {
+        if self.last.as_micros() < STEPS_LEAST * model.step.as_micros() {
+            return Err(usage("--last is shorter than two steps of the model"));
+        }
+        let source = self.connect()?;
+        let step = contract::micros(model.step);
+        let end = Timestamp(SystemClock::new().now().0.div_euclid(step) * step);
+        let start = Timestamp(end.before(self.last).0.div_euclid(step) * step);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        for (index, metric) in policy.metrics.iter().enumerate() {
+            let at = u16::try_from(index).unwrap_or(u16::MAX);
+            let known = series.iter().any(|(known, _)| *known == at);
+            let elsewhere = metric.source.as_ref() != self.source || metric.by.is_some();
+            if known || elsewhere || (is_utilization(policy, index) && at != model.metric) {
+                continue;
+            }
+            // A value belongs to the step that ends when the query is evaluated.
+            let (from, to) = (start.after(model.step), end);
+            let answer = runtime
+                .block_on(source.range(&metric.query, from, to, model.step))
+                .with_context(|| format!("metric `{}` of source `{}`", metric.name, self.source))?;
+            let samples = self.pick(metric, answer)?;
+            let samples: Vec<_> = samples.into_iter().map(|(at, value)| (at.before(model.step), value)).collect();
+            // What was not recorded yet is no gap: the load's series begins with its first sample.
+            let first = samples.first().map_or(start, |first| first.0).max(start);
+            series.push((at, Series::from_samples(first, end, model.step, &samples)));
+        }
+        Ok(series)
+    }
+
+    fn connect(&self) -> anyhow::Result<Prometheus> {
+        let config = outfit::read_config(self.config)?;
+        let Some(source) = config.sources.iter().find(|source| source.name.as_ref() == self.source) else {
+            return Err(usage(format!("--from: {} has no [source.{}]", self.config.display(), self.source)));
+        };
+        let SourceKind::Prometheus { url, settings } = &source.kind else {
+            return Err(usage(format!("--from: [source.{}] records nothing", self.source)));
+        };
+        let settings = FetchSettings { timeout: settings.timeout.max(TIMEOUT_LEAST), ..settings.clone() };
+        Prometheus::new(&source.name, url, settings)
+            .map_err(|error| invalid(format!("[source.{}] of {}: {error}", self.source, self.config.display())))
+    }
+
+    /// The one series that the metric selects.
+    fn pick(&self, metric: &Metric, answer: Vec<RangeSeries>) -> anyhow::Result<Vec<(Timestamp, f64)>> {
+        let selected = |one: &RangeSeries| {
+            metric
+                .select
+                .iter()
+                .all(|(label, value)| one.labels.get(label.as_ref()).is_some_and(|own| **own == **value))
+        };
+        let mut matching: Vec<RangeSeries> = answer.into_iter().filter(selected).collect();
+        match (matching.pop(), matching.len()) {
+            (Some(one), 0) if one.samples.len() > 1 => Ok(one.samples),
+            (None, _) | (Some(_), 0) => {
+                bail!("metric `{}`: source `{}` has no series of it in that time", metric.name, self.source)
+            }
+            (Some(_), others) => {
+                bail!("metric `{}` has {} series in that time: `select` must pick one", metric.name, others + 1)
+            }
+        }
+    }
+}
