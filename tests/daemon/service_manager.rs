@@ -1,5 +1,7 @@
 //! The daemon under a service manager: the real binary, told by signals, telling by the datagrams of sd_notify(3).
 
+#![allow(clippy::disallowed_methods)] // It waits for another process, in real time.
+
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};

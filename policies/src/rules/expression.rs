@@ -9,7 +9,7 @@
 //! comparison with it is a condition and not a load, so that says nothing of the branch it picks. Where a share near 1
 //! is what is healthy, the metric has unit = "count".
 
-use super::{Context, Input, SATURATED, input, whole};
+use super::{Context, Input, input, is_saturated, whole};
 use crate::facts::RawReading;
 use crate::policy::{Expression, One, Term, Two, Unit};
 use crate::trace::{Answer, Calculation, Inputs, UndefinedWhy};
@@ -96,7 +96,7 @@ impl Walk<'_> {
             own *= f64::from(self.context.current) / f64::from(self.at);
         }
         self.inputs.note(metric, own);
-        Ok(Worth { value: own, saturated: share && value >= SATURATED, covers })
+        Ok(Worth { value: own, saturated: is_saturated(unit, value), covers })
     }
 
     /// `&&` and `||`: either side alone may decide it.

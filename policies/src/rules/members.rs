@@ -2,7 +2,7 @@
 //! `calcPlainMetricReplicas`), which keep a rolling update or a lost exporter from turning into a scale-in.
 
 use super::reading::in_range;
-use super::{Context, SATURATED, whole};
+use super::{Context, is_saturated, whole};
 use crate::facts::GroupFact;
 use crate::policy::{Tolerance, Unit};
 use crate::trace::{Answer, Calculation, UnknownWhy};
@@ -41,7 +41,7 @@ pub(super) fn recommend(
         kept: raw.is_none(),
     };
     let mut value = raw.unwrap_or(context.current);
-    if ready_mean > target || ready_mean >= SATURATED {
+    if ready_mean > target || is_saturated(unit, ready_mean) {
         value = value.max(context.current);
     }
     let known = f64::from(sets.ready);

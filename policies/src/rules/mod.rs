@@ -20,7 +20,7 @@ pub(crate) use step::projected as step_projected;
 use crate::facts::{FleetFacts, MissingWhy};
 use crate::memory::FleetMemory;
 use crate::observe::View;
-use crate::policy::{Metric, Policy, RuleKind, Tolerance};
+use crate::policy::{Metric, Policy, RuleKind, Tolerance, Unit};
 use crate::trace::{Answer, Recommendation, UnknownWhy};
 use contract::{CAPACITY_MAX, Capacity, Timestamp};
 
@@ -73,6 +73,12 @@ pub(crate) fn recommend(context: &Context<'_>) -> Vec<Recommendation> {
 
 /// From this share of the capacity on, a measured load is censored: the true one is at least this (safety.md).
 const SATURATED: f64 = 0.95;
+
+/// Whether an average is so near to all that there is that the true load may be any higher. Only a share can be: of a
+/// count or a duration nobody knows what all would be.
+fn is_saturated(unit: Unit, value: f64) -> bool {
+    matches!(unit, Unit::Ratio | Unit::Percent) && value >= SATURATED
+}
 
 /// A reading of which a rule needs one value.
 #[derive(Clone, Copy, Debug)]

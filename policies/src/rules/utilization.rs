@@ -4,7 +4,7 @@
 use super::members;
 use super::per_instance::covers_enough;
 use super::reading::{Usable, judge};
-use super::{Context, SATURATED, tolerated, whole};
+use super::{Context, is_saturated, tolerated, whole};
 use crate::policy::Tolerance;
 use crate::trace::{Answer, Calculation, UnknownWhy};
 
@@ -24,7 +24,7 @@ pub(super) fn recommend(context: &Context<'_>, metric: u16, target: f64, toleran
     let needed = value * f64::from(serving) / target;
     let tolerated = tolerated(needed, context.current, tolerance);
     let mut raw = if tolerated { context.current } else { whole(needed) };
-    if value > target || value >= SATURATED {
+    if value > target || is_saturated(context.metric(metric).unit, value) {
         raw = raw.max(context.current);
     }
     let calculation = Calculation::Utilization { value, serving, target, tolerated };

@@ -58,6 +58,21 @@ fn a_censored_average_only_pushes_out() {
     }
 }
 
+/// 40 connections an instance are many or few, not 4000 % of anything.
+#[test]
+fn an_average_that_is_no_share_is_not_censored() {
+    let body = format!("{}{FREE}", metric_rule("connections", "count", "kind = \"utilization\"\ntarget = 80.0"));
+    let scalar = one(&body, Cycle::new(0.0, 10).read("connections", 40.0));
+    assert_eq!(scalar["recommendations"][0]["value"], 5, "{scalar}");
+    let body = metric_rule("connections", "count", "kind = \"utilization\"\ntarget = 80.0");
+    let each = json!({"values": {"i-0": 40.0, "i-1": 40.0}, "at": EPOCH});
+    let one = one(
+        &format!("{}{FREE}", body.replace("unit =", "by = \"id\"\nunit =")),
+        Cycle::new(0.0, 2).reading("connections", each),
+    );
+    assert!(one["recommendations"][0]["value"] == 1, "{one}");
+}
+
 #[test]
 fn nothing_serving_says_nothing_of_the_work() {
     let body = metric_rule("cpu", "ratio", "kind = \"utilization\"\ntarget = 0.6");
