@@ -35,6 +35,10 @@ fn assert_sound(policy: &Policy) {
                 assert!(!steps.is_empty());
             }
             RuleKind::Guard { metric: at, .. } => metric(*at),
+            RuleKind::Objective(objective) => {
+                metric(objective.metric);
+                assert!(objective.share() > 0.0 && objective.coverage < 1.0);
+            }
             RuleKind::Schedule(schedule) => assert!(schedule.min.is_some() || schedule.max.is_some()),
         }
     }

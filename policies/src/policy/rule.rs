@@ -6,7 +6,7 @@ use super::metric::Drafts;
 use super::reader::{Fault, Reader};
 use super::tree::{Node, Value};
 use super::{Amount, Blocks, Change, Rule, RuleKind, StepRow, Threshold, Tolerance, Unit};
-use super::{schedule, units};
+use super::{objective, schedule, units};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -17,6 +17,7 @@ enum Kind {
     Step,
     Schedule,
     Guard,
+    Objective,
     NotYet(&'static str),
 }
 
@@ -26,7 +27,7 @@ const KINDS: [(&str, Kind); 9] = [
     ("step", Kind::Step),
     ("schedule", Kind::Schedule),
     ("guard", Kind::Guard),
-    ("objective", Kind::NotYet("objective")),
+    ("objective", Kind::Objective),
     ("queue", Kind::NotYet("queue")),
     ("latency", Kind::NotYet("latency")),
     ("expression", Kind::NotYet("expression")),
@@ -44,7 +45,7 @@ pub(super) fn read(r: &mut Reader<'_>, metrics: &Drafts) -> Vec<Rule> {
     for mut reader in list.into_iter().take(PARTS_MAX) {
         let name = reader.take("name", units::name);
         let has_name = reader.has("name");
-        let hint = "kind = \"utilization\", \"per-instance\", \"step\", \"schedule\" or \"guard\"";
+        let hint = "kind = \"utilization\", \"per-instance\", \"step\", \"schedule\", \"guard\" or \"objective\"";
         let Some(kind) = reader.need_or("kind", units::choice(&KINDS), Some(hint)) else {
             continue;
         };
@@ -105,9 +106,10 @@ fn read_kind(r: &mut Reader<'_>, kind: Kind, metrics: &Drafts) -> Option<RuleKin
             let linger = r.take("linger", units::up_to_a_day).unwrap_or_default();
             Some(RuleKind::Guard { metric: metric?, when: when?, blocks, linger })
         }
+        Kind::Objective => objective::read(r, metrics).map(RuleKind::Objective),
         Kind::NotYet(word) => {
             let found = Finding::new(format!("rules of kind \"{word}\" are not supported yet"));
-            let hint = "supported so far: utilization, per-instance, step, schedule, guard";
+            let hint = "supported so far: utilization, per-instance, step, schedule, guard, objective";
             r.findings().error(r.at_of("kind"), found.hint(hint));
             None
         }
@@ -234,7 +236,7 @@ fn check_rows(r: &Reader<'_>, rows: &[(StepRow, At)], scale: f64) {
 /// Whether any amount of a step changes a fleet of no instance: it does, since each is at least 1.
 pub(super) fn leaves_zero(kind: &RuleKind, by: impl Fn(u16) -> bool) -> bool {
     match kind {
-        RuleKind::PerInstance { metric, .. } => !by(*metric),
+        RuleKind::PerInstance { metric, .. } | RuleKind::Objective(super::Objective { metric, .. }) => !by(*metric),
         RuleKind::Step { metric, steps } => !by(*metric) && steps.iter().any(|row| adds(row.change)),
         RuleKind::Schedule(schedule) => schedule.min.is_some_and(|min| min > 0),
         RuleKind::Utilization { .. } | RuleKind::Guard { .. } => false,

@@ -2,6 +2,7 @@
 
 mod guard;
 mod members;
+mod objective;
 mod per_instance;
 mod reading;
 mod schedule;
@@ -9,6 +10,7 @@ mod step;
 mod utilization;
 
 pub(crate) use guard::{GuardState, guard};
+pub(crate) use objective::{learn, learn_history};
 pub(crate) use schedule::limits;
 pub(crate) use step::matched as step_matched;
 
@@ -56,6 +58,7 @@ pub(crate) fn recommend(context: &Context<'_>) -> Vec<Recommendation> {
                 per_instance::recommend(context, *metric, *target, *tolerance)
             }
             RuleKind::Step { metric, steps } => step::recommend(context, &rule.name, *metric, steps),
+            RuleKind::Objective(objective) => objective::recommend(context, &rule.name, objective),
             RuleKind::Schedule(_) | RuleKind::Guard { .. } => continue,
         };
         answers.push(Recommendation { rule: u16::try_from(at).unwrap_or(u16::MAX), answer });

@@ -104,6 +104,7 @@ fn metric_of(policy: &Policy, rule: u16) -> Option<u16> {
         RuleKind::Utilization { metric, .. } | RuleKind::PerInstance { metric, .. } | RuleKind::Step { metric, .. } => {
             Some(*metric)
         }
+        RuleKind::Objective(objective) => Some(objective.metric),
         RuleKind::Schedule(_) | RuleKind::Guard { .. } => None,
     }
 }

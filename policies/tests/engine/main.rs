@@ -6,6 +6,8 @@ mod explained;
 mod fleet;
 mod golden;
 mod hpa;
+mod memory;
+mod objective;
 mod peers;
 mod properties;
 mod rules;
