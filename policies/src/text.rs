@@ -169,6 +169,7 @@ fn calculation(f: &mut Formatter<'_>, calculation: &Calculation) -> Result {
         Calculation::Objective { forecaster, load, ahead, headroom, share, now, bound } => {
             match bound {
                 Bound::Present => write!(f, "{} now", Number(*now))?,
+                Bound::Censored => write!(f, "{} now, which may be all that the fleet can do", Number(*now))?,
                 Bound::CatchUp => write!(f, "{} now and growing beyond the plan", Number(*now))?,
                 Bound::Learned | Bound::Cold | Bound::HeadroomMax => {
                     write!(f, "{} in {} by {forecaster}", Number(*load), Span(*ahead))?;
@@ -182,7 +183,7 @@ fn calculation(f: &mut Formatter<'_>, calculation: &Calculation) -> Result {
             })?;
             write!(f, " / {} per instance", Number(*share))?;
             match bound {
-                Bound::Present | Bound::CatchUp => {
+                Bound::Present | Bound::CatchUp | Bound::Censored => {
                     write!(f, "; {forecaster} expects {} + {}", Number(*load), Number(*headroom))
                 }
                 _ => Ok(()),

@@ -23,6 +23,8 @@ const ABSOLUTE: f32 = 1.0 / 60.0;
 const HALF_HOUR: f32 = 1.0 / 60.0;
 /// Half hours of a day.
 const HALF_HOURS: usize = 48;
+/// A forecaster's error at most, as a multiple of the level's, while it is used.
+const WORSE: f64 = 1.25;
 /// The least error to count with, in instances: below it rounding to whole instances hides everything.
 const ERROR_LEAST: f64 = 0.05;
 
@@ -171,11 +173,11 @@ impl Learned {
         self.blend.learn(&forecast.inputs, (load - level) / level.max(terms.share));
     }
 
-    /// Whether a forecaster's error over the last hour is at most the level's: what does worse than no forecast at all
-    /// is switched off until it does better again.
+    /// Whether a forecaster's error over the last hour is not much above the level's: what does worse than no forecast at
+    /// all is switched off until it does better again.
     pub(super) fn trusts(&self, forecaster: usize) -> bool {
         let (own, level) = (&self.errors[forecaster], &self.errors[0]);
-        forecaster == 0 || own.seen >= 30 && f64::from(own.absolute) <= f64::from(level.absolute) + ERROR_LEAST
+        forecaster == 0 || own.seen >= 30 && f64::from(own.absolute) <= WORSE * f64::from(level.absolute) + ERROR_LEAST
     }
 }
 

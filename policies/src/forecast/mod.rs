@@ -75,6 +75,8 @@ pub(crate) struct Grid {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Learned {
     pub(crate) delays: Delays,
+    /// The metric has exceeded what the fleet could do: it tells what is wanted, not what is served.
+    pub(crate) tells_demand: bool,
     /// Seconds of the steps that the fields below count in; 0 before the first.
     step: u32,
     /// The newest step, by its end: steps since 1970.

@@ -39,6 +39,8 @@ pub enum Bound {
     Present,
     /// The load outgrew the plan for now; its growth is carried on.
     CatchUp,
+    /// The metric is at what the fleet can do: the true load is unknown and taken for twice as much.
+    Censored,
 }
 
 impl Learned {

@@ -14,6 +14,13 @@ use crate::trace::{Answer, Bound, Calculation, Forecaster, UnknownWhy};
 use contract::{CAPACITY_MAX, Timestamp};
 use std::time::Duration;
 
+/// A total of this much of what the serving instances can do may be all that they can do (decisions.md section 3, 1).
+const CENSORED: f64 = 0.95;
+/// What a censored total is multiplied with.
+const CENSORED_FACTOR: f64 = 2.0;
+/// A total of this much of what all instances asked for could do shows that the metric is no measure of work done.
+const BEYOND: f64 = 1.05;
+
 fn objectives(policy: &Policy) -> impl Iterator<Item = (&str, &Objective)> {
     policy.rules.iter().filter_map(|rule| match &rule.kind {
         RuleKind::Objective(objective) => Some((rule.name.as_ref(), objective)),
@@ -57,13 +64,16 @@ pub(crate) fn learn(
         return;
     }
     let mut known = std::mem::take(&mut memory.objectives);
-    let context = Context { policy, facts, memory, view, now, current: 0 };
+    let current = view.current.as_ref().map_or(0, |current| *current);
+    let context = Context { policy, facts, memory, view, now, current };
     for (name, objective) in objectives(policy) {
         let learned = known.entry(name.into()).or_default();
         learned.delays.observe(policy, facts, last, now);
         // A total over too few instances is no total.
         if let Ok((value, at, true)) = total(&context, objective) {
             learned.delays.observe_lag(now.since(at));
+            let most = f64::from(current.max(context.serving_at(at)));
+            learned.tells_demand |= current > 0 && value > BEYOND * most * objective.capacity;
             let (terms, grid) = terms(policy, objective, learned, at);
             learned.take(value, at, &terms, &grid);
         }
@@ -83,7 +93,7 @@ pub(crate) fn learn_history(policy: &Policy, memory: &mut FleetMemory, metric: u
 }
 
 pub(super) fn recommend(context: &Context<'_>, rule: &str, objective: &Objective) -> Answer {
-    let (now, _, covered) = match total(context, objective) {
+    let (now, at, covered) = match total(context, objective) {
         Err(why) => return Context::unknown(objective.metric, why),
         Ok(total) => total,
     };
@@ -99,7 +109,13 @@ pub(super) fn recommend(context: &Context<'_>, rule: &str, objective: &Objective
         bound: Bound::Present,
     };
     let outlook = learned.outlook(now, &terms, &grid).unwrap_or(nothing);
-    let capacity = outlook.capacity.max(whole(now / share)).min(CAPACITY_MAX);
+    let mut capacity = outlook.capacity.max(whole(now / share)).min(CAPACITY_MAX);
+    let mut bound = outlook.bound;
+    let done = f64::from(context.serving_at(at)) * objective.capacity;
+    if !learned.tells_demand && done > 0.0 && now >= CENSORED * done {
+        bound = Bound::Censored;
+        capacity = capacity.max(whole(CENSORED_FACTOR * now / share)).max(context.current);
+    }
     let ahead = Duration::from_secs(grid.step.unsigned_abs() * grid.ahead as u64);
     let calculation = Calculation::Objective {
         forecaster: outlook.forecaster,
@@ -108,7 +124,7 @@ pub(super) fn recommend(context: &Context<'_>, rule: &str, objective: &Objective
         headroom: outlook.headroom,
         share,
         now,
-        bound: outlook.bound,
+        bound,
     };
     if covered {
         Answer::Value(capacity, calculation)
