@@ -9,6 +9,8 @@ use std::fmt;
 
 /// How many forecasters there are.
 pub(super) const FORECASTERS: usize = 5;
+/// The blend's place among them.
+const BLEND: usize = 4;
 /// Steps of the level, of the trend's line, and of the comparison with a profile.
 const LEVEL: usize = 2;
 const TREND: usize = 10;
@@ -68,10 +70,9 @@ pub(super) struct Errors {
     seen: u32,
     /// The mean absolute error over about an hour.
     absolute: f32,
-    /// Mean squared errors over about half an hour and over a day; the same relative to the forecast.
+    /// Mean squared errors over about half an hour and over a day.
     fast: f32,
     slow: f32,
-    relative: f32,
     /// Mean squared errors by the half hour of the day; empty before the first.
     half_hours: Vec<f32>,
 }
@@ -87,16 +88,19 @@ pub(super) struct Forecast {
     pub planned: Capacity,
     /// The load ahead, by each forecaster.
     pub loads: [Option<f32>; FORECASTERS],
-    /// Each forecaster's error scales, in instances: recent, recent with a relative least, of that half hour.
+    /// Each forecaster's error scales, in instances: recent, learned from what goes with large errors, of that half hour.
     pub errors: [[f32; 3]; FORECASTERS],
     /// What the blend was made from.
     inputs: [f32; INPUTS],
+    /// What the learned error was made from.
+    signs: [f32; INPUTS],
 }
 
 impl Forecast {
     pub fn is_sound(&self) -> bool {
         let loads = self.loads.iter().flatten();
-        let others = self.errors.iter().flatten().chain(&self.inputs).chain(std::iter::once(&self.needed));
+        let others =
+            self.errors.iter().flatten().chain(&self.inputs).chain(&self.signs).chain(std::iter::once(&self.needed));
         loads.chain(others).all(|number| number.is_finite())
     }
 
@@ -139,13 +143,29 @@ impl Learned {
             loads,
             errors: [[0.0; 3]; FORECASTERS],
             inputs,
+            signs: [0.0; INPUTS],
         };
         let half_hour = half_hour(local_middle(end + grid.ahead as i64, terms, grid));
         for at in 0..FORECASTERS {
             let load = (forecast.load(at) / terms.share).max(1.0);
             forecast.errors[at] = self.errors[forecast.source(at)].scales(load, half_hour);
         }
+        self.learned_error(&mut forecast, [level, last, trend].map(|load| load / terms.share));
         forecast
+    }
+
+    /// The error to expect as a regression of absolute errors on their signs: the other scales, the level, and how far
+    /// the views of the load are apart. One for all forecasters, learned from the best informed one.
+    fn learned_error(&self, forecast: &mut Forecast, [level, last, trend]: [f64; 3]) {
+        let norm = level.max(1.0);
+        let [recent, _, hourly] = forecast.errors[forecast.source(BLEND)].map(f64::from);
+        let signs = [recent, hourly, norm, norm.sqrt(), 1.0, (last - level).abs(), (trend - level).abs()];
+        forecast.signs = signs.map(|sign| (sign / norm) as f32);
+        if self.spread.is_ready() {
+            let learned = norm * self.spread.predict(&forecast.signs);
+            let learned = learned.max(0.2 * recent).max(ERROR_LEAST) as f32;
+            forecast.errors.iter_mut().for_each(|errors| errors[1] = learned);
+        }
     }
 
     /// A profile's load at the target, scaled by how the last steps compare with their profile.
@@ -170,6 +190,8 @@ impl Learned {
             }
         }
         let level = forecast.load(0);
+        let error = (load - forecast.load(BLEND)).abs();
+        self.spread.learn(&forecast.signs, error / level.max(terms.share));
         self.blend.learn(&forecast.inputs, (load - level) / level.max(terms.share));
     }
 
@@ -183,7 +205,7 @@ impl Learned {
 
 impl Errors {
     pub(super) fn is_sound(&self) -> bool {
-        let known = [self.absolute, self.fast, self.slow, self.relative];
+        let known = [self.absolute, self.fast, self.slow];
         matches!((self.seen, self.half_hours.len()), (0, 0) | (1.., HALF_HOURS))
             && known.iter().chain(&self.half_hours).all(|error| error.is_finite())
     }
@@ -192,23 +214,20 @@ impl Errors {
         self.seen = self.seen.saturating_add(1);
         let error = load - forecast;
         let square = (error * error) as f32;
-        let ratio = error / forecast.max(1.0);
-        let relative = (ratio * ratio) as f32;
         self.absolute += (error.abs() as f32 - self.absolute) * ABSOLUTE.max(1.0 / self.seen as f32);
         if self.seen == 1 {
-            (self.fast, self.slow, self.relative) = (square, square, relative);
+            (self.fast, self.slow) = (square, square);
             self.half_hours = vec![-1.0; HALF_HOURS];
         }
         self.fast += FAST * (square - self.fast);
         self.slow += SLOW * (square - self.slow);
-        self.relative += SLOW * (relative - self.relative);
         let own = &mut self.half_hours[half_hour % HALF_HOURS];
         // The first time a half hour comes it starts from the errors of all.
         *own = if *own < 0.0 { self.slow } else { *own };
         *own += HALF_HOUR * (square - *own);
     }
 
-    /// The error to expect of a forecast of so many instances, by three models.
+    /// The error to expect of a forecast of so many instances, by two models; the one between them is learned.
     fn scales(&self, forecast: f64, half_hour: usize) -> [f32; 3] {
         if self.seen == 0 {
             return [(0.1 * forecast) as f32; 3];
@@ -216,12 +235,11 @@ impl Errors {
         let root = |square: f32| f64::from(square).sqrt();
         let recent = root(self.fast).max(ERROR_LEAST);
         let general = recent.max(0.5 * root(self.slow));
-        let relative = recent.max(0.7 * forecast * root(self.relative));
         let hourly = match self.half_hours.get(half_hour) {
             Some(own) if *own >= 0.0 => root(*own).max(0.3 * root(self.slow)).max(ERROR_LEAST),
             _ => general,
         };
-        [general as f32, relative as f32, hourly as f32]
+        [general as f32, general as f32, hourly as f32]
     }
 }
 

@@ -37,7 +37,7 @@ use std::time::Duration;
 /// Steps of load kept as they came: an hour of minutes.
 const RECENT_MAX: usize = 60;
 /// Forecasts kept until what they were about has come. With this many, everything learned stays within 32 KiB.
-const FORECASTS_MAX: usize = 36;
+const FORECASTS_MAX: usize = 32;
 /// Steps that are looked ahead at most; with slower machines the step becomes longer.
 const AHEAD_MAX: u32 = 20;
 
@@ -89,6 +89,8 @@ pub struct Learned {
     recent: Vec<f32>,
     profiles: Profiles,
     blend: Blend,
+    /// The error to expect, learned the same way.
+    spread: Blend,
     errors: [Errors; FORECASTERS],
     /// Forecasts whose time has not come, or that still count within a window; newest last.
     forecasts: Vec<Forecast>,
@@ -113,6 +115,7 @@ impl Learned {
             && self.delays.is_sound()
             && self.profiles.is_sound()
             && self.blend.is_sound()
+            && self.spread.is_sound()
             && self.margins.is_sound()
             && self.errors.iter().all(Errors::is_sound)
             && self.forecasts.iter().all(Forecast::is_sound)
@@ -132,6 +135,7 @@ impl Learned {
         }
         if self.steps.is_multiple_of(60) {
             self.blend.solve();
+            self.spread.solve();
         }
         let planned = self.outlook(load, terms, grid).map_or(0, |outlook| outlook.capacity);
         if let Some(newest) = self.forecasts.last_mut() {
@@ -151,9 +155,9 @@ impl Learned {
     }
 }
 
-/// The least whole number of instances that carries a load; a relative 1e-9 absorbs rounding.
+/// The least whole number of instances that carries a load; a relative 1e-6 absorbs what single precision rounds.
 fn instances(load: f64, share: f64) -> f64 {
-    (load / share - 1e-9).ceil().max(0.0)
+    (load / share * (1.0 - 1e-6)).ceil().max(0.0)
 }
 
 fn mean(values: &[f32]) -> f64 {
