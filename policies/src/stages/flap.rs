@@ -1,7 +1,7 @@
 //! `flap`: before a scale-in, what a rule would add back at once is not removed.
 //!
-//! `utilization` and `per-instance` answer with the least capacity that carries the work, so nothing they leave over can
-//! trigger them. A step rule knows only its thresholds: its metric is projected to the smaller capacity, as work that
+//! `utilization`, `per-instance` and `objective` answer with a capacity that carries the work, so nothing they leave over
+//! can trigger them. A step rule knows only its thresholds: its metric is projected to the smaller capacity, as work that
 //! fewer instances share (value x current / n), when it is an average over instances (a ratio or a percentage).
 
 use super::{Walk, held};
