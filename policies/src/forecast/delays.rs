@@ -2,7 +2,7 @@
 
 use super::{AHEAD_MAX, Grid};
 use crate::facts::{FleetFacts, GroupFact};
-use crate::policy::Policy;
+use crate::policy::{LAUNCH_DEADLINE, Policy};
 use contract::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
@@ -55,8 +55,12 @@ impl Delays {
             let GroupFact::Observed(observation) = fact else { continue };
             for instance in &observation.instances {
                 let (Some(launched), Some(running)) = (instance.launched, instance.running_since) else { continue };
+                let took = running.since(launched);
                 if running > counted && running <= now && launched <= running {
-                    self.boots.push(running.since(launched).as_secs_f32());
+                    // An instance that was stopped and started again was launched long before it ran.
+                    if took <= LAUNCH_DEADLINE.max(policy.boot * 2) {
+                        self.boots.push(took.as_secs_f32());
+                    }
                     newest = newest.max(running);
                 }
             }

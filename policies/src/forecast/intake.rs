@@ -43,6 +43,16 @@ impl Learned {
         self.close(end, terms, grid);
     }
 
+    /// Forgets that readings were taken later than this: history, or a clock, was wrong about the time.
+    pub(crate) fn forget_after(&mut self, latest: Timestamp) {
+        if self.taken.is_some_and(|taken| taken > latest) {
+            self.taken = None;
+            self.last = None;
+            self.open = (0.0, 0);
+            self.interrupt();
+        }
+    }
+
     fn close(&mut self, end: i64, terms: &Terms, grid: &Grid) {
         let (sum, count) = std::mem::take(&mut self.open);
         self.learn(end, sum / f64::from(count.max(1)), terms, grid);

@@ -3,7 +3,7 @@
 //! are not asked for twice.
 
 use super::per_instance::covers_enough;
-use super::reading::{Usable, judge};
+use super::reading::{FUTURE_MAX, Usable, judge};
 use super::{Context, whole};
 use crate::facts::{FleetFacts, MissingWhy};
 use crate::forecast::{Grid, Learned, Outlook, Terms};
@@ -68,6 +68,7 @@ pub(crate) fn learn(
     let context = Context { policy, facts, memory, view, now, current };
     for (name, objective) in objectives(policy) {
         let learned = known.entry(name.into()).or_default();
+        learned.forget_after(now.after(FUTURE_MAX));
         learned.delays.observe(policy, facts, last, now);
         // A total over too few instances is no total.
         if let Ok((value, at, true)) = total(&context, objective) {

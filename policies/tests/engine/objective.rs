@@ -206,6 +206,60 @@ proptest! {
 }
 
 #[test]
+fn history_from_the_future_does_not_blind_it() {
+    let mut fleet = Fleet::new(&objective(""));
+    let tomorrow = json!({"fleet": "web", "history": {"rps": [[EPOCH + 86_400, 1.0], [EPOCH + 86_460, 1.0]]}});
+    assert_eq!(fleet.decider.line(&tomorrow.to_string()), None);
+    for minute in 0..200 {
+        fleet.decide(Cycle::new(f64::from(minute) * 60.0, 30).read("rps", 800.0));
+    }
+    let last = fleet.decide(Cycle::new(12_000.0, 30).read("rps", 800.0));
+    assert!(why(&last).starts_with("800 in") && !why(&last).contains("nothing learned"), "{}", why(&last));
+}
+
+#[test]
+fn the_boot_time_is_learned_and_a_restarted_instance_says_nothing_of_it() {
+    let ahead = |launched: i64| {
+        let mut fleet = Fleet::new(&objective(""));
+        let mut last = Value::Null;
+        for minute in 0..12 {
+            let now = EPOCH + minute * 60;
+            let mut cycle = Cycle::new(minute as f64 * 60.0, 12).read("rps", 800.0);
+            for at in 0..12 {
+                // One instance after the other comes up, each so long after it was asked for.
+                let running = EPOCH + at as i64 * 60;
+                cycle = match running <= now {
+                    true => cycle.instance(at, "launched", json!(running - launched)).instance(
+                        at,
+                        "running_since",
+                        json!(running),
+                    ),
+                    false => cycle,
+                };
+            }
+            last = fleet.decide(cycle);
+        }
+        why(&last).split(" by ").next().unwrap_or("").to_owned()
+    };
+    assert_eq!((ahead(120).as_str(), ahead(600).as_str()), ("800 in 3m", "800 in 11m"));
+    assert_eq!(ahead(86_400), ahead(120), "the configured two minutes stay");
+}
+
+#[test]
+fn a_total_at_what_the_fleet_can_do_is_taken_for_less_than_is_wanted() {
+    let mut fleet = Fleet::new(&objective(""));
+    // Ten instances do 1000 at most, and that is what is read whatever is wanted.
+    let decision = fleet.decide(Cycle::new(0.0, 10).read("rps", 1000.0));
+    assert!(why(&decision).contains("may be all that the fleet can do"), "{}", why(&decision));
+    assert_eq!(recommended(&decision), 25);
+    // A total beyond what all instances can do is no measure of what they do.
+    let mut arrivals = Fleet::new(&objective(""));
+    arrivals.decide(Cycle::new(0.0, 10).read("rps", 1500.0));
+    let decision = arrivals.decide(Cycle::new(60.0, 10).read("rps", 1000.0));
+    assert!(!why(&decision).contains("may be all"), "{}", why(&decision));
+}
+
+#[test]
 fn a_damaged_memory_is_refused() {
     let mut fleet = Fleet::new(&objective(""));
     assert_eq!(fleet.decider.line(&history((0..100).map(day))), None);
