@@ -11,7 +11,7 @@ pub(super) const SCALES: usize = 6;
 /// Candidates: each forecaster with each scale.
 pub(super) const CANDIDATES: usize = FORECASTERS * SCALES;
 /// Buckets of scores above zero: eight an octave, from 2^-4 up to 2^7.
-const BUCKETS: usize = 11 * 8;
+pub(super) const BUCKETS: usize = 11 * 8;
 const COUNTS: usize = CANDIDATES * BUCKETS;
 const LOWEST_EXPONENT: u32 = 127 - 4;
 /// The multiple before enough was learned (decisions.md section 3, piece 7).
@@ -152,7 +152,7 @@ impl Margins {
 }
 
 /// The least multiple that at most `allowed` of the counts exceed; within a bucket they are taken to lie evenly.
-fn least_multiple(buckets: &[f32], allowed: f32) -> f32 {
+pub(super) fn least_multiple(buckets: &[f32], allowed: f32) -> f32 {
     let mut exceeding = 0.0;
     for (at, count) in buckets.iter().enumerate().rev() {
         exceeding += count;
@@ -165,7 +165,7 @@ fn least_multiple(buckets: &[f32], allowed: f32) -> f32 {
 }
 
 /// The bucket of a score above zero, by its exponent and the first three bits of its mantissa: no logarithm.
-fn bucket(score: f32) -> usize {
+pub(super) fn bucket(score: f32) -> usize {
     let bits = score.to_bits() >> 20;
     (bits.saturating_sub(LOWEST_EXPONENT << 3) as usize).min(BUCKETS - 1)
 }

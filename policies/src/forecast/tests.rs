@@ -118,3 +118,54 @@ fn gaps_are_bridged_or_forgotten_and_nothing_is_taken_twice() {
     assert_eq!(take(&mut learned, 900.0, 5.0), [5], "a long one ends it");
     assert!(learned.profiles.at(profile::Period::Day, 0).is_none());
 }
+
+#[test]
+fn a_multiple_covers_the_wanted_share_and_hardly_more() {
+    let scores: Vec<f32> = (0..5000).map(|n| (20.0 * noise(n).powi(3)) as f32 + 0.01).collect();
+    let mut buckets = [0.0; margin::BUCKETS];
+    for score in &scores {
+        buckets[margin::bucket(*score)] += 1.0;
+    }
+    for allowed in [0.0_f32, 5.0, 50.0, 500.0] {
+        let multiple = margin::least_multiple(&buckets, allowed);
+        let beyond = |multiple: f32| scores.iter().filter(|score| **score > multiple).count() as f32;
+        // Within a bucket scores need not lie evenly.
+        assert!(beyond(multiple) <= 1.25 * allowed + 2.0, "{allowed}: {}", beyond(multiple));
+        // A bucket is an eighth of an octave at most.
+        assert!(beyond(multiple / 1.13) >= allowed, "{allowed}: {}", beyond(multiple / 1.13));
+    }
+    assert_eq!(margin::least_multiple(&[0.0; margin::BUCKETS], 0.0), 0.0, "no score above zero needs no head-room");
+}
+
+#[test]
+fn the_blend_finds_the_weights_that_made_the_load() {
+    let mut blend = Blend::default();
+    let inputs = |n: i64| std::array::from_fn(|at| (noise(7 * n + at as i64) - 0.5) as f32);
+    for n in 0..3000 {
+        let x: [f32; blend::INPUTS] = inputs(n);
+        blend.learn(&x, 0.5 * f64::from(x[0]) - 0.25 * f64::from(x[4]) + 0.01 * (noise(n + 50_000) - 0.5));
+    }
+    blend.solve();
+    let x = inputs(9999);
+    let expected = 0.5 * f64::from(x[0]) - 0.25 * f64::from(x[4]);
+    assert!(blend.is_ready() && (blend.predict(&x) - expected).abs() < 0.01, "{} {expected}", blend.predict(&x));
+    let mut idle = Blend::default();
+    idle.solve();
+    assert_eq!(idle.predict(&x), 0.0, "without any load there are no weights, and no division by zero");
+}
+
+#[test]
+fn profiles_follow_local_time() {
+    let mut learned = Learned::default();
+    let jakarta = Terms { offset_secs: 7 * 3600, ..terms(0.99) };
+    // 8 days in which the load is the local hour.
+    for n in 0..8 * 1440_i64 {
+        let hour = (n * 60 + jakarta.offset_secs).rem_euclid(86_400) / 3600;
+        learned.take(hour as f64, Timestamp::from_secs(n * 60 + 60), &jakarta, &GRID);
+    }
+    let at = |period, local_hour: i64| learned.profiles.at(period, local_hour * 3600 + 1800);
+    for hour in 0..24 {
+        assert_eq!(at(profile::Period::Day, hour), Some(hour as f64));
+        assert_eq!(at(profile::Period::Week, hour), Some(hour as f64));
+    }
+}
