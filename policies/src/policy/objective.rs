@@ -11,8 +11,9 @@ use jiff::tz::TimeZone;
 const COVERAGE_DEFAULT: f64 = 0.99;
 /// Below a half it is no objective; above this a week has too few minutes to tell.
 const COVERAGE: (f64, f64) = (0.5, 0.9999);
-/// Head-room at most when the policy is silent, as a ratio.
-const HEADROOM_MAX_DEFAULT: f64 = 2.0;
+/// Head-room at most when the policy is silent, as a ratio: a guard against a runaway, not a second objective. Spiky
+/// loads and slow boots need several times the mean.
+const HEADROOM_MAX_DEFAULT: f64 = 10.0;
 
 pub(super) fn read(r: &mut Reader<'_>, metrics: &Drafts) -> Option<Objective> {
     let metric = r.need("metric", |node| metrics.find(node, true));
