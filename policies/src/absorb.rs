@@ -18,6 +18,17 @@ pub fn absorb(policy: &Policy, memory: &mut FleetMemory, events: &[Event], now: 
     }
 }
 
+/// Takes in recorded values of one metric, by its name and oldest first: from a metrics store at the start or after a gap.
+///
+/// They feed the forecasters of `objective` rules only: no window counts them as observed, and what such a rule knows
+/// already is not learned twice. Values of metrics that the fleet does not have are ignored.
+pub fn absorb_history(policy: &Policy, memory: &mut FleetMemory, metric: &str, values: &[(Timestamp, f64)]) {
+    let index = policy.metrics.iter().position(|own| own.name.as_ref() == metric);
+    if let Some(index) = index.and_then(|index| u16::try_from(index).ok()) {
+        crate::rules::learn_history(policy, memory, index, values);
+    }
+}
+
 fn put_back(memory: &mut FleetMemory, group: usize) {
     let Some(group) = memory.groups.get_mut(group) else { return };
     let Some(flight) = group.in_flight.take() else { return };

@@ -6,6 +6,7 @@
 
 mod absorb;
 pub mod facts;
+mod forecast;
 mod inputs;
 pub mod memory;
 mod observe;
@@ -20,7 +21,7 @@ pub mod text;
 pub mod trace;
 pub mod wire;
 
-pub use absorb::absorb;
+pub use absorb::{absorb, absorb_history};
 pub use propose::{Proposal, propose};
 pub use settle::settle;
 pub use stages::remaining as cooldown_remaining;

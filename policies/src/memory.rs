@@ -1,11 +1,14 @@
 //! What a fleet carries from one cycle to the next, and over a restart. Small on purpose: windows, not samples.
 
+pub use crate::forecast::Learned;
 use contract::{Capacity, InstanceId, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// The format's version; a memory from a newer skala is refused, never guessed at.
-pub const VERSION: u8 = 1;
+///
+/// 2 added [`FleetMemory::objectives`] at the end.
+pub const VERSION: u8 = 2;
 
 /// One fleet's memory.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -44,6 +47,9 @@ pub struct FleetMemory {
     pub external_out_until: Option<Timestamp>,
     /// A pin was in force at the last decision.
     pub pinned: bool,
+    /// What was learned for each objective rule, by its name.
+    #[serde(default)]
+    pub objectives: BTreeMap<Box<str>, Learned>,
 }
 
 /// One group's memory.
@@ -171,6 +177,11 @@ impl FleetMemory {
         bytes
     }
 
+    /// Whether what forecasters learned has the shape they count on; nothing else can be wrong in a memory that decodes.
+    pub(crate) fn is_sound(&self) -> bool {
+        self.objectives.values().all(Learned::is_sound)
+    }
+
     /// Reads [`FleetMemory::encode`]'s bytes.
     ///
     /// # Errors
@@ -180,9 +191,23 @@ impl FleetMemory {
             None => Err(MemoryError::Unreadable("no bytes".into())),
             Some((&found, _)) if found > VERSION => Err(MemoryError::Newer { found }),
             Some((0, _)) => Err(MemoryError::Unreadable("version 0".into())),
-            Some((_, rest)) => postcard::from_bytes(rest).map_err(|error| MemoryError::Unreadable(error.to_string())),
+            Some((1, rest)) => read(&from_version_1(rest)),
+            Some((_, rest)) => read(rest),
         }
     }
+}
+
+fn read(fields: &[u8]) -> Result<FleetMemory, MemoryError> {
+    let memory: FleetMemory =
+        postcard::from_bytes(fields).map_err(|error| MemoryError::Unreadable(error.to_string()))?;
+    if memory.is_sound() { Ok(memory) } else { Err(MemoryError::Unreadable("damaged forecasts".into())) }
+}
+
+/// Version 1 ended before the objectives; none of them is one zero byte.
+fn from_version_1(fields: &[u8]) -> Vec<u8> {
+    let mut fields = fields.to_vec();
+    fields.push(0);
+    fields
 }
 
 impl Series {

@@ -5,7 +5,7 @@ use crate::memory::FleetMemory;
 use crate::observe::{View, observe};
 use crate::plan::Decision;
 use crate::policy::{Policy, Setting};
-use crate::rules::{Context, limits, recommend};
+use crate::rules::{Context, learn, limits, recommend};
 use crate::stages::{self, Pin, Walk};
 use crate::trace::{Hold, HoldReason, Limits, Recommendation, Stage, Step, Why};
 use contract::{Capacity, Observation, Timestamp};
@@ -54,7 +54,8 @@ pub fn propose(policy: &Arc<Policy>, facts: &FleetFacts<'_>, memory: &FleetMemor
     let counted = longest(&policy.scale_out.rate).max(longest(&policy.scale_in.rate));
     memory.changes.expire(now.before(counted));
     let limits = limits(policy, cloud_bounds(facts), now);
-    memory.now = Some(now);
+    let last = memory.now.replace(now);
+    learn(policy, facts, &view, &mut memory, (last, now));
     let current = match &view.current {
         Ok(current) => *current,
         Err((group, error)) => {

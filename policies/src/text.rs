@@ -1,7 +1,7 @@
 //! Text of the typed reasons, made only where it is shown.
 
 use crate::policy::Policy;
-use crate::trace::{Answer, Calculation, LimitBy, Why};
+use crate::trace::{Answer, Bound, Calculation, LimitBy, Why};
 use contract::Timestamp;
 use std::fmt::{self, Formatter, Result};
 use std::time::Duration;
@@ -190,6 +190,29 @@ fn calculation(f: &mut Formatter<'_>, calculation: &Calculation, policy: &Policy
                 write!(f, ", {unready} not ready")?;
             }
             f.write_str(if *kept { ", kept" } else { "" })
+        }
+        Calculation::Objective { forecaster, load, ahead, headroom, share, now, bound } => {
+            match bound {
+                Bound::Present => write!(f, "{} now", Number(*now))?,
+                Bound::Censored => write!(f, "{} now, which may be all that the fleet can do", Number(*now))?,
+                Bound::CatchUp => write!(f, "{} now and growing beyond the plan", Number(*now))?,
+                Bound::Learned | Bound::Cold | Bound::HeadroomMax => {
+                    write!(f, "{} in {} by {forecaster}", Number(*load), Span(*ahead))?;
+                    write!(f, " + {} head-room", Number(*headroom))?;
+                }
+            }
+            f.write_str(match bound {
+                Bound::Cold => " (nothing learned yet)",
+                Bound::HeadroomMax => " (cut by headroom_max)",
+                _ => "",
+            })?;
+            write!(f, " / {} per instance", Number(*share))?;
+            match bound {
+                Bound::Present | Bound::CatchUp | Bound::Censored => {
+                    write!(f, "; {forecaster} expects {} + {}", Number(*load), Number(*headroom))
+                }
+                _ => Ok(()),
+            }
         }
         Calculation::Step { value, row, warming } => {
             write!(f, "{} matches step {}", Number(*value), row + 1)?;

@@ -3,6 +3,7 @@
 pub use crate::inputs::{Inputs, UndefinedWhy};
 
 use crate::facts::{GroupError, MissingWhy};
+pub use crate::forecast::{Bound, Forecaster};
 use crate::policy::{Policy, Setting};
 use contract::{Capacity, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -424,6 +425,23 @@ pub enum Calculation {
         target: f64,
         /// Nothing changes: within tolerance, or the substitutes turned the direction.
         kept: bool,
+    },
+    /// A forecast with head-room.
+    Objective {
+        /// Where the forecast comes from.
+        forecaster: Forecaster,
+        /// The load it expects.
+        load: f64,
+        /// When it expects it, from the newest known load on.
+        ahead: Duration,
+        /// The head-room on top of it, as load.
+        headroom: f64,
+        /// One instance's share of the load at the highest allowed utilization.
+        share: f64,
+        /// The newest load.
+        now: f64,
+        /// What made the answer this much.
+        bound: Bound,
     },
     /// A step of the table.
     Step {

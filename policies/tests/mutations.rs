@@ -59,6 +59,10 @@ fn assert_sound(policy: &Policy) {
                 assert!(latency.share > 0.0 && latency.share < 1.0 && latency.service_cv >= 0.0);
                 assert!(latency.workers_per_instance > 0);
             }
+            RuleKind::Objective(objective) => {
+                metric(objective.metric);
+                assert!(objective.share() > 0.0 && objective.coverage < 1.0);
+            }
             RuleKind::Schedule(schedule) => assert!(schedule.min.is_some() || schedule.max.is_some()),
         }
     }

@@ -1,7 +1,7 @@
 //! Policy files: text in, a [`PolicySet`] and every problem found out. Nothing here reads a file or asks a clock.
 //!
 //! `syntax` makes a tree of a text, `layers` lays defaults and templates under fleets, `reader` takes keys out of it,
-//! `fleet`, `metric`, `rule` and `schedule` know the keys, `checks` what only a whole fleet can get wrong.
+//! `fleet`, `metric`, `rule`, `schedule` and `objective` know the keys, `checks` what only a whole fleet can get wrong.
 
 mod cases;
 mod checks;
@@ -11,6 +11,7 @@ mod fleet;
 mod layers;
 mod metric;
 mod model;
+mod objective;
 mod outline;
 mod parse;
 mod places;

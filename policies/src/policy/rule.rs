@@ -6,7 +6,7 @@ use super::metric::Drafts;
 use super::reader::{Fault, Reader};
 use super::tree::{Node, Value};
 use super::{Amount, Blocks, Change, Rule, RuleKind, StepRow, Threshold, Tolerance, Unit};
-use super::{expression, queueing, schedule, units};
+use super::{expression, objective, queueing, schedule, units};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -20,7 +20,7 @@ enum Kind {
     Queue,
     Latency,
     Expression,
-    NotYet(&'static str),
+    Objective,
 }
 
 const KINDS: [(&str, Kind); 9] = [
@@ -29,7 +29,7 @@ const KINDS: [(&str, Kind); 9] = [
     ("step", Kind::Step),
     ("schedule", Kind::Schedule),
     ("guard", Kind::Guard),
-    ("objective", Kind::NotYet("objective")),
+    ("objective", Kind::Objective),
     ("queue", Kind::Queue),
     ("latency", Kind::Latency),
     ("expression", Kind::Expression),
@@ -47,8 +47,8 @@ pub(super) fn read(r: &mut Reader<'_>, metrics: &Drafts) -> Vec<Rule> {
     for mut reader in list.into_iter().take(PARTS_MAX) {
         let name = reader.take("name", units::name);
         let has_name = reader.has("name");
-        let hint =
-            "kind = \"per-instance\", or another: utilization, step, schedule, guard, queue, latency, expression";
+        let hint = "kind = \"per-instance\", or another: utilization, step, schedule, guard, objective, queue, latency, \
+                    expression";
         let Some(kind) = reader.need_or("kind", units::choice(&KINDS), Some(hint)) else {
             continue;
         };
@@ -56,9 +56,7 @@ pub(super) fn read(r: &mut Reader<'_>, metrics: &Drafts) -> Vec<Rule> {
         let name_at = if has_name { reader.at_of("name") } else { reader.at() };
         let (findings, at) = (reader.findings(), reader.at());
         let read = read_kind(&mut reader, kind, metrics);
-        if !matches!(kind, Kind::NotYet(_)) {
-            reader.finish();
-        }
+        reader.finish();
         let name = match name {
             Some(name) => name,
             // The name was there and is reported already.
@@ -109,15 +107,10 @@ fn read_kind(r: &mut Reader<'_>, kind: Kind, metrics: &Drafts) -> Option<RuleKin
             let linger = r.take("linger", units::up_to_a_day).unwrap_or_default();
             Some(RuleKind::Guard { metric: metric?, when: when?, blocks, linger })
         }
+        Kind::Objective => objective::read(r, metrics).map(RuleKind::Objective),
         Kind::Queue => queueing::read_queue(r, metrics).map(RuleKind::Queue),
         Kind::Latency => queueing::read_latency(r, metrics).map(RuleKind::Latency),
         Kind::Expression => expression::read(r, metrics).map(RuleKind::Expression),
-        Kind::NotYet(word) => {
-            let found = Finding::new(format!("rules of kind \"{word}\" are not supported yet"));
-            let hint = "supported so far: utilization, per-instance, step, schedule, guard, queue, latency, expression";
-            r.findings().error(r.at_of("kind"), found.hint(hint));
-            None
-        }
     }
 }
 
@@ -241,7 +234,7 @@ fn check_rows(r: &Reader<'_>, rows: &[(StepRow, At)], scale: f64) {
 /// Whether any amount of a step changes a fleet of no instance: it does, since each is at least 1.
 pub(super) fn leaves_zero(kind: &RuleKind, by: impl Fn(u16) -> bool) -> bool {
     match kind {
-        RuleKind::PerInstance { metric, .. } => !by(*metric),
+        RuleKind::PerInstance { metric, .. } | RuleKind::Objective(super::Objective { metric, .. }) => !by(*metric),
         RuleKind::Step { metric, steps } => !by(*metric) && steps.iter().any(|row| adds(row.change)),
         RuleKind::Schedule(schedule) => schedule.min.is_some_and(|min| min > 0),
         RuleKind::Queue(_) | RuleKind::Latency(_) | RuleKind::Expression(_) => true,

@@ -71,7 +71,7 @@ fn plain(message: &str) -> String {
     units::cut(message.trim_end_matches('.'))
 }
 
-fn read_tz(node: &Node) -> Result<TimeZone, Fault> {
+pub(super) fn read_tz(node: &Node) -> Result<TimeZone, Fault> {
     let text = units::text(node)?;
     // The bundled zones only: the same policy means the same on every machine.
     let zones = TimeZoneDatabase::bundled();

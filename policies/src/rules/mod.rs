@@ -5,6 +5,7 @@ mod expression;
 mod guard;
 mod latency;
 mod members;
+mod objective;
 mod per_instance;
 mod queue;
 mod reading;
@@ -14,6 +15,7 @@ mod utilization;
 
 pub(crate) use expression::projected as expression_projected;
 pub(crate) use guard::{GuardState, guard};
+pub(crate) use objective::{learn, learn_history};
 pub(crate) use schedule::limits;
 pub(crate) use step::projected as step_projected;
 
@@ -64,6 +66,7 @@ pub(crate) fn recommend(context: &Context<'_>) -> Vec<Recommendation> {
             RuleKind::Queue(queue) => queue::recommend(context, queue),
             RuleKind::Latency(latency) => latency::recommend(context, latency),
             RuleKind::Expression(expression) => expression::recommend(context, expression),
+            RuleKind::Objective(objective) => objective::recommend(context, &rule.name, objective),
             RuleKind::Schedule(_) | RuleKind::Guard { .. } => continue,
         };
         answers.push(Recommendation { rule: u16::try_from(at).unwrap_or(u16::MAX), answer });

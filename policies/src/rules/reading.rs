@@ -9,7 +9,7 @@ use std::time::Duration;
 /// A ratio above this is a mistake in unit or metric, not a load (surface.md).
 const RATIO_MAX: f64 = 1.5;
 /// A sample stamped later than this after now is missing (safety rule 7).
-const FUTURE_MAX: Duration = Duration::from_secs(5);
+pub(super) const FUTURE_MAX: Duration = Duration::from_secs(5);
 
 /// A reading that may be used.
 #[derive(Clone, Copy, Debug)]

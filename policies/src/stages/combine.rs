@@ -106,6 +106,7 @@ fn metric_of(policy: &Policy, rule: u16) -> Option<u16> {
         }
         // Of several metrics none is the one: the rule is named.
         RuleKind::Queue(_) | RuleKind::Latency(_) | RuleKind::Expression(_) => None,
+        RuleKind::Objective(objective) => Some(objective.metric),
         RuleKind::Schedule(_) | RuleKind::Guard { .. } => None,
     }
 }

@@ -69,4 +69,5 @@ pub(crate) fn forget(policy: &Policy, memory: &mut FleetMemory) {
     let known = |name: &str| policy.rules.iter().any(|rule| rule.name.as_ref() == name);
     memory.guards.retain(|name, _| known(name));
     memory.steps.retain(|name, _| known(name));
+    memory.objectives.retain(|name, _| known(name));
 }

@@ -5,7 +5,7 @@ use super::output::plan_json_into;
 use super::{LineError, error_json};
 use crate::memory::{FleetMemory, VERSION};
 use crate::policy::PolicySet;
-use crate::{absorb, propose, settle};
+use crate::{absorb, absorb_history, propose, settle};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -66,11 +66,13 @@ impl Decider {
     fn answer(&mut self, text: &str, answer: &mut String) -> Result<bool, LineError> {
         let cycle = match parse_line(text)? {
             Line::Cycle(cycle) => cycle,
-            Line::History { fleet } => {
-                return match self.set.fleet(&fleet) {
-                    Some(_) => Ok(false),
-                    None => Err(self.unknown_fleet(&fleet)),
-                };
+            Line::History { fleet, metrics } => {
+                let policy = self.set.fleet(&fleet).ok_or_else(|| self.unknown_fleet(&fleet))?;
+                let memory = self.memories.entry(fleet).or_default();
+                for (name, values) in &metrics {
+                    absorb_history(policy, memory, name, values);
+                }
+                return Ok(false);
             }
         };
         if let Some(answers) = &self.answers
@@ -146,6 +148,9 @@ impl Decider {
         }
         let saved: Saved = serde_json::from_str(text)
             .map_err(|error| LineError(format!("not a memory of `skala decide`: {error}")))?;
+        if let Some((fleet, _)) = saved.fleets.iter().find(|(_, memory)| !memory.is_sound()) {
+            return Err(LineError(format!("the memory of fleet `{fleet}` is damaged")));
+        }
         self.memories = saved.fleets;
         self.answers = Some(saved.answers);
         Ok(())

@@ -21,8 +21,13 @@ pub enum Line {
     History {
         /// The fleet.
         fleet: Box<str>,
+        /// For each metric by its name its recorded values, oldest first.
+        metrics: Vec<Recorded>,
     },
 }
+
+/// A metric's name and its recorded values.
+pub type Recorded = (Box<str>, Vec<(Timestamp, f64)>);
 
 /// One cycle of one fleet: [`FleetFacts`] that own their data, with what happened before and the budget.
 #[derive(Clone, Debug, PartialEq)]
@@ -55,13 +60,14 @@ enum OwnedReading {
 pub fn parse_line(text: &str) -> Result<Line, LineError> {
     let line: WireLine<'_> = serde_json::from_str(text).map_err(|error| LineError(error.to_string()))?;
     let fleet: Box<str> = line.fleet.as_ref().into();
-    if line.history.is_some() {
+    if let Some(history) = line.history {
         if line.now.is_some() || line.groups.is_some() || line.readings.is_some() {
             return Err(LineError(
                 "a line has either `history` or a cycle (`now`, `groups`, `readings`), not both".into(),
             ));
         }
-        return Ok(Line::History { fleet });
+        let metrics = history.0.into_iter().map(read_history).collect::<Result<_, _>>()?;
+        return Ok(Line::History { fleet, metrics });
     }
     let missing = |key: &str| LineError(format!("missing `{key}`: a cycle needs `now`, `groups` and `readings`"));
     let now = line.now.ok_or_else(|| missing("now"))?;
@@ -93,6 +99,15 @@ pub fn parse_line(text: &str) -> Result<Line, LineError> {
             Some(WireAuthority::HoldAll) => Authority::HoldAll,
         },
     })))
+}
+
+fn read_history((name, values): (Cow<'_, str>, Vec<(f64, f64)>)) -> Result<Recorded, LineError> {
+    let read = |(at, value): (f64, f64)| {
+        let at = Timestamp::from_secs_f64(at);
+        at.map(|at| (at, value)).ok_or_else(|| LineError(format!("history of `{name}`: a time in seconds since 1970")))
+    };
+    let values = values.into_iter().map(read).collect::<Result<_, _>>()?;
+    Ok((name.as_ref().into(), values))
 }
 
 /// Provider, group, and what was observed or the error's code.

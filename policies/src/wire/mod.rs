@@ -11,7 +11,7 @@ mod output;
 
 pub use decider::Decider;
 pub use facts::facts_json;
-pub use input::{Cycle, Line, parse_line};
+pub use input::{Cycle, Line, Recorded, parse_line};
 pub use output::{error_json, plan_json};
 
 /// What is wrong with a line, in one sentence.

@@ -23,7 +23,8 @@ fn decisions_and_their_explanations_are_as_reviewed() {
         let mut decider = decider(&read("toml"));
         let mut text = String::new();
         for line in read("jsonl").lines() {
-            let answer = decider.line(line).expect("answered");
+            // History has no answer.
+            let Some(answer) = decider.line(line) else { continue };
             explain(&serde_json::from_str(&answer).expect("JSON"), &mut text);
         }
         let golden = cases.join(format!("{name}.plan.txt"));

@@ -8,6 +8,8 @@ mod flap;
 mod fleet;
 mod golden;
 mod hpa;
+mod memory;
+mod objective;
 mod peers;
 mod properties;
 mod queueing;

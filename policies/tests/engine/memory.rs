@@ -1,0 +1,31 @@
+//! Memory of every version so far can be read: `tests/memory/vN.hex` holds bytes as version N wrote them.
+
+use policies::memory::{FleetMemory, Learned};
+use std::path::Path;
+
+fn golden(name: &str) -> Vec<u8> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/memory").join(name);
+    let text: String = std::fs::read_to_string(path).expect("golden").split_whitespace().collect();
+    (0..text.len()).step_by(2).map(|at| u8::from_str_radix(&text[at..at + 2], 16).expect("hex")).collect()
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[test]
+fn version_1_had_no_objectives() {
+    let memory = FleetMemory::decode(&golden("v1.hex")).expect("readable");
+    assert!(memory.objectives.is_empty() && memory.pinned && memory.groups[0].desired == Some(7));
+    let again = memory.encode();
+    assert_eq!(again[0], 2);
+    assert_eq!(FleetMemory::decode(&again), Ok(memory));
+}
+
+#[test]
+fn version_2_is_as_it_was_written() {
+    let mut memory = FleetMemory::decode(&golden("v1.hex")).expect("readable");
+    memory.objectives.insert("objective".into(), Learned::default());
+    assert_eq!(hex(&memory.encode()), hex(&golden("v2.hex")));
+    assert_eq!(FleetMemory::decode(&golden("v2.hex")), Ok(memory));
+}
