@@ -191,29 +191,7 @@ fn calculation(f: &mut Formatter<'_>, calculation: &Calculation, policy: &Policy
             }
             f.write_str(if *kept { ", kept" } else { "" })
         }
-        Calculation::Objective { forecaster, load, ahead, headroom, share, now, bound } => {
-            match bound {
-                Bound::Present => write!(f, "{} now", Number(*now))?,
-                Bound::Censored => write!(f, "{} now, which may be all that the fleet can do", Number(*now))?,
-                Bound::CatchUp => write!(f, "{} now and growing beyond the plan", Number(*now))?,
-                Bound::Learned | Bound::Cold | Bound::HeadroomMax => {
-                    write!(f, "{} in {} by {forecaster}", Number(*load), Span(*ahead))?;
-                    write!(f, " + {} head-room", Number(*headroom))?;
-                }
-            }
-            f.write_str(match bound {
-                Bound::Cold => " (nothing learned yet)",
-                Bound::HeadroomMax => " (cut by headroom_max)",
-                _ => "",
-            })?;
-            write!(f, " / {} per instance", Number(*share))?;
-            match bound {
-                Bound::Present | Bound::CatchUp | Bound::Censored => {
-                    write!(f, "; {forecaster} expects {} + {}", Number(*load), Number(*headroom))
-                }
-                _ => Ok(()),
-            }
-        }
+        Calculation::Objective { .. } => objective(f, calculation),
         Calculation::Step { value, row, warming } => {
             write!(f, "{} matches step {}", Number(*value), row + 1)?;
             if *warming > 0 { write!(f, ", {warming} of it still warming") } else { Ok(()) }
@@ -242,5 +220,32 @@ fn calculation(f: &mut Formatter<'_>, calculation: &Calculation, policy: &Policy
             let (load, wait, late) = (Number(*load), Span(*max_wait), Share(*late));
             write!(f, "{load} busy of {workers} workers needed, {late} wait longer than {wait}{}", censored(*saturated))
         }
+    }
+}
+
+fn objective(f: &mut Formatter<'_>, calculation: &Calculation) -> Result {
+    let Calculation::Objective { forecaster, load, ahead, headroom, share, now, bound } = calculation else {
+        return Ok(());
+    };
+    match bound {
+        Bound::Present => write!(f, "{} now", Number(*now))?,
+        Bound::Censored => write!(f, "{} now, which may be all that the fleet can do", Number(*now))?,
+        Bound::CatchUp => write!(f, "{} now and growing beyond the plan", Number(*now))?,
+        Bound::Learned | Bound::Cold | Bound::HeadroomMax => {
+            write!(f, "{} in {} by {forecaster}", Number(*load), Span(*ahead))?;
+            write!(f, " + {} head-room", Number(*headroom))?;
+        }
+    }
+    f.write_str(match bound {
+        Bound::Cold => " (nothing learned yet)",
+        Bound::HeadroomMax => " (cut by headroom_max)",
+        _ => "",
+    })?;
+    write!(f, " / {} per instance", Number(*share))?;
+    match bound {
+        Bound::Present | Bound::CatchUp | Bound::Censored => {
+            write!(f, "; {forecaster} expects {} + {}", Number(*load), Number(*headroom))
+        }
+        _ => Ok(()),
     }
 }

@@ -202,7 +202,16 @@ pub fn is_utilization(policy: &Policy, index: usize) -> bool {
 fn is_averaged(policy: &Policy, index: usize) -> bool {
     let average =
         |kind: &RuleKind| matches!(kind, RuleKind::Utilization { metric, .. } if usize::from(*metric) == index);
-    let total = |kind: &RuleKind| matches!(kind, RuleKind::PerInstance { metric, .. } if usize::from(*metric) == index);
+    let total = |kind: &RuleKind| {
+        let metric = match kind {
+            RuleKind::PerInstance { metric, .. } => *metric,
+            RuleKind::Objective(objective) => objective.metric,
+            RuleKind::Queue(queue) => queue.arrivals,
+            RuleKind::Latency(latency) => latency.arrivals,
+            _ => return false,
+        };
+        usize::from(metric) == index
+    };
     policy.rules.iter().any(|rule| average(&rule.kind)) && !policy.rules.iter().any(|rule| total(&rule.kind))
 }
 

@@ -33,7 +33,8 @@ fn load_rises_and_desired_follows_without_overshoot() {
     scene.until_hold("on_target", Duration::from_secs(30));
     let interval = INTERVAL.as_secs_f64();
     let mut launched = 0.0;
-    for (load, wanted) in [(650.0, 7), (1150.0, 12)] {
+    // Well below a whole number of instances: rate() overshoots by some percent when a counter appears.
+    for (load, wanted) in [(650.0, 7), (1120.0, 12)] {
         let at = super::now();
         scene.load(load);
         let patience = 2.0 * interval + LAG + ACTING;
