@@ -23,5 +23,5 @@ pub mod wire;
 
 pub use absorb::{absorb, absorb_history};
 pub use propose::{Proposal, propose};
-pub use settle::settle;
+pub use settle::{settle, spent};
 pub use stages::remaining as cooldown_remaining;

@@ -50,7 +50,7 @@ fn one(proposal: Proposal, left: &mut Budget) -> FleetPlan {
     if !acts {
         return FleetPlan { policy, decision, effect: Effect::Observe(plans), memory };
     }
-    spend(&decision, &plans, left);
+    *left = spent(&decision, &plans, *left);
     memory.steps = steps;
     book(&decision, &plans, &mut memory);
     FleetPlan { policy, decision, effect: Effect::Act(plans), memory }
@@ -85,16 +85,15 @@ fn decision(walk: Walk, view: &crate::observe::View, recommendations: Vec<Recomm
     }
 }
 
-fn spend(decision: &Decision, plans: &[GroupPlan], left: &mut Budget) {
-    let (Some(current), Some(desired)) = (decision.current, decision.desired) else { return };
-    let take = |budget: &mut Option<Capacity>, spent: Capacity| {
-        if let Some(budget) = budget {
-            *budget = budget.saturating_sub(spent);
-        }
-    };
+/// What the brakes leave after a decision that is carried out by these plans (safety rule 15).
+pub fn spent(decision: &Decision, plans: &[GroupPlan], left: Budget) -> Budget {
+    let (Some(current), Some(desired)) = (decision.current, decision.desired) else { return left };
+    let take = |budget: Option<Capacity>, spent: Capacity| budget.map(|budget| budget.saturating_sub(spent));
     let repairs: Capacity = plans.iter().map(|plan| plan.repairs).sum();
-    take(&mut left.scale_out, desired.saturating_sub(current).saturating_add(repairs));
-    take(&mut left.scale_in, current.saturating_sub(desired));
+    Budget {
+        scale_out: take(left.scale_out, desired.saturating_sub(current).saturating_add(repairs)),
+        scale_in: take(left.scale_in, current.saturating_sub(desired)),
+    }
 }
 
 /// How many instances each step rule has asked for that may still be warming up.

@@ -27,7 +27,7 @@ use crate::policy_sources::PolicySource;
 use crate::published::{FleetStatus, Published};
 use crate::scheduler::Agenda;
 use crate::store::hold_all::InForce;
-use crate::store::{OverrideRow, Store};
+use crate::store::{OverrideRow, PolicyFiles, Store};
 use act::{Ended, Hands};
 use brakes::Brakes;
 use contract::{ActionId, Timestamp};
@@ -73,6 +73,8 @@ pub(crate) struct Cycle {
     dirty: VecDeque<(Duration, u32)>,
     /// Journal entries of all fleets that are not in the store yet.
     unsaved: usize,
+    /// The policies in force, while the store does not have them.
+    unkept: Option<PolicyFiles>,
     /// When fleets are due, and when those that wait give up.
     due: Agenda,
     deadlines: Agenda,

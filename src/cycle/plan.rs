@@ -7,7 +7,7 @@ use crate::sources::OwnedReading;
 use contract::{InstanceState, Observation, Timestamp};
 use policies::facts::{Authority, FleetFacts, GroupError, GroupFact, Override};
 use policies::memory::Event;
-use policies::plan::{Budget, Direction, Effect, FleetPlan};
+use policies::plan::{Budget, Effect, FleetPlan};
 use policies::policy::{Mode, Policy};
 use policies::{Proposal, propose, settle};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -242,13 +242,8 @@ fn reading_status(reading: &OwnedReading) -> ReadingStatus {
 
 /// The budget after a plan; one that is not carried out spends nothing.
 fn after(budget: Budget, plan: Option<&FleetPlan>) -> Budget {
-    let Some(FleetPlan { decision, effect: Effect::Act(_), .. }) = plan else { return budget };
-    let (Some(current), Some(desired)) = (decision.current, decision.desired) else { return budget };
-    let change = current.abs_diff(desired);
-    let spend = |left: Option<u32>| left.map(|left| left.saturating_sub(change));
-    match decision.direction() {
-        Direction::Out => Budget { scale_out: spend(budget.scale_out), ..budget },
-        Direction::In => Budget { scale_in: spend(budget.scale_in), ..budget },
-        Direction::None => budget,
+    match plan {
+        Some(FleetPlan { decision, effect: Effect::Act(groups), .. }) => policies::spent(decision, groups, budget),
+        _ => budget,
     }
 }

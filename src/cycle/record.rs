@@ -44,6 +44,12 @@ impl Cycle {
 
     /// One transaction. Returns the plans that it did not take.
     async fn record_acting(&mut self, batch: &Batch, acting: Vec<Planned>) -> Vec<Planned> {
+        // The journal is in the order of the decisions: what these fleets have unsaved goes before.
+        let is_late = |fleet: &u32| self.fleets[*fleet as usize].run.is_waiting();
+        let late: Vec<u32> = acting.iter().map(|planned| planned.fleet).filter(is_late).collect();
+        if !late.is_empty() {
+            self.save(&late).await;
+        }
         let mut rows = Vec::with_capacity(acting.len());
         let mut records = Vec::with_capacity(acting.len());
         for planned in &acting {
@@ -116,7 +122,7 @@ impl Cycle {
                     group: group.group,
                     provider: (&*of.provider).into(),
                     group_name: of.group.as_str().into(),
-                    change: change(before, action, group.repairs),
+                    change: change(before, action, group),
                     action: action.clone(),
                     seen: seen.clone(),
                     at: batch.now,
@@ -186,8 +192,11 @@ fn acts(planned: &Planned) -> bool {
 }
 
 /// How many instances an action starts or removes, as the brakes count them.
-fn change(before: Capacity, action: &Action, repairs: Capacity) -> i32 {
-    let repairs = if matches!(action, Action::Raise { .. }) { i64::from(repairs) } else { 0 };
-    let difference = i64::from(action.to()) - i64::from(before) + repairs;
+fn change(before: Capacity, action: &Action, plan: &GroupPlan) -> i32 {
+    let difference = match action {
+        // What it starts in place of lost instances is not in the difference of what was asked for.
+        Action::Raise { to } => i64::from(plan.desired.unwrap_or(*to)) - i64::from(before) + i64::from(plan.repairs),
+        other => i64::from(other.to()) - i64::from(before),
+    };
     i32::try_from(difference).unwrap_or(if difference < 0 { i32::MIN } else { i32::MAX })
 }

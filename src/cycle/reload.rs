@@ -45,15 +45,26 @@ impl Cycle {
     pub(super) async fn take(&mut self, files: Vec<SourceFile>, set: PolicySet) -> Reloaded {
         let revision: Arc<str> = (&*set.revision).into();
         let changed = set.revision != self.set.revision;
+        // Also when nothing changed: a start may run on files that the store knows by an older revision. What is kept
+        // already costs nothing.
+        self.unkept = Some(PolicyFiles { revision: Arc::clone(&revision), interval: set.default_interval, files });
         if changed {
-            let kept = PolicyFiles { revision: Arc::clone(&revision), interval: set.default_interval, files };
             self.swap(Arc::new(set));
-            if let Err(error) = self.store.keep_policies(kept, self.clock.now()).await {
-                self.note_store_error(&error);
-            }
+        }
+        self.keep_policies().await;
+        if changed {
             tracing::info!(%revision, fleets = self.fleets.len(), "New policies are in force.");
         }
         Reloaded { revision, fleets: self.fleets.len(), changed }
+    }
+
+    /// Keeps the policies in force in the store, unless it has them; what it did not take is tried again.
+    pub(super) async fn keep_policies(&mut self) {
+        let Some(policies) = self.unkept.clone() else { return };
+        match self.store.keep_policies(policies, self.clock.now()).await {
+            Ok(()) => self.unkept = None,
+            Err(error) => self.note_store_error(&error),
+        }
     }
 
     /// Publishes how a reload went.

@@ -20,6 +20,8 @@ const FACTS_EVERY: Duration = Duration::from_secs(600);
 /// Entries that a fleet may have unsaved while the store is in trouble; the oldest go first.
 const UNSAVED_MAX: usize = 16;
 
+/// The same when all fleets have many.
+const UNSAVED_IN_NEED: usize = 2;
 /// Entries that all fleets may have unsaved before their time has come: a start makes one for each, with full facts.
 const UNSAVED_IN_ALL: usize = 512;
 
@@ -68,7 +70,10 @@ impl Cycle {
         self.note_run(batch, &planned, recorded);
         let at = planned.fleet;
         let fleet = &mut self.fleets[at as usize];
-        if let Some(current) = planned.plan.decision.current {
+        // For the brakes what was asked for counts: capacity that is on its way out is booked as removed already.
+        let asked =
+            planned.plan.memory.groups.iter().filter_map(|group| group.in_flight.as_ref()).map(|flight| flight.to);
+        if let Some(current) = planned.plan.decision.current.map(|current| asked.fold(current, Capacity::min)) {
             self.current = self.current + u64::from(current) - u64::from(fleet.current);
             fleet.current = current;
         }
@@ -85,7 +90,7 @@ impl Cycle {
         let memory = &fleet.memory;
         let in_flight = |group: u16| memory.groups.get(usize::from(group)).is_some_and(|kept| kept.in_flight.is_some());
         fleet.open.retain(|(group, _)| in_flight(*group));
-        if !recorded && !fleet.dirty && !fleet.refused {
+        if !recorded && !fleet.dirty {
             fleet.dirty = true;
             self.dirty.push_back((batch.monotonic, at));
         }
@@ -104,7 +109,9 @@ impl Cycle {
             return fleet.run.grow(&fleet.id, batch.now);
         }
         let is_reason = |old: &Key| old.desired != key.desired || old.hold != key.hold;
-        let with_facts = recorded || is_stale || run.key.as_ref().is_none_or(is_reason);
+        // While the store takes nothing, what waits for it must not fill the memory.
+        let is_crowded = self.unsaved > UNSAVED_IN_ALL && !matches!(self.trouble, Trouble::None);
+        let with_facts = recorded || !is_crowded && (is_stale || run.key.as_ref().is_none_or(is_reason));
         let entry = (!recorded).then(|| self.entry(batch, planned, with_facts));
         let run = &mut self.fleets[at].run;
         run.key = Some(key);
@@ -115,7 +122,7 @@ impl Cycle {
         run.is_grown = false;
         self.unsaved += usize::from(entry.is_some());
         run.unsaved.extend(entry);
-        if run.unsaved.len() > UNSAVED_MAX {
+        if run.unsaved.len() > if is_crowded { UNSAVED_IN_NEED } else { UNSAVED_MAX } {
             run.unsaved.remove(0);
             self.unsaved = self.unsaved.saturating_sub(1);
         }
@@ -184,7 +191,7 @@ impl Cycle {
     }
 
     /// Saves memories and runs of some fleets; says whether the store took them.
-    async fn save(&mut self, fleets: &[u32]) -> bool {
+    pub(super) async fn save(&mut self, fleets: &[u32]) -> bool {
         let (mut memories, mut entries, mut runs) = (Vec::new(), Vec::new(), Vec::new());
         for &at in fleets {
             let fleet = &mut self.fleets[at as usize];
@@ -215,6 +222,11 @@ impl Cycle {
 }
 
 impl Run {
+    /// Whether anything of it is not saved yet.
+    pub fn is_waiting(&self) -> bool {
+        !self.unsaved.is_empty() || !self.grown.is_empty()
+    }
+
     /// Entries that are not saved yet.
     pub fn unsaved(&self) -> usize {
         self.unsaved.len()

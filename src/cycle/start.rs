@@ -83,6 +83,7 @@ impl Cycle {
             store_id: Arc::from(""),
             dirty: VecDeque::new(),
             unsaved: 0,
+            unkept: None,
             due: Agenda::default(),
             deadlines: Agenda::default(),
             ready: Vec::new(),
@@ -230,6 +231,7 @@ impl Cycle {
     }
 
     async fn tend(&mut self) {
+        self.keep_policies().await;
         match self.store.tend(self.clock.now()).await {
             Ok(stat) => {
                 if !stat.full && matches!(self.trouble, Trouble::Full(_)) {

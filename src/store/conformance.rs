@@ -22,6 +22,7 @@ pub(super) async fn run<P: Place>(fresh: impl Fn() -> P) {
     the_journal_is_kept_so_large(&fresh()).await;
     a_lease_passes_on_when_it_ran_out(&fresh()).await;
     policies_are_kept_as_a_set(&fresh()).await;
+    a_wrong_clock_loses_no_policies(&fresh()).await;
     memories_of_fleets_that_left_are_dropped_in_the_end(&fresh()).await;
     odd_values_come_back_as_they_were(&fresh()).await;
 }
@@ -326,7 +327,22 @@ async fn policies_are_kept_as_a_set(place: &dyn Place) {
     kept(100_000, [false, false, true]).await;
     assert_eq!(store.load().await.expect("loads").policies, third.files, "those in force stay whatever their age");
     store.keep_policies(first.clone(), secs(100_001)).await.expect("comes back");
-    kept(100_002, [true, false, false]).await;
+    kept(100_002, [true, false, true]).await;
+    kept(200_000, [true, false, false]).await;
+}
+
+async fn a_wrong_clock_loses_no_policies(place: &dyn Place) {
+    let store = place.open(options());
+    let set = |revision: &str| PolicyFiles {
+        revision: revision.into(),
+        interval: Duration::from_secs(5),
+        files: vec![SourceFile { name: "a.toml".into(), text: revision.into() }],
+    };
+    store.keep_policies(set("r1"), secs(0)).await.expect("keeps");
+    store.checkpoint(vec![], vec![entry("a", 9_999_999, "hold")], vec![]).await.expect("saves");
+    store.keep_policies(set("r2"), secs(10)).await.expect("keeps");
+    store.tend(secs(200_000)).await.expect("tends");
+    assert_eq!(store.policies("r1".into()).await.expect("reads"), Some(set("r1")), "an entry of its time is there");
 }
 
 async fn memories_of_fleets_that_left_are_dropped_in_the_end(place: &dyn Place) {

@@ -109,6 +109,10 @@ impl Learned {
         let finite = |values: &[f32]| values.iter().all(|value| value.is_finite());
         self.recent.len() <= RECENT_MAX
             && self.forecasts.len() <= FORECASTS_MAX
+            && self.forecasts.is_sorted_by_key(|forecast| forecast.end)
+            // Steps of a second and more: a time beyond this is damage, and would overflow.
+            && self.last.is_none_or(|last| last.unsigned_abs() < 1 << 40)
+            && self.open.1 < u32::MAX / 2
             && self.open.0.is_finite()
             && finite(&self.recent)
             && finite(&[self.mean, self.short])

@@ -37,17 +37,20 @@ pub(crate) fn place(
     plan.desired = Some(desired);
     let Some(observation) = groups.first() else { return plans };
     plan.seen = Some(Version { desired: observation.desired, token: observation.token.clone(), at: observation.at });
-    if desired > current {
-        plan.actions.push(Action::Raise { to: desired });
-    } else if desired < current {
+    if desired < current {
         plan.actions = removal(observation, current, desired, policy.warmup);
-    } else if let Some(budget) = repair_within {
-        // Safety rule 13: what skala sizes itself it also repairs, blind or not.
-        let lost = lost(observation, memory, desired);
-        if lost > 0 && budget.scale_out.is_none_or(|left| left >= lost) {
-            plan.actions.push(Action::Raise { to: desired });
-            plan.repairs = lost;
-        }
+        return plans;
+    }
+    let more = desired - current;
+    let lost = lost(observation, memory, current);
+    // Safety rule 13: what skala sizes itself it also repairs, blind or not, as far as the brakes go; a hold stops it.
+    plan.repairs = match repair_within {
+        Some(Budget { scale_out: Some(left), .. }) => lost.min(left.saturating_sub(more)),
+        Some(_) => lost,
+        None => 0,
+    };
+    if more + plan.repairs > 0 {
+        plan.actions.push(Action::Raise { to: desired - (lost - plan.repairs) });
     }
     plans
 }

@@ -113,7 +113,9 @@ pub(super) fn recommend(context: &Context<'_>, rule: &str, objective: &Objective
     let mut capacity = outlook.capacity.max(whole(now / share)).min(CAPACITY_MAX);
     let mut bound = outlook.bound;
     let done = f64::from(context.serving_at(at)) * objective.capacity;
-    if !learned.tells_demand && done > 0.0 && now >= CENSORED * done {
+    // A fleet that is meant to be fuller than that is not full at its own target.
+    let full = CENSORED.max(objective.utilization + 0.02);
+    if !learned.tells_demand && done > 0.0 && now >= full * done {
         bound = Bound::Censored;
         capacity = capacity.max(whole(CENSORED_FACTOR * now / share)).max(context.current);
     }

@@ -11,6 +11,7 @@ use policies::memory::Outcome;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// How an action ended.
 type Ended = (Outcome, String, Timestamp);
@@ -27,8 +28,8 @@ pub(super) struct State {
     by_fleet: BTreeMap<Arc<str>, Vec<u64>>,
     pub overrides: BTreeMap<Arc<str>, OverrideRow>,
     pub lease: Option<Lease>,
-    /// Each with its end; the last has none.
-    policies: Vec<(PolicyFiles, Option<Timestamp>)>,
+    /// Each with its end, in time and in entries; the last has none.
+    policies: Vec<(PolicyFiles, Option<(Timestamp, u64)>)>,
     next: u64,
 }
 
@@ -110,7 +111,7 @@ impl State {
             if kept.revision == policies.revision {
                 return;
             }
-            *until = Some(now);
+            *until = Some((now, self.next));
         }
         self.policies.push((policies, None));
     }
@@ -165,8 +166,9 @@ impl State {
                 ids.retain(|kept| *kept != id);
             }
         }
-        let oldest = self.journal.values().next().map(|entry| entry.at);
-        self.policies.retain(|(_, until)| until.is_none_or(|until| oldest.is_some_and(|oldest| oldest <= until)));
+        let oldest = self.journal.keys().next().copied().unwrap_or(u64::MAX);
+        let day = now.before(Duration::from_secs(24 * 60 * 60));
+        self.policies.retain(|(_, until)| until.is_none_or(|(at, last)| last >= oldest || at >= day));
         let stale = now.before(MEMORY_KEEP);
         let (by_fleet, journal) = (&self.by_fleet, &self.journal);
         let last = |fleet: &str| journal.get(by_fleet.get(fleet)?.last()?).map(|entry| entry.until);

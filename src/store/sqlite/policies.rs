@@ -10,6 +10,9 @@ use policies::policy::SourceFile;
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
 use std::time::Duration;
 
+/// Sets are kept at least so long after they were replaced.
+const KEEP_AT_LEAST: Duration = Duration::from_secs(24 * 60 * 60);
+
 /// See [`crate::store::Store::keep_policies`].
 pub(super) fn keep(db: &mut Db, policies: &PolicyFiles, now: Timestamp) -> Result<(), StoreError> {
     db.write(DURABLE, |tx| {
@@ -19,7 +22,9 @@ pub(super) fn keep(db: &mut Db, policies: &PolicyFiles, now: Timestamp) -> Resul
         if tx.query_row(in_force, [], |row| row.get(0)).optional()? == Some(revision) {
             return Ok(());
         }
-        tx.execute("UPDATE policy_sets SET replaced = ?1 WHERE replaced IS NULL", [now.0])?;
+        let replace = "UPDATE policy_sets SET replaced = ?1, last = (SELECT coalesce(max(id), 0) FROM journal)
+                       WHERE replaced IS NULL";
+        tx.execute(replace, [now.0])?;
         let interval = contract::micros(policies.interval);
         tx.execute("INSERT INTO policy_sets (revision, interval) VALUES (?1, ?2)", params![revision, interval])?;
         let set = tx.last_insert_rowid();
@@ -74,15 +79,16 @@ fn files(conn: &Connection, set: i64) -> Result<Vec<SourceFile>, StoreError> {
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
-/// Drops sets that were replaced before the journal's oldest entry.
-pub(super) fn trim(tx: &Transaction<'_>) -> Result<(), StoreError> {
-    let oldest = "SELECT at FROM journal ORDER BY id LIMIT 1";
-    let oldest: Option<i64> = tx.prepare_cached(oldest)?.query_row([], |row| row.get(0)).optional()?;
-    let oldest = oldest.unwrap_or(i64::MAX);
-    let past = "policy_set IN (SELECT id FROM policy_sets WHERE replaced < ?1)";
-    if tx.prepare_cached(&format!("DELETE FROM policy_files WHERE {past}"))?.execute([oldest])? > 0 {
+/// Drops sets that the journal has no entries of any more. By the entries' ids, since a clock may have been wrong; and not
+/// before a day has passed, since what was decided under them is saved a while later.
+pub(super) fn trim(tx: &Transaction<'_>, now: Timestamp) -> Result<(), StoreError> {
+    let oldest = "SELECT coalesce(min(id), 1 << 62) FROM journal";
+    let oldest: i64 = tx.prepare_cached(oldest)?.query_row([], |row| row.get(0))?;
+    let limits = [oldest, now.before(KEEP_AT_LEAST).0];
+    let past = "policy_set IN (SELECT id FROM policy_sets WHERE last < ?1 AND replaced < ?2)";
+    if tx.prepare_cached(&format!("DELETE FROM policy_files WHERE {past}"))?.execute(limits)? > 0 {
         tx.execute("DELETE FROM policy_texts WHERE id NOT IN (SELECT text FROM policy_files)", [])?;
     }
-    tx.prepare_cached("DELETE FROM policy_sets WHERE replaced < ?1")?.execute([oldest])?;
+    tx.prepare_cached("DELETE FROM policy_sets WHERE last < ?1 AND replaced < ?2")?.execute(limits)?;
     Ok(())
 }

@@ -58,7 +58,7 @@ pub(super) fn tend(db: &mut Db, now: Timestamp) -> Result<StoreStat, StoreError>
             steps = if dropped == 0 { 0 } else { steps - dropped };
         }
         drop_actions(tx, oldest.min(now.before(ACTIONS_KEEP)))?;
-        policies::trim(tx)?;
+        policies::trim(tx, now)?;
         drop_memories(tx, now.before(MEMORY_KEEP))?;
         tx.prepare_cached("DELETE FROM overrides WHERE until <= ?1")?.execute([now.0])?;
         Ok(())

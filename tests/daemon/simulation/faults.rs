@@ -9,9 +9,10 @@ use policies::policy::{Amount, Rate};
 use sim::{Fault, Operation, Script, Span};
 use skala::app::Settings;
 use skala::cycle::brakes::BrakeSettings;
+use skala::policy_sources::PolicySource;
 use skala::sources::Answer;
-use skala::store::Options;
 use skala::store::memory::{Fault as StoreFault, MemoryStore};
+use skala::store::{Options, PolicyFiles, Store};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -299,6 +300,57 @@ fn brakes_hold_over_all_fleets_and_over_a_crash() {
     assert_eq!(removed(&world), 6, "a crash does not give the budget back");
     world.live(async |_life| tokio::time::sleep(secs(7_200)).await);
     assert!(removed(&world) > 6, "an hour later there is a new one");
+}
+
+#[test]
+fn a_percentage_brake_is_one_over_more_fleets_than_are_decided_together() {
+    let names: Vec<String> = (0..300).map(|at| format!("f{at:03}")).collect();
+    let groups: Vec<(&str, u32)> = names.iter().map(|name| (name.as_str(), 4)).collect();
+    let policies: Vec<String> = names.iter().map(|name| policy(name, "cloud", "")).collect();
+    let policies: Vec<&str> = policies.iter().map(String::as_str).collect();
+    let mut world = World::new(1, vec![("cloud", cloud(&groups))], &policies, load(|_, _| 100.0));
+    let brake = Rate { amount: Amount::Percent(20.0), per: secs(3_600) };
+    world.settings.brakes = BrakeSettings { scale_in: Some(brake), scale_out: None };
+    let removed = |world: &World| -> u32 { names.iter().map(|name| 4 - world.desired("cloud", name)).sum() };
+    world.live(async |_life| tokio::time::sleep(secs(1_500)).await);
+    assert_eq!(removed(&world), 240, "20 % of 1200");
+}
+
+#[test]
+fn the_journal_is_in_the_order_of_the_decisions() {
+    let of = |_: &str, elapsed: Duration| match elapsed.as_secs() {
+        0..=600 => 900.0,
+        // Less for a moment, which changes the reason and waits to be saved, then more, which is recorded at once.
+        601..=620 => 500.0,
+        _ => 1_500.0,
+    };
+    let web = policy("web", "cloud", "");
+    let world = World::new(1, vec![("cloud", cloud(&[("web", 9)]))], &[web.as_str()], load(of));
+    world.live(async |life| {
+        tokio::time::sleep(secs(900)).await;
+        assert_eq!(world.desired("cloud", "web"), 15);
+        let entries = world.store.journal("web".into(), None, 1_000).await.unwrap();
+        let times: Vec<_> = entries.iter().map(|entry| entry.at).collect();
+        assert!(times.is_sorted_by(|newer, older| newer >= older), "{times:?}");
+        let held = entries.iter().any(|entry| entry.decision.contains("stabilized"));
+        assert!(held && entries.len() > 3, "{}: the reason changed on the way", entries.len());
+        drop(life);
+    });
+}
+
+#[test]
+fn policies_that_the_store_knows_by_another_revision_are_kept_again() {
+    let world = world(1, falling);
+    let files = world.files.load().unwrap();
+    let old = PolicyFiles { revision: "of-an-older-skala".into(), interval: secs(15), files };
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    runtime.block_on(world.store.keep_policies(old, EPOCH)).unwrap();
+    world.live(async |life| {
+        pass(&life, secs(60)).await;
+        let revision = life.published.process().config.revision;
+        let kept = world.store.policies(revision.clone()).await.unwrap();
+        assert_eq!(kept.map(|kept| kept.revision), Some(revision));
+    });
 }
 
 #[test]

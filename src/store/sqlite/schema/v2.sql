@@ -3,7 +3,8 @@ CREATE TABLE policy_sets (
     id       INTEGER PRIMARY KEY,
     revision INTEGER NOT NULL REFERENCES names,
     interval INTEGER NOT NULL, -- of fleets that say none
-    replaced INTEGER           -- when; NULL: in force
+    replaced INTEGER,          -- when; NULL: in force
+    last     INTEGER           -- the journal's newest entry then
 ) STRICT;
 
 CREATE TABLE policy_texts (

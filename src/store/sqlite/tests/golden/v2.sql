@@ -88,7 +88,8 @@ CREATE TABLE policy_sets (
     id       INTEGER PRIMARY KEY,
     revision INTEGER NOT NULL REFERENCES names,
     interval INTEGER NOT NULL, -- of fleets that say none
-    replaced INTEGER           -- when; NULL: in force
+    replaced INTEGER,          -- when; NULL: in force
+    last     INTEGER           -- the journal's newest entry then
 ) STRICT;
 
 CREATE TABLE policy_texts (
@@ -118,7 +119,7 @@ INSERT INTO overrides VALUES
     (1, NULL, 1700003600000000, 1, 0, 'incident', 'uid 0', 1700000000000000),
     (6, 12, 1700003600000000, 0, 1, 'launch', 'uid 0', 1700000000000000);
 INSERT INTO lease VALUES (1, 'golden', 3, 1600000000000000);
-INSERT INTO policy_sets VALUES (1, 4, 15000000, NULL);
+INSERT INTO policy_sets VALUES (1, 4, 15000000, NULL, NULL);
 INSERT INTO policy_texts VALUES (1, '[fleet.checkout]');
 INSERT INTO policy_files VALUES (1, 0, 'checkout.toml', 1);
 INSERT INTO journal VALUES
