@@ -1,9 +1,10 @@
 //! The whole daemon at size, on simulated clouds: what a fleet costs in CPU, memory and disk, and how long it takes until
 //! the last of many fleets behind a slow API is first decided.
 //!
-//! Run with `cargo bench --no-default-features --features jemalloc --bench fleets` (add `-- 2000` for fewer fleets). It prints counts and
-//! ratios; the closest peer's figures it compares with are those of the design: 13 us of CPU an evaluation and 115 MB for
-//! 10,000 policies at 1 s, its core with stubs and no store, and 10 s until the last of 200 policies is first evaluated.
+//! Run with `cargo bench --no-default-features --features jemalloc --bench fleets` (add `-- 2000` for fewer fleets). It
+//! prints counts and ratios; the closest peer's figures it compares with are those of the design: 13 us of CPU an
+//! evaluation and 115 MB for 10,000 policies at 1 s, its core with stubs and no store, and 10 s until the last of 200
+//! policies is first evaluated.
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, clippy::disallowed_methods)] // A bench, on real time.
 

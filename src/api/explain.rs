@@ -1,6 +1,6 @@
 //! Why a decision was made: the journal's entry, replayed through the core of today under the policies of its time. The
-//! same engine must give the same plan; another one says what it would decide, beside what was recorded. Nothing here changes anything, so it works on
-//! a store that nobody else has open too.
+//! same engine must give the same plan; another one says what it would decide, beside what was recorded. Nothing here
+//! changes anything, so it works on a store that nobody else has open too.
 
 use crate::store::{JournalEntry, Store, StoreError};
 use contract::Timestamp;

@@ -3,7 +3,7 @@
 
 use super::world::{Scaler, Scene, Seen};
 use super::{Feed, Feeds};
-use contract::{Abilities, Capacity, Instance, InstanceId, InstanceState, Observation, Timestamp};
+use contract::{Capacity, Instance, InstanceId, InstanceState, Observation, Timestamp};
 use policies::facts::{FleetFacts, GroupFact, MissingWhy, RawReading};
 use policies::memory::{Event, FleetMemory, Outcome};
 use policies::plan::{Action, Budget, Decision, Effect, GroupPlan};
@@ -47,7 +47,7 @@ impl<'a> Replayed<'a> {
     /// A fleet that has held what the first step needs for an hour.
     pub fn new(scene: &'a Scene, policy: &Arc<Policy>, feeds: &'a Feeds) -> Self {
         let start = scene.time(0);
-        let groups = policy.groups.iter().map(|_| nothing(start)).collect();
+        let groups = policy.groups.iter().map(|_| Observation::empty(start)).collect();
         let mut fleet = Self {
             scene,
             policy: Arc::clone(policy),
@@ -197,23 +197,6 @@ impl Scaler for Replayed<'_> {
             self.decide(seen, now);
         }
         count(self.groups[0].instances.len())
-    }
-}
-
-fn nothing(at: Timestamp) -> Observation {
-    Observation {
-        desired: Some(0),
-        cloud_min: None,
-        cloud_max: None,
-        instances: Vec::new(),
-        operations: Vec::new(),
-        launch_failures: Vec::new(),
-        suspended: Vec::new(),
-        foreign: Vec::new(),
-        owner: None,
-        abilities: Abilities::default(),
-        token: None,
-        at,
     }
 }
 

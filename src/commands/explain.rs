@@ -211,7 +211,7 @@ fn inputs(explained: &Explained, out: &mut Out) -> io::Result<()> {
     table.write("  ", out)
 }
 
-/// What else the cloud says of a group: `; foreign: scaling policy cpu; suspended: Terminate; last launch: quota`.
+/// What else the cloud says of a group: `; foreign: scaling policy cpu; suspended: terminate; launches fail: out_of_capacity in zone:a`.
 fn troubles(group: &Value) -> String {
     let word = |value: &Value| if value.is_string() { text(value) } else { text(&value["name"]) };
     let named = |what: &str| list(&group[what]).iter().map(word).filter(|name| !name.is_empty()).collect::<Vec<_>>();

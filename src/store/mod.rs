@@ -166,6 +166,9 @@ pub struct OpenAction {
 /// mistake, far longer than any window.
 pub const MEMORY_KEEP: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
+/// Policies are kept at least so long after they were replaced: what was decided under them is saved a while later.
+const POLICIES_KEEP: Duration = Duration::from_secs(24 * 60 * 60);
+
 /// Everything that policies are read from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PolicyFiles {

@@ -150,7 +150,6 @@ impl ProcessMetrics {
         let flag = |yes: bool| f64::from(u8::from(yes));
         set("skala_config_last_reload_successful", flag(process.config.last_reload_ok));
         // Exact up to 2^53 bytes, far above any store.
-        #[allow(clippy::cast_precision_loss)]
         set("skala_store_bytes", process.store.bytes as f64);
         set("skala_store_healthy", flag(process.store_fault.is_none() && !process.store.full));
         set("skala_lease_held", flag(process.lease_held));

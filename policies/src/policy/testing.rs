@@ -6,7 +6,7 @@ use crate::facts::{FleetFacts, GroupFact, MissingWhy, RawReading};
 use crate::memory::{Event, FleetMemory, Outcome};
 use crate::plan::{Budget, Decision, Effect, FleetPlan};
 use crate::{absorb, propose, settle};
-use contract::{Abilities, Capacity, Instance, InstanceId, InstanceState, Observation, Timestamp};
+use contract::{Capacity, Instance, InstanceId, InstanceState, Observation, Timestamp};
 use std::fmt::Write;
 use std::sync::Arc;
 use std::time::Duration;
@@ -145,17 +145,8 @@ impl World {
         });
         Observation {
             desired: Some(count(listed.len())),
-            cloud_min: None,
-            cloud_max: None,
             instances: instances.collect(),
-            operations: Vec::new(),
-            launch_failures: Vec::new(),
-            suspended: Vec::new(),
-            foreign: Vec::new(),
-            owner: None,
-            abilities: Abilities::default(),
-            token: None,
-            at: self.now,
+            ..Observation::empty(self.now)
         }
     }
 

@@ -8,7 +8,7 @@ use crate::limiter::Limiter;
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
-use contract::{Call, OnCall, ProviderError};
+use contract::{OnCall, ProviderError, Telling};
 use std::error::Error;
 use std::future::Future;
 use std::time::Duration;
@@ -87,7 +87,7 @@ impl Lane {
             let error = ProviderError::Transport { what, source: None };
             return Err((Failure { error, foreign_tongue: false, garbled: false, harmless: true }, false));
         }
-        let telling = Telling { on_call: self.on_call.as_ref(), operation, code: Call::ABANDONED, started };
+        let telling = Telling::of(self.on_call.as_ref(), operation, || started.elapsed());
         let result = match tokio::time::timeout_at(deadline, call).await {
             Ok(Ok(answer)) => Ok(answer),
             Ok(Err(error)) => {
@@ -106,27 +106,5 @@ impl Lane {
         }
         telling.end(result.as_ref().err().map_or("ok", |(failure, _)| failure.error.code()));
         result
-    }
-}
-
-/// Tells of a call when it ends, also when the caller gives up and drops it.
-struct Telling<'a> {
-    on_call: Option<&'a OnCall>,
-    operation: &'static str,
-    code: &'static str,
-    started: Instant,
-}
-
-impl Telling<'_> {
-    fn end(mut self, code: &'static str) {
-        self.code = code;
-    }
-}
-
-impl Drop for Telling<'_> {
-    fn drop(&mut self) {
-        if let Some(on_call) = self.on_call {
-            on_call(&Call { operation: self.operation, code: self.code, took: self.started.elapsed() });
-        }
     }
 }

@@ -22,3 +22,31 @@ impl Call {
 
 /// Told of every request to a cloud, also of each attempt and each page; must return at once.
 pub type OnCall = Arc<dyn Fn(&Call) + Send + Sync>;
+
+/// Tells of one request when it ends, also when its caller gives up and drops it.
+pub struct Telling<'a, F: Fn() -> Duration> {
+    on_call: Option<&'a OnCall>,
+    operation: &'static str,
+    code: &'static str,
+    took: F,
+}
+
+impl<'a, F: Fn() -> Duration> Telling<'a, F> {
+    /// A request that begins now; `took` says how long ago that was, by the provider's own clock.
+    pub fn of(on_call: Option<&'a OnCall>, operation: &'static str, took: F) -> Self {
+        Self { on_call, operation, code: Call::ABANDONED, took }
+    }
+
+    /// It has ended, with `ok` or the error's code.
+    pub fn end(mut self, code: &'static str) {
+        self.code = code;
+    }
+}
+
+impl<F: Fn() -> Duration> Drop for Telling<'_, F> {
+    fn drop(&mut self) {
+        if let Some(on_call) = self.on_call {
+            on_call(&Call { operation: self.operation, code: self.code, took: (self.took)() });
+        }
+    }
+}

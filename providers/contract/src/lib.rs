@@ -10,7 +10,7 @@ mod observation;
 mod provider;
 mod time;
 
-pub use call::{Call, OnCall};
+pub use call::{Call, OnCall, Telling};
 pub use error::{FailureKind, ProviderError, Scope};
 pub use observation::{
     Abilities, Foreign, Instance, InstanceState, LaunchFailure, Observation, OperationInFlight, OwnerTag, Suspended,

@@ -160,6 +160,24 @@ pub struct Observation {
 }
 
 impl Observation {
+    /// A group in order that holds nothing: what an observation that is made up begins with.
+    pub fn empty(at: Timestamp) -> Self {
+        Self {
+            desired: Some(0),
+            cloud_min: None,
+            cloud_max: None,
+            instances: Vec::new(),
+            operations: Vec::new(),
+            launch_failures: Vec::new(),
+            suspended: Vec::new(),
+            foreign: Vec::new(),
+            owner: None,
+            abilities: Abilities::default(),
+            token: None,
+            at,
+        }
+    }
+
     /// Instances that count: pending and running ones.
     pub fn alive(&self) -> impl Iterator<Item = &Instance> {
         self.instances.iter().filter(|i| matches!(i.state, InstanceState::Pending | InstanceState::Running))

@@ -6,8 +6,8 @@ use crate::gate::Met;
 use crate::script::{Fault, Operation};
 use crate::writes::Request;
 use contract::{
-    Accepted, Ask, BoxFuture, Call, Capacity, GuardKind, InstanceId, Lowerer, Observation, OnCall, Owner, Provider,
-    ProviderError, Target, Terminator, Timestamp,
+    Accepted, Ask, BoxFuture, Capacity, GuardKind, InstanceId, Lowerer, Observation, OnCall, Owner, Provider,
+    ProviderError, Target, Telling, Terminator, Timestamp,
 };
 use std::sync::Arc;
 use std::time::Duration;
@@ -46,8 +46,10 @@ impl Sim {
         }
     }
 
-    fn tell_of(&self, operation: Operation) -> Telling<'_> {
-        Telling { sim: self, operation, code: Call::ABANDONED, from: self.cloud.lock().at }
+    fn tell_of(&self, operation: Operation) -> Telling<'_, impl Fn() -> Duration> {
+        let now = || self.cloud.lock().at;
+        let from = now();
+        Telling::of(self.on_call.as_ref(), operation.word(), move || now().since(from))
     }
 
     async fn write(
@@ -88,28 +90,6 @@ impl Sim {
             _ => {}
         }
         Err(error)
-    }
-}
-
-/// Tells of a call when it ends, also when the caller gives up and drops it.
-struct Telling<'a> {
-    sim: &'a Sim,
-    operation: Operation,
-    code: &'static str,
-    from: Timestamp,
-}
-
-impl Telling<'_> {
-    fn end(mut self, code: &'static str) {
-        self.code = code;
-    }
-}
-
-impl Drop for Telling<'_> {
-    fn drop(&mut self) {
-        let Some(on_call) = &self.sim.on_call else { return };
-        let took = self.sim.cloud.lock().at.since(self.from);
-        on_call(&Call { operation: self.operation.word(), code: self.code, took });
     }
 }
 

@@ -91,20 +91,7 @@ type Answer = Result<Accepted, ProviderError>;
 
 impl Broken {
     fn any_observation(&self) -> Observation {
-        Observation {
-            desired: Some(0),
-            cloud_min: None,
-            cloud_max: None,
-            instances: Vec::new(),
-            operations: Vec::new(),
-            launch_failures: Vec::new(),
-            suspended: Vec::new(),
-            foreign: Vec::new(),
-            owner: None,
-            abilities: Default::default(),
-            token: None,
-            at: self.clock.now(),
-        }
+        Observation::empty(self.clock.now())
     }
 
     async fn read(&self, asks: &[Ask]) -> Vec<Result<Observation, ProviderError>> {

@@ -3,15 +3,14 @@
 use super::Fault;
 use crate::store::ledger::RecordedAction;
 use crate::store::{
-    ActionRow, JournalEntry, Lease, Loaded, MEMORY_KEEP, OpenAction, Options, OverrideRow, PolicyFiles, Record,
-    RunExtension, Spent, StoreError, StoreStat,
+    ActionRow, JournalEntry, Lease, Loaded, MEMORY_KEEP, OpenAction, Options, OverrideRow, POLICIES_KEEP, PolicyFiles,
+    Record, RunExtension, Spent, StoreError, StoreStat,
 };
 use contract::{ActionId, Epoch, Timestamp};
 use policies::memory::Outcome;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::sync::Arc;
-use std::time::Duration;
 
 /// How an action ended.
 type Ended = (Outcome, String, Timestamp);
@@ -167,8 +166,8 @@ impl State {
             }
         }
         let oldest = self.journal.keys().next().copied().unwrap_or(u64::MAX);
-        let day = now.before(Duration::from_secs(24 * 60 * 60));
-        self.policies.retain(|(_, until)| until.is_none_or(|(at, last)| last >= oldest || at >= day));
+        let young = now.before(POLICIES_KEEP);
+        self.policies.retain(|(_, until)| until.is_none_or(|(at, last)| last >= oldest || at >= young));
         let stale = now.before(MEMORY_KEEP);
         let (by_fleet, journal) = (&self.by_fleet, &self.journal);
         let last = |fleet: &str| journal.get(by_fleet.get(fleet)?.last()?).map(|entry| entry.until);

@@ -4,14 +4,11 @@
 
 use super::db::{DURABLE, Db};
 use super::record::name;
-use crate::store::{PolicyFiles, StoreError};
+use crate::store::{POLICIES_KEEP, PolicyFiles, StoreError};
 use contract::Timestamp;
 use policies::policy::SourceFile;
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
 use std::time::Duration;
-
-/// Sets are kept at least so long after they were replaced.
-const KEEP_AT_LEAST: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// See [`crate::store::Store::keep_policies`].
 pub(super) fn keep(db: &mut Db, policies: &PolicyFiles, now: Timestamp) -> Result<(), StoreError> {
@@ -79,12 +76,11 @@ fn files(conn: &Connection, set: i64) -> Result<Vec<SourceFile>, StoreError> {
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
-/// Drops sets that the journal has no entries of any more. By the entries' ids, since a clock may have been wrong; and not
-/// before a day has passed, since what was decided under them is saved a while later.
+/// Drops sets that the journal has no entries of any more: by the entries' ids, since a clock may have been wrong.
 pub(super) fn trim(tx: &Transaction<'_>, now: Timestamp) -> Result<(), StoreError> {
     let oldest = "SELECT coalesce(min(id), 1 << 62) FROM journal";
     let oldest: i64 = tx.prepare_cached(oldest)?.query_row([], |row| row.get(0))?;
-    let limits = [oldest, now.before(KEEP_AT_LEAST).0];
+    let limits = [oldest, now.before(POLICIES_KEEP).0];
     let past = "policy_set IN (SELECT id FROM policy_sets WHERE last < ?1 AND replaced < ?2)";
     if tx.prepare_cached(&format!("DELETE FROM policy_files WHERE {past}"))?.execute(limits)? > 0 {
         tx.execute("DELETE FROM policy_texts WHERE id NOT IN (SELECT text FROM policy_files)", [])?;
