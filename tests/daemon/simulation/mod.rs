@@ -6,6 +6,7 @@ mod crash;
 mod faults;
 mod load;
 mod reload;
+mod same;
 mod watch;
 mod world;
 
