@@ -232,6 +232,11 @@ impl Run {
         self.unsaved.len()
     }
 
+    /// Has the next decision begin another run, with full facts: what it is made from has changed by itself.
+    pub fn end(&mut self) {
+        self.key = None;
+    }
+
     /// One more equal decision.
     fn grow(&mut self, fleet: &Arc<str>, now: Timestamp) {
         if let Some(entry) = self.unsaved.last_mut().filter(|_| self.is_unsaved) {

@@ -66,6 +66,7 @@ impl Cycle {
             compile: seams.compile,
             hold_all: seams.hold_all,
             brakes: Brakes::new(settings.brakes),
+            histories: super::history::Histories::default(),
             settings,
             published,
             lease,

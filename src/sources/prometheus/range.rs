@@ -4,6 +4,7 @@
 use super::decode::{Failure, decode_refusal, shown};
 use super::{Prometheus, failure_of};
 use crate::http::FetchError;
+use crate::sources::{RangeError, RangeSeries};
 use contract::Timestamp;
 use policies::facts::MissingWhy;
 use serde::Deserialize;
@@ -13,25 +14,8 @@ use std::time::Duration;
 
 /// Points asked for at once; Prometheus refuses more than 11,000 a series.
 const POINTS_MAX: usize = 10_000;
-
-/// One series over time.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct RangeSeries {
-    /// Its labels, without the metric's name.
-    pub labels: BTreeMap<String, String>,
-    /// Evaluation times and finite values, in order.
-    pub samples: Vec<(Timestamp, f64)>,
-}
-
-/// Why there is no range of samples.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{why}: {detail}")]
-pub struct RangeError {
-    /// The reason, in a reading's own words.
-    pub why: MissingWhy,
-    /// What exactly happened.
-    pub detail: String,
-}
+/// A range of weeks takes longer than one reading: a piece of it gets at least this long.
+const TIMEOUT_LEAST: Duration = Duration::from_secs(60);
 
 #[derive(Deserialize)]
 struct Answer<'a> {
@@ -77,8 +61,7 @@ impl Prometheus {
         let mut start = from;
         while start <= to {
             let end = start.after(piece).min(to);
-            let failed = |failure: Failure| RangeError { why: failure.why, detail: failure.detail };
-            for one in self.piece(query, start, end, step).await.map_err(failed)? {
+            for one in self.piece(query, start, end, step).await? {
                 found.entry(one.labels).or_default().extend(one.samples);
             }
             start = end.after(step);
@@ -92,15 +75,20 @@ impl Prometheus {
         start: Timestamp,
         end: Timestamp,
         step: Duration,
-    ) -> Result<Vec<RangeSeries>, Failure> {
+    ) -> Result<Vec<RangeSeries>, RangeError> {
         let (start, end, step) = (start.to_string(), end.to_string(), step.as_secs_f64().to_string());
-        let timeout = format!("{}ms", self.timeout.as_millis());
+        let within = self.timeout.max(TIMEOUT_LEAST);
+        let timeout = format!("{}ms", within.as_millis());
         let form = [("query", query), ("start", &start), ("end", &end), ("step", &step), ("timeout", &timeout)];
-        match self.fetcher.post_form("api/v1/query_range", &form).await {
-            Ok(body) => decode_range(body.text().map_err(failure_of)?),
-            Err(FetchError::Refused { status, body }) => Err(decode_refusal(status, &body)),
-            Err(error) => Err(failure_of(error)),
-        }
+        let (answer, is_too_large) = match self.fetcher.post_form_within("api/v1/query_range", &form, within).await {
+            Ok(body) => (body.text().map_err(failure_of).and_then(decode_range), false),
+            Err(FetchError::Refused { status, body }) => (Err(decode_refusal(status, &body)), false),
+            Err(error) => {
+                let is_too_large = matches!(error, FetchError::TooLarge { .. });
+                (Err(failure_of(error)), is_too_large)
+            }
+        };
+        answer.map_err(|failure| RangeError { why: failure.why, detail: failure.detail, is_too_large })
     }
 }
 
