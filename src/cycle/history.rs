@@ -207,11 +207,9 @@ impl Cycle {
     fn seeker(&self, of: Wanted) -> Seeker {
         let fleet = &self.fleets[of.fleet as usize];
         let base = |rule: &str| fleet.past.as_ref().and_then(|past| past.bases.get(rule).cloned());
-        let begin = |rule: &Box<str>| {
-            let learned = base(rule).unwrap_or_else(|| history::afresh(&fleet.memory, rule));
-            (rule.clone(), learned)
-        };
-        let memory = FleetMemory { objectives: of.rules.iter().map(begin).collect(), ..FleetMemory::default() };
+        let begin = |rule: &str| base(rule).unwrap_or_else(|| history::afresh(&fleet.memory, rule));
+        let objectives = of.rules.iter().map(|rule| (rule.clone(), begin(rule))).collect();
+        let memory = FleetMemory { objectives, ..FleetMemory::default() };
         let policy = Arc::clone(&fleet.policy);
         Seeker { fleet: of.fleet, policy, metric: of.metric, rules: of.rules, memory, values: 0 }
     }

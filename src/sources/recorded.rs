@@ -78,7 +78,7 @@ mod tests {
              [fleet.a.metric.rps]\nsource = \"load\"\nquery = \"sum by (asg) (rps)\"\nunit = \"count\"\n{select}\n\
              [[fleet.a.rule]]\nkind = \"per-instance\"\nmetric = \"rps\"\ntarget = 10\n"
         );
-        let file = policies::policy::SourceFile { name: "a.toml".into(), text: text.into() };
+        let file = policies::policy::SourceFile { name: "a.toml".into(), text };
         let (set, found) = crate::config::parse_policies(&[file], Duration::from_secs(15), None);
         assert!(found.is_empty(), "{found:?}");
         set.fleets[0].metrics[0].clone()

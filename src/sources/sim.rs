@@ -83,7 +83,7 @@ mod tests {
     #[tokio::test]
     async fn it_records_what_it_would_have_answered() {
         let load: Load = Arc::new(|_, at| match at.as_secs_f64() {
-            secs if secs == 120.0 => Err(policies::facts::MissingWhy::Timeout),
+            120.0 => Err(policies::facts::MissingWhy::Timeout),
             secs => Ok(Arc::new([SimSource::point(&[("a", "1")], secs, at)])),
         });
         assert!(SimSource::new(load.clone()).recorder().is_none());

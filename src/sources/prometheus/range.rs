@@ -158,7 +158,7 @@ mod tests {
         assert_eq!(answer[1].samples, [(at(60), 9.0)]);
         assert_eq!(requests.len(), 2);
         assert!(requests[0].starts_with("POST /api/v1/query_range HTTP/1.1\r\n"), "{}", requests[0]);
-        assert!(requests[0].contains("query=up&start=60&end=600000&step=60&timeout="), "{}", requests[0]);
+        assert!(requests[0].contains("query=up&start=60&end=600000&step=60&timeout=60000ms"), "{}", requests[0]);
         assert!(requests[1].contains("start=600060&end=600120&step=60&"), "{}", requests[1]);
     }
 
@@ -184,5 +184,27 @@ mod tests {
             assert!(said.starts_with(expected), "{expected}: {said}");
         }
         assert_eq!(asked(vec![success(data)], 3).await.0, Ok(Vec::new()));
+        let refused =
+            Act::Answer(422, br#"{"status":"error","errorType":"execution","error":"too many samples"}"#.into());
+        for (act, why) in [
+            (refused, MissingWhy::Refused),
+            (Act::Answer(500, b"x".into()), MissingWhy::Other("server_error".into())),
+            (Act::Answer(503, b"x".into()), MissingWhy::Unreachable),
+        ] {
+            // What came before it is not given as if it were all.
+            let (answer, _) = asked(vec![matrix(r#"{"metric":{},"values":[[60,"1"]]}"#), act], 10_002).await;
+            let error = answer.unwrap_err();
+            assert_eq!((error.why, error.is_too_large), (why, false));
+        }
+    }
+
+    #[tokio::test]
+    async fn an_answer_beyond_the_limit_can_be_asked_for_in_part() {
+        let server = Scripted::start(vec![matrix(r#"{"metric":{},"values":[[60,"1"]]}"#)]).await;
+        let settings = FetchSettings { body_max: 40, ..FetchSettings::default() };
+        let source = Prometheus::new("test", &server.url(), settings).unwrap();
+        let at = Timestamp::from_secs(60);
+        let error = source.range("up", at, at, MINUTE).await.unwrap_err();
+        assert_eq!((error.why, error.is_too_large), (MissingWhy::Other("answer_too_large".into()), true));
     }
 }
