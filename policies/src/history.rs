@@ -2,7 +2,7 @@
 //! what its rules have learned. Out: what is missing. The shell asks a metrics store for it, has a copy learn it with
 //! [`crate::absorb_history`], and puts that in the place of what was learned live meanwhile: nothing waits for it.
 
-use crate::memory::{FleetMemory, Learned};
+use crate::memory::{FleetMemory, Learned, MemoryError};
 use crate::policy::{Metric, Policy, RuleKind};
 use contract::Timestamp;
 
@@ -71,6 +71,28 @@ pub fn forget_other_loads<'a>(old: &Policy, new: &'a Policy, memory: &mut FleetM
         }
     }
     changed
+}
+
+/// A memory as bytes, without what its rules have learned: that is large, changes slowly, and is kept apart.
+pub fn encode_without_learned(memory: &mut FleetMemory) -> Vec<u8> {
+    let objectives = std::mem::take(&mut memory.objectives);
+    let bytes = memory.encode();
+    memory.objectives = objectives;
+    bytes
+}
+
+/// What a memory's rules have learned, as bytes; a memory without it takes it back with [`restore_learned`].
+pub fn encode_learned(memory: &FleetMemory) -> Vec<u8> {
+    FleetMemory { objectives: memory.objectives.clone(), ..FleetMemory::default() }.encode()
+}
+
+/// Puts back what [`encode_learned`] wrote, in place of what the memory has.
+///
+/// # Errors
+/// When the bytes come from a newer version, or are nothing learned; the memory is as it was then.
+pub fn restore_learned(memory: &mut FleetMemory, bytes: &[u8]) -> Result<(), MemoryError> {
+    memory.objectives = FleetMemory::decode(bytes)?.objectives;
+    Ok(())
 }
 
 /// The rules that learn a load, with its metric.

@@ -271,6 +271,7 @@ impl Cycle {
         if changed {
             // The next entry of the journal has the memory from which it was decided.
             fleet.run.end();
+            fleet.learned_due = Some(monotonic);
             if !fleet.dirty {
                 fleet.dirty = true;
                 self.dirty.push_back((monotonic, seeker.fleet));
@@ -297,6 +298,9 @@ impl Fleet {
     /// What the rules of another policy know of the past, and what they have to ask for anew.
     pub(super) fn history_under(&mut self, policy: &Policy) {
         let changed = history::forget_other_loads(&self.policy, policy, &mut self.memory);
+        if !changed.is_empty() || self.past.is_none() && history::learns(policy) {
+            self.learned_due = Some(Duration::ZERO);
+        }
         let known = |rule: &str| policy.rules.iter().any(|own| *own.name == *rule) && !changed.contains(&rule);
         match &mut self.past {
             Some(past) if history::learns(policy) => {

@@ -176,6 +176,7 @@ impl Cycle {
                 events.push(Event::Outcome { group: at, outcome: Outcome::Unclear });
             }
         }
+        let learns = policies::history::learns(&policy) || !kept.memory.objectives.is_empty();
         Fleet {
             id,
             in_air: Vec::new(),
@@ -190,6 +191,8 @@ impl Cycle {
             current: 0,
             run: Run::default(),
             past: Past::of(&policy),
+            // A memory of old has it inside, so it is saved at the first opportunity.
+            learned_due: learns.then_some(now),
             dirty: false,
             status: Arc::new(FleetStatus::undecided(Arc::clone(&policy))),
             policy,

@@ -8,7 +8,8 @@ use policies::trace::{Answer, Bound, Calculation};
 use skala::api::{Replay, Wanted, explain};
 use skala::sources::sim::SimSource;
 use skala::sources::{MetricSource, QueryAsk, RangeError, RangeSeries, Recorder, Span};
-use skala::store::Store;
+use skala::store::memory::MemoryStore;
+use skala::store::{Options, Store};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -187,7 +188,7 @@ fn after_a_gap_only_the_gap_is_asked_for() {
     let asked = records.asked().split_off(before);
     assert_eq!(asked.len(), 1, "{asked:?}");
     let (from, gap) = (asked[0].1.from, resumed.before(secs(5 * HOUR)));
-    assert!(from >= gap.before(secs(120)) && from <= gap.after(secs(60)), "the last save is 30 s old: {from} {gap}");
+    assert!(from >= gap.before(secs(960)) && from <= gap.after(secs(60)), "it is saved every 15 minutes: {from} {gap}");
     assert!(asked[0].1.to >= resumed.before(secs(60)));
     // A stop that is too short to matter asks for nothing.
     world.time.pass(secs(60));
@@ -333,4 +334,42 @@ fn a_reload_asks_for_what_it_brings() {
     });
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     runtime.block_on(assert_explained(&world, "a"));
+}
+
+#[test]
+fn what_was_learned_is_saved_apart_and_seldom() {
+    let world = world(&[&objective("a", "sum(rps)")], Some(Records::new(Act::Answer)));
+    let store = world.store.reopen();
+    let mut seen: Vec<Vec<u8>> = Vec::new();
+    world.live(async |_life| {
+        for _ in 0..60 {
+            tokio::time::sleep(secs(60)).await;
+            let loaded = store.load().await.unwrap();
+            assert!(loaded.memories.iter().all(|(_, bytes)| bytes.len() < 1_024), "a memory without it is small");
+            seen.extend(loaded.learned.into_iter().map(|(_, bytes)| bytes));
+        }
+    });
+    seen.dedup();
+    assert!((4..=6).contains(&seen.len()), "every 15 minutes, and when the records came: {}", seen.len());
+    assert!(seen.iter().skip(1).all(|bytes| bytes.len() > 10_000));
+    // A memory of the old form has it inside, and loses nothing to crashes on the way to the new one.
+    let learned = policies::memory::FleetMemory::decode(seen.last().unwrap()).unwrap().objectives;
+    let old = MemoryStore::new(Options::new("old"));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    runtime.block_on(async {
+        let (_, memory) = world.store.load().await.unwrap().memories.remove(0);
+        let mut memory = policies::memory::FleetMemory::decode(&memory).unwrap();
+        memory.objectives = learned;
+        old.checkpoint(vec![("a".into(), memory.encode())], vec![], vec![]).await.unwrap();
+    });
+    let records = Records::new(Act::Hang);
+    let mut world = self::world(&[&objective("a", "sum(rps)")], Some(records));
+    world.store = old;
+    world.time.pass(secs(HOUR));
+    for _ in 0..3 {
+        world.live(async |life| {
+            tokio::time::sleep(secs(50)).await;
+            assert_eq!(bound(&life, "a"), Some(Bound::Learned));
+        });
+    }
 }
