@@ -113,6 +113,16 @@ impl Fetcher {
         self.send(self.client.post(self.below(path)).form(form)).await
     }
 
+    /// As [`Fetcher::post_form`], under a timeout of its own.
+    pub async fn post_form_within(
+        &self,
+        path: &str,
+        form: &[(&str, &str)],
+        timeout: Duration,
+    ) -> Result<Body, FetchError> {
+        self.send(self.client.post(self.below(path)).form(form).timeout(timeout)).await
+    }
+
     fn below(&self, path: &str) -> Url {
         let mut url = self.base.clone();
         let base = url.path().trim_end_matches('/').to_owned();

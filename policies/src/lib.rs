@@ -7,6 +7,7 @@
 mod absorb;
 pub mod facts;
 mod forecast;
+pub mod history;
 mod inputs;
 pub mod memory;
 mod observe;

@@ -46,6 +46,7 @@ impl Cycle {
             let refused = matches!(decoded, Err(MemoryError::Newer { .. }));
             self.kept.insert(fleet, Kept { memory: decoded.unwrap_or_default(), refused, ..Kept::default() });
         }
+        self.recall_learned(loaded.learned);
         for row in loaded.overrides {
             let fleet = Arc::clone(&row.fleet);
             self.kept.entry(fleet).or_default().override_now = Some(Arc::new(row));

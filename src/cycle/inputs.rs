@@ -91,6 +91,7 @@ impl Cycle {
                         }
                     }
                 }
+                Answered::History(learned) => self.history_came(*learned, poll.took),
                 Answered::Query { source, query, answer } => {
                     self.note_answer(source, answer.answer(), poll.took);
                     self.board.put_answer(query, poll.tick, answer);

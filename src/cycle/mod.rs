@@ -2,18 +2,21 @@
 //!
 //! `begin` asks for what the due fleets need (`inputs`, `observe`), `arrived` puts answers on the board, `decide` plans the fleets
 //! whose inputs are there (`plan`), makes what must be durable so (`record`), has it carried out (`act`) and keeps the
-//! rest in memory (`remember`). One task owns all of this, so there is one order of things and one seed gives one run.
+//! rest in memory (`remember`). Beside that, rules learn what sources recorded (`history`, `recorded`). One task owns all of
+//! this, so there is one order of things and one seed gives one run.
 //! Nothing here waits for a cloud: calls are tasks whose answers come back as messages.
 
 pub(crate) mod act;
 pub mod brakes;
 pub(crate) mod dry;
+mod history;
 mod inputs;
 pub(crate) mod lease;
 pub(crate) mod observe;
 pub(crate) mod overrides;
 mod plan;
 mod record;
+mod recorded;
 mod reload;
 mod remember;
 mod show;
@@ -65,6 +68,7 @@ pub(crate) struct Cycle {
     /// Memories, overrides and so on of fleets that a restart or a reload may bring.
     kept: BTreeMap<Arc<str>, Kept>,
     brakes: Brakes,
+    histories: history::Histories,
     calls: BTreeMap<ActionId, Call>,
     trouble: Trouble,
     held_all: Option<InForce>,
@@ -104,6 +108,10 @@ struct Fleet {
     /// What it last held, for the brakes' percentage.
     current: u32,
     run: Run,
+    /// What its rules learn from records; `None` when none of them does.
+    past: Option<Box<history::Past>>,
+    /// When what its rules have learned is saved next, in monotonic time; `None`: there is nothing to save.
+    learned_due: Option<Duration>,
     dirty: bool,
     status: Arc<FleetStatus>,
 }
@@ -121,6 +129,8 @@ struct Waits {
 #[derive(Default)]
 struct Kept {
     memory: FleetMemory,
+    /// What it was learned under, while that is known.
+    under: Option<Arc<Policy>>,
     refused: bool,
     override_now: Option<Arc<OverrideRow>>,
     restarted: bool,
@@ -176,6 +186,7 @@ impl Cycle {
             let ready = std::mem::take(&mut self.ready);
             self.decide(ready).await;
         }
+        self.ask_history(now);
         self.remember(now).await;
         self.show_process();
         // Every fleet that was due has begun, and every one that had its inputs or waited too long has been decided.
@@ -196,6 +207,7 @@ impl Cycle {
         // In parts, since a plan of ten thousand fleets at once takes as much memory as all that is known of them. What one
         // part books, the brakes leave the next one less.
         for part in ready.chunks(DECIDED_AT_ONCE) {
+            part.iter().for_each(|at| self.seek_history(*at, now, monotonic));
             let absorbed = part.iter().map(|at| self.absorb(*at, now)).collect();
             let batch = plan::Batch { now, monotonic, absorbed };
             let planned = self.plan(&batch, part.iter().copied().zip(0..).collect(), &[]);

@@ -2,6 +2,7 @@
 //! answer and each query's, under a deadline. One page of groups or one query text is asked once however many fleets
 //! want it. Nothing here judges an answer; an error or a late answer is never an empty one.
 
+use super::recorded::{self, Job, Learned};
 use crate::app::{Providers, Sources};
 use crate::board::Tick;
 use crate::clock::Clock;
@@ -14,6 +15,7 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Semaphore, mpsc};
+use tokio::task::AbortHandle;
 
 /// Queries under way to one source, over all ticks.
 const PER_SOURCE: usize = 16;
@@ -40,6 +42,8 @@ pub(crate) struct Finished {
 pub(crate) enum Answered {
     /// Groups of one provider, in the order of `groups`.
     Groups { groups: Vec<u32>, answers: Vec<Result<Observation, GroupError>> },
+    /// What was learned from a source's records.
+    History(Box<Learned>),
     /// One query.
     Query { source: u32, query: u32, answer: AnswerIndex },
 }
@@ -108,6 +112,24 @@ impl Polls {
             });
             stream::iter(all).buffer_unordered(PER_SOURCE).for_each(|()| std::future::ready(())).await;
         });
+    }
+
+    /// Whether a source can be asked for recorded values.
+    pub fn records(&self, name: &Arc<str>) -> bool {
+        self.sources.get(name).is_some_and(|of| of.source.recorder().is_some())
+    }
+
+    /// Learns from a source's records, however long that takes.
+    pub fn history(&self, generation: u64, name: &Arc<str>, job: Job) -> AbortHandle {
+        let polls = self.clone();
+        let of = self.sources.get(name).map(|of| Arc::clone(&of.source));
+        let task = tokio::spawn(async move {
+            let from = polls.clock.monotonic();
+            let learned = recorded::learn(of.as_deref(), job, &*polls.clock).await;
+            let frame = Frame { generation, tick: 0, deadline: Duration::ZERO };
+            polls.send(frame, from, Answered::History(Box::new(learned))).await;
+        });
+        task.abort_handle()
     }
 
     async fn ask(&self, of: Option<&Source>, ask: &QueryAsk, left: Duration) -> (crate::sources::Answer, Duration) {

@@ -43,20 +43,24 @@ impl Cycle {
     }
 
     /// One transaction. Returns the plans that it did not take.
-    async fn record_acting(&mut self, batch: &Batch, acting: Vec<Planned>) -> Vec<Planned> {
+    async fn record_acting(&mut self, batch: &Batch, mut acting: Vec<Planned>) -> Vec<Planned> {
         // The journal is in the order of the decisions: what these fleets have unsaved goes before.
         let is_late = |fleet: &u32| self.fleets[*fleet as usize].run.is_waiting();
         let late: Vec<u32> = acting.iter().map(|planned| planned.fleet).filter(is_late).collect();
         if !late.is_empty() {
             self.save(&late).await;
         }
+        // A memory of old still has inside what its rules have learned, and what follows replaces it. Should the store not
+        // take it, it may take the records all the same, which matter more.
+        let fleets: Vec<u32> = acting.iter().map(|planned| planned.fleet).collect();
+        self.save_learned(&fleets, batch.monotonic).await;
         let mut rows = Vec::with_capacity(acting.len());
         let mut records = Vec::with_capacity(acting.len());
-        for planned in &acting {
+        for planned in &mut acting {
             let actions = self.rows(batch, planned);
             records.push(Record {
                 fleet: Arc::clone(&self.fleets[planned.fleet as usize].id),
-                memory: planned.plan.memory.encode(),
+                memory: policies::history::encode_without_learned(&mut planned.plan.memory),
                 entry: self.entry(batch, planned, true),
                 actions: actions.clone(),
             });

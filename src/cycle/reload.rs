@@ -1,6 +1,7 @@
 //! Policy sets: the first one, and every change (safety rule 17). In: files. Out: the whole new set in force, or the
 //! last good one with everything that is wrong published. Memories follow their fleets by id.
 
+use super::history::Past;
 use super::remember::Run;
 use super::{Cycle, Fleet, Kept};
 use crate::board::{Board, Index};
@@ -103,6 +104,7 @@ impl Cycle {
             self.fleets.push(fleet);
         }
         old.for_each(|gone| self.keep(gone));
+        self.drop_history();
         self.set = set;
         self.find_calls();
         self.ready.clear();
@@ -145,6 +147,7 @@ impl Cycle {
         tracing::info!(fleet = %fleet.id, "The fleet has left the policies; its instances are left as they are.");
         let kept = Kept {
             memory: fleet.memory,
+            under: Some(fleet.policy),
             refused: fleet.refused,
             override_now: fleet.override_now,
             // Nobody looked after it meanwhile: that is what a restart is.
@@ -159,6 +162,9 @@ impl Cycle {
         let id: Arc<str> = (&*policy.id).into();
         let mut kept = self.kept.remove(&id).unwrap_or_default();
         let mut events = Vec::new();
+        if let Some(old) = &kept.under {
+            policies::history::forget_other_loads(old, &policy, &mut kept.memory);
+        }
         if kept.restarted {
             policies::absorb(&policy, &mut kept.memory, &[Event::Restarted], self.clock.now());
         }
@@ -170,6 +176,7 @@ impl Cycle {
                 events.push(Event::Outcome { group: at, outcome: Outcome::Unclear });
             }
         }
+        let learns = policies::history::learns(&policy) || !kept.memory.objectives.is_empty();
         Fleet {
             id,
             in_air: Vec::new(),
@@ -183,6 +190,9 @@ impl Cycle {
             open: Vec::new(),
             current: 0,
             run: Run::default(),
+            past: Past::of(&policy),
+            // A memory of old has it inside, so it is saved at the first opportunity.
+            learned_due: learns.then_some(now),
             dirty: false,
             status: Arc::new(FleetStatus::undecided(Arc::clone(&policy))),
             policy,
@@ -213,6 +223,7 @@ impl Fleet {
             // Every read comes after the new set's first question.
             self.read_after = vec![0; policy.groups.len()].into();
         }
+        self.history_under(&policy);
         let mut status = (*self.status).clone();
         let undecided = FleetStatus::undecided(Arc::clone(&policy));
         if self.policy.groups.len() != policy.groups.len() || self.policy.metrics.len() != policy.metrics.len() {

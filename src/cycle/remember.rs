@@ -5,6 +5,7 @@ use super::plan::{Batch, Planned};
 use super::{Cycle, Trouble};
 use crate::store::{JournalEntry, RunExtension};
 use contract::{Capacity, InstanceId, Timestamp};
+use policies::history;
 use policies::plan::FleetPlan;
 use policies::trace::HoldReason;
 use policies::wire;
@@ -13,6 +14,9 @@ use std::time::Duration;
 
 /// A memory is saved this long after it changed.
 const SAVE_AFTER: Duration = Duration::from_secs(30);
+/// What rules have learned is saved this long after the last time: it is large, and what a crash takes of it is read from
+/// the metrics' records again.
+const LEARNED_EVERY: Duration = Duration::from_secs(900);
 /// Memories saved in one turn: more would keep the loop from its next tick.
 const SAVE_MAX: usize = 1_000;
 /// Full facts are kept at least this often.
@@ -182,6 +186,13 @@ impl Cycle {
     pub async fn save_all(&mut self) -> bool {
         self.dirty.clear();
         let all: Vec<u32> = (0..).zip(&self.fleets).filter(|(_, fleet)| fleet.dirty).map(|(at, _)| at).collect();
+        let learned: Vec<u32> =
+            (0..).zip(&self.fleets).filter(|(_, fleet)| fleet.learned_due.is_some()).map(|(at, _)| at).collect();
+        for part in learned.chunks(SAVE_MAX) {
+            if !self.save_learned(part, Duration::MAX).await {
+                return false;
+            }
+        }
         for part in all.chunks(SAVE_MAX) {
             if !self.save(part).await {
                 return false;
@@ -190,13 +201,44 @@ impl Cycle {
         true
     }
 
+    /// Saves what the rules of some fleets have learned, where that is due at a time.
+    pub(super) async fn save_learned(&mut self, fleets: &[u32], at: Duration) -> bool {
+        let is_due = |fleet: &&u32| {
+            let fleet = &self.fleets[**fleet as usize];
+            !fleet.refused && fleet.learned_due.is_some_and(|due| due <= at)
+        };
+        let due: Vec<u32> = fleets.iter().filter(is_due).copied().collect();
+        if due.is_empty() {
+            return true;
+        }
+        let learned = due.iter().map(|fleet| {
+            let fleet = &self.fleets[*fleet as usize];
+            (Arc::clone(&fleet.id), history::encode_learned(&fleet.memory))
+        });
+        if let Err(error) = self.store.keep_learned(learned.collect()).await {
+            self.note_store_error(&error);
+            return false;
+        }
+        let next = self.clock.monotonic() + LEARNED_EVERY;
+        for fleet in due {
+            let fleet = &mut self.fleets[fleet as usize];
+            let is_any = fleet.past.is_some() || !fleet.memory.objectives.is_empty();
+            fleet.learned_due = is_any.then_some(next);
+        }
+        true
+    }
+
     /// Saves memories and runs of some fleets; says whether the store took them.
     pub(super) async fn save(&mut self, fleets: &[u32]) -> bool {
+        // First, since the memories are saved without it.
+        if !self.save_learned(fleets, self.clock.monotonic()).await {
+            return false;
+        }
         let (mut memories, mut entries, mut runs) = (Vec::new(), Vec::new(), Vec::new());
         for &at in fleets {
             let fleet = &mut self.fleets[at as usize];
             if !fleet.refused {
-                memories.push((Arc::clone(&fleet.id), fleet.memory.encode()));
+                memories.push((Arc::clone(&fleet.id), history::encode_without_learned(&mut fleet.memory)));
             }
             entries.extend(fleet.run.unsaved.iter().cloned());
             runs.extend(fleet.run.grown.iter().cloned());
@@ -230,6 +272,11 @@ impl Run {
     /// Entries that are not saved yet.
     pub fn unsaved(&self) -> usize {
         self.unsaved.len()
+    }
+
+    /// Has the next decision begin another run, with full facts: what it is made from has changed by itself.
+    pub fn end(&mut self) {
+        self.key = None;
     }
 
     /// One more equal decision.

@@ -66,6 +66,7 @@ impl Cycle {
             compile: seams.compile,
             hold_all: seams.hold_all,
             brakes: Brakes::new(settings.brakes),
+            histories: super::history::Histories::default(),
             settings,
             published,
             lease,
@@ -124,7 +125,7 @@ impl Cycle {
 
     /// Takes in what an earlier life left; returns the last good policies.
     async fn remember_all(&mut self, loaded: Loaded) -> Vec<SourceFile> {
-        let Loaded { store_id, memories, open, overrides, policies } = loaded;
+        let Loaded { store_id, memories, learned, open, overrides, policies } = loaded;
         self.store_id = store_id.into();
         for (fleet, bytes) in memories {
             let mut kept = Kept { restarted: true, ..Kept::default() };
@@ -140,6 +141,7 @@ impl Cycle {
             }
             self.kept.insert(fleet, kept);
         }
+        self.recall_learned(learned);
         for row in overrides {
             let fleet = Arc::clone(&row.fleet);
             self.kept.entry(fleet).or_default().override_now = Some(Arc::new(row));
@@ -162,6 +164,17 @@ impl Cycle {
         let store_id = Arc::clone(&self.store_id);
         self.published.write(|view| view.process.store_id = store_id);
         policies
+    }
+
+    /// Puts what rules had learned into the memories just read.
+    pub(super) fn recall_learned(&mut self, learned: Vec<(Arc<str>, Vec<u8>)>) {
+        for (fleet, bytes) in learned {
+            let Some(kept) = self.kept.get_mut(&fleet).filter(|kept| !kept.refused) else { continue };
+            if let Err(error) = policies::history::restore_learned(&mut kept.memory, &bytes) {
+                tracing::error!(%fleet, %error, "The fleet's rules start without what they had learned.");
+                kept.refused = matches!(error, MemoryError::Newer { .. });
+            }
+        }
     }
 
     /// What this daemon calls itself.

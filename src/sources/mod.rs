@@ -3,9 +3,11 @@
 
 pub mod pick;
 pub mod prometheus;
+mod recorded;
 pub mod sim;
 
 pub use pick::{AnswerIndex, OwnedReading, pick};
+pub use recorded::{RangeError, RangeSeries, Recorder, Span, pick_recorded};
 
 use contract::{BoxFuture, Timestamp};
 use policies::facts::MissingWhy;
@@ -44,4 +46,9 @@ pub type Answer = Result<Arc<[SeriesPoint]>, MissingWhy>;
 pub trait MetricSource: Send + Sync {
     /// Answers one question as of `now`. Ends within the source's own timeout.
     fn query<'a>(&'a self, ask: &'a QueryAsk, now: Timestamp) -> BoxFuture<'a, Answer>;
+
+    /// What it recorded; `None`: it records nothing.
+    fn recorder(&self) -> Option<&dyn Recorder> {
+        None
+    }
 }

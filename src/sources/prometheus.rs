@@ -7,10 +7,10 @@ mod freshness;
 mod range;
 mod selectors;
 
-pub use range::{RangeError, RangeSeries};
+pub use super::{RangeError, RangeSeries};
 pub use selectors::{QUERY_MAX, check_query};
 
-use super::{Answer, MetricSource, QueryAsk, SeriesPoint};
+use super::{Answer, MetricSource, QueryAsk, Recorder, SeriesPoint, Span};
 use crate::http::{FetchError, FetchSettings, Fetcher};
 use contract::{BoxFuture, Timestamp};
 use decode::{Decoded, Failure, decode, decode_refusal, shown};
@@ -199,6 +199,16 @@ impl MetricSource for Prometheus {
             self.note(&ask.query, answer.as_ref().err(), now);
             answer.map_err(|failure| failure.why)
         })
+    }
+
+    fn recorder(&self) -> Option<&dyn Recorder> {
+        Some(self)
+    }
+}
+
+impl Recorder for Prometheus {
+    fn recorded<'a>(&'a self, ask: &'a QueryAsk, span: Span) -> BoxFuture<'a, Result<Vec<RangeSeries>, RangeError>> {
+        Box::pin(self.range(&ask.query, span.from, span.to, span.step))
     }
 }
 

@@ -350,6 +350,8 @@ async fn memories_of_fleets_that_left_are_dropped_in_the_end(place: &dyn Place) 
     hold_lease(&*store).await;
     let all = |fleet: &str| (fleet.into(), vec![7]);
     let entries = vec![entry("left", 0, "hold"), entry("busy", 0, "hold"), entry("here", 0, "hold")];
+    store.keep_learned(vec![all("left"), all("here"), all("here")]).await.expect("keeps");
+    store.keep_learned(vec![("here".into(), vec![8, 8])]).await.expect("keeps");
     store.checkpoint(vec![all("left"), all("busy"), all("here")], entries, vec![]).await.expect("saves");
     store.record(vec![record("busy", 1, vec![row(1, "busy", 1, 1)])]).await.expect("records");
     let week = i64::try_from(MEMORY_KEEP.as_secs()).expect("fits");
@@ -359,10 +361,14 @@ async fn memories_of_fleets_that_left_are_dropped_in_the_end(place: &dyn Place) 
         store.tend(secs(now)).await.expect("tends");
         store.load().await.expect("loads").memories.into_iter().map(|(fleet, _)| fleet.to_string()).collect::<Vec<_>>()
     };
+    let learned = async || store.load().await.expect("loads").learned;
     assert_eq!(fleets(week - 60).await, ["busy", "here", "left"]);
+    assert_eq!(learned().await, [("here".into(), vec![8, 8]), all("left")], "the last counts");
+    assert_eq!(learned().await.len(), 2);
     assert_eq!(fleets(week + 60).await, ["busy", "here"], "a call in the air needs its fleet's memory");
     store.outcomes(vec![(ActionId(1), Outcome::Accepted, String::new(), secs(week))]).await.expect("ends");
     assert_eq!(fleets(week + 120).await, ["here"]);
+    assert_eq!(learned().await, [("here".into(), vec![8, 8])], "it goes with its memory");
 }
 
 async fn odd_values_come_back_as_they_were(place: &dyn Place) {

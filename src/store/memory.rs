@@ -118,6 +118,13 @@ impl Store for MemoryStore {
         })
     }
 
+    fn keep_learned(&self, learned: Vec<(Arc<str>, Vec<u8>)>) -> BoxFuture<'_, Result<(), StoreError>> {
+        self.run(true, move |state| {
+            state.learned.extend(learned);
+            Ok(())
+        })
+    }
+
     fn put_override(&self, fleet: Arc<str>, row: Option<OverrideRow>) -> BoxFuture<'_, Result<(), StoreError>> {
         self.run(true, move |state| {
             match row {

@@ -187,6 +187,8 @@ pub struct Loaded {
     pub store_id: String,
     /// Encoded memories by fleet.
     pub memories: Vec<(Arc<str>, Vec<u8>)>,
+    /// What rules have learned by fleet, encoded.
+    pub learned: Vec<(Arc<str>, Vec<u8>)>,
     /// Actions without an outcome.
     pub open: Vec<OpenAction>,
     /// Overrides that have not been released.
@@ -251,6 +253,10 @@ pub trait Store: Send + Sync {
         entries: Vec<JournalEntry>,
         runs: Vec<RunExtension>,
     ) -> BoxFuture<'_, Result<(), StoreError>>;
+
+    /// Keeps what fleets' rules have learned, in place of the last; need not be durable at once. It is kept as long as the
+    /// fleet's memory.
+    fn keep_learned(&self, learned: Vec<(Arc<str>, Vec<u8>)>) -> BoxFuture<'_, Result<(), StoreError>>;
 
     /// Keeps an override, replacing the fleet's last; `None` releases it. Durable.
     fn put_override(&self, fleet: Arc<str>, row: Option<OverrideRow>) -> BoxFuture<'_, Result<(), StoreError>>;

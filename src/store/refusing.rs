@@ -56,6 +56,10 @@ impl Store for Refusing {
         self.refuse()
     }
 
+    fn keep_learned(&self, _: Vec<(Arc<str>, Vec<u8>)>) -> BoxFuture<'_, Result<(), StoreError>> {
+        self.refuse()
+    }
+
     fn put_override(&self, _: Arc<str>, _: Option<OverrideRow>) -> BoxFuture<'_, Result<(), StoreError>> {
         self.refuse()
     }

@@ -112,6 +112,10 @@ impl Store for SqliteStore {
         self.run(move |db| record::checkpoint(db, &memories, &entries, &runs))
     }
 
+    fn keep_learned(&self, learned: Vec<(Arc<str>, Vec<u8>)>) -> BoxFuture<'_, Result<(), StoreError>> {
+        self.run(move |db| record::keep_learned(db, &learned))
+    }
+
     fn put_override(&self, fleet: Arc<str>, row: Option<OverrideRow>) -> BoxFuture<'_, Result<(), StoreError>> {
         self.run(move |db| overrides::put(db, &fleet, row.as_ref()))
     }

@@ -3,10 +3,17 @@
 
 use contract::Timestamp;
 use policies::facts::MissingWhy;
+use policies::trace::{Answer, Bound, Calculation};
+use skala::app::{App, Seams, Settings};
 use skala::clock::{Clock, SystemClock};
+use skala::entropy::SystemEntropy;
 use skala::http::FetchSettings;
+use skala::policy_sources::directory::Directory;
 use skala::sources::prometheus::Prometheus;
 use skala::sources::{MetricSource, QueryAsk, SeriesPoint};
+use skala::store::Options;
+use skala::store::memory::MemoryStore;
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
@@ -328,4 +335,104 @@ async fn a_series_that_is_scraped_no_more_tells_its_age() {
     // Asked for an hour ago, there is nothing.
     let earlier = QueryAsk { offset: Duration::from_secs(3600), ..ask("load", &[], None) };
     assert_eq!(source.query(&earlier, now).await, Ok(Arc::from([])));
+}
+
+/// Days of load by the minute, two fleets of them, up to now: what a Prometheus has that ran all the time.
+fn recorded_days(into: &std::path::Path, days: i64) {
+    let now = SystemClock::new().now().0 / 60_000_000 * 60;
+    let mut text = "# TYPE load gauge\n".to_owned();
+    for (asg, factor) in [("a", 1.0), ("b", 40.0)] {
+        for minute in (0..days * 1_440).rev() {
+            let wave = ((minute % 1_440 - 720) as f64 / 720.0).abs();
+            let value = factor * (400.0 + 400.0 * wave + (minute * 37 % 23) as f64);
+            let _ = writeln!(text, "load{{asg=\"{asg}\"}} {value} {}", now - minute * 60);
+        }
+    }
+    text.push_str("# EOF\n");
+    let file = into.join("days.om");
+    std::fs::write(&file, text).unwrap();
+    let mut promtool = Command::new("promtool");
+    promtool.args(["tsdb", "create-blocks-from", "openmetrics"]).arg(&file).arg(into.join("data"));
+    let made =
+        promtool.output().expect("the program promtool cannot be started: tests/run installs what the tests need");
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+}
+
+const OBJECTIVE: &str = r#"
+[fleet.web]
+mode = "observe"
+min = 1
+max = 100
+interval = "1s"
+group = [{ provider = "cloud", group = "web" }]
+[fleet.web.metric.load]
+source = "prometheus"
+query  = "max by (asg) (load)"
+select = { asg = "a" }
+unit   = "count"
+[[fleet.web.rule]]
+kind = "objective"
+metric = "load"
+capacity = 100.0
+utilization = 0.8
+"#;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_daemon_begins_with_what_was_recorded() {
+    let exporter = Exporter::start("load{asg=\"a\"} 700\nload{asg=\"b\"} 28000\n").await;
+    let dir = tempfile::tempdir().unwrap();
+    recorded_days(dir.path(), 3);
+    std::fs::write(dir.path().join("rules.yml"), "groups: []").unwrap();
+    std::fs::create_dir(dir.path().join("policies")).unwrap();
+    std::fs::write(dir.path().join("policies/web.toml"), OBJECTIVE).unwrap();
+    let policies = dir.path().join("policies");
+    let server = Server::run(dir, &[&exporter]).await;
+    server.wait_for("max by (asg) (load)", 2).await;
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+    let groups = BTreeMap::from([("web".to_owned(), sim::GroupSettings { desired: 20, ..Default::default() })]);
+    let time = Arc::clone(&clock);
+    let cloud = sim::Settings { groups, ..sim::Settings::default() };
+    let cloud = sim::Cloud::new(cloud, Arc::new(move || time.now())).unwrap();
+    let sleep: sim::Sleep = Arc::new(|span| Box::pin(tokio::time::sleep(span)));
+    let provider: Arc<dyn contract::Provider> =
+        Arc::new(sim::Sim::new(cloud, contract::Owner { id: "one".into() }, sleep));
+    let source: Arc<dyn MetricSource> = Arc::new(server.source());
+    let (_control, asked) = tokio::sync::mpsc::channel(1);
+    let app = App::new(
+        Seams {
+            clock,
+            entropy: Arc::new(SystemEntropy::default()),
+            store: Arc::new(MemoryStore::new(Options::new("one"))),
+            metrics: Arc::default(),
+            providers: [("cloud".into(), provider)].into(),
+            sources: [("prometheus".into(), source)].into(),
+            policy_source: Arc::new(Directory::new(policies)),
+            compile: Arc::new(|files| {
+                let (set, found) = skala::config::parse_policies(files, Duration::from_secs(15), None);
+                if found.is_empty() { Ok(set) } else { Err(found[0].message.clone()) }
+            }),
+            hold_all: Arc::new(|_| None),
+            control: asked,
+        },
+        Settings::default(),
+    );
+    let published = app.published();
+    let running = tokio::spawn(app.run());
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    loop {
+        let status = published.fleet("web");
+        let decision = status.as_ref().and_then(|status| status.decision.as_ref());
+        let answer = decision.and_then(|decision| decision.recommendations.first()).map(|one| &one.answer);
+        if let Some(Answer::Value(capacity, Calculation::Objective { bound: Bound::Learned, headroom, .. })) = answer {
+            // The waves of three days are known, and the other fleet's load is not taken for its own.
+            assert!((9..=14).contains(capacity) && *headroom < 400.0, "{answer:?}");
+            break;
+        }
+        assert!(tokio::time::Instant::now() < deadline, "still {answer:?}");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    let metrics = published.metrics().render(&published.process());
+    let line = "skala_history_requests_total{source=\"prometheus\",outcome=\"ok\"} 1";
+    assert!(metrics.lines().any(|shown| shown == line), "{metrics}");
+    running.abort();
 }

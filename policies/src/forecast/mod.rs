@@ -8,7 +8,7 @@
 //! thing that counts, instance-hours at equal coverage; decisions.md section 3 describes the reference that it follows.
 //!
 //! Files: [`delays`] how far ahead, [`intake`] readings into steps, [`profile`] `blend` `experts` the forecasters,
-//! `margin` and `shadow` the head-room, `outlook` the answer.
+//! `margin` and `shadow` the head-room, `outlook` the answer, `past` recorded loads.
 
 mod blend;
 mod delays;
@@ -16,6 +16,7 @@ mod experts;
 mod intake;
 mod margin;
 mod outlook;
+mod past;
 mod profile;
 mod shadow;
 #[cfg(test)]

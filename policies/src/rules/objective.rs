@@ -3,7 +3,7 @@
 //! are not asked for twice.
 
 use super::per_instance::covers_enough;
-use super::reading::{FUTURE_MAX, Usable, judge};
+use super::reading::{FUTURE_MAX, Usable, in_range, judge};
 use super::{Context, whole};
 use crate::facts::{FleetFacts, MissingWhy};
 use crate::forecast::{Grid, Learned, Outlook, Terms};
@@ -86,9 +86,10 @@ pub(crate) fn learn(
 pub(crate) fn learn_history(policy: &Policy, memory: &mut FleetMemory, metric: u16, values: &[(Timestamp, f64)]) {
     for (name, objective) in objectives(policy).filter(|(_, objective)| objective.metric == metric) {
         let learned = memory.objectives.entry(name.into()).or_default();
-        for (at, value) in values.iter().filter(|(_, value)| value.is_finite() && *value >= 0.0) {
+        let unit = policy.metrics[usize::from(metric)].unit;
+        for (at, value) in values.iter().filter(|(_, value)| in_range(*value, unit).is_ok()) {
             let (terms, grid) = terms(policy, objective, learned, *at);
-            learned.take(*value, *at, &terms, &grid);
+            learned.take(*value / unit.full(), *at, &terms, &grid);
         }
     }
 }

@@ -7,6 +7,7 @@ mod expressions;
 mod flap;
 mod fleet;
 mod golden;
+mod history;
 mod hpa;
 mod memory;
 mod objective;

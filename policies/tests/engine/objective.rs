@@ -61,6 +61,20 @@ fn history_is_not_learned_twice() {
 }
 
 #[test]
+fn recorded_values_are_judged_as_readings_are() {
+    let (mut clean, mut wild) = (Fleet::new(&objective("")), Fleet::new(&objective("")));
+    assert_eq!(clean.decider.line(&history((0..300).map(day))), None);
+    let mut line: Value = serde_json::from_str(&history((0..300).map(day))).unwrap();
+    let values = line["history"]["rps"].as_array_mut().unwrap();
+    for place in [7, 100, 250] {
+        let at = values[place][0].as_f64().unwrap();
+        values.insert(place, json!([at - 20.0, -5.0]));
+    }
+    assert_eq!(wild.decider.line(&line.to_string()), None);
+    assert_eq!(clean.decider.save(), wild.decider.save(), "what is below zero was no reading then either");
+}
+
+#[test]
 fn what_comes_every_hour_is_expected() {
     // At every full hour ten minutes of five times the load, for three days: nothing before the hour shows it.
     let to_hour = (3600 - EPOCH.rem_euclid(3600)) as u64 / 60;

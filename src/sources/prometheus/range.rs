@@ -4,6 +4,7 @@
 use super::decode::{Failure, decode_refusal, shown};
 use super::{Prometheus, failure_of};
 use crate::http::FetchError;
+use crate::sources::{RangeError, RangeSeries};
 use contract::Timestamp;
 use policies::facts::MissingWhy;
 use serde::Deserialize;
@@ -13,25 +14,8 @@ use std::time::Duration;
 
 /// Points asked for at once; Prometheus refuses more than 11,000 a series.
 const POINTS_MAX: usize = 10_000;
-
-/// One series over time.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct RangeSeries {
-    /// Its labels, without the metric's name.
-    pub labels: BTreeMap<String, String>,
-    /// Evaluation times and finite values, in order.
-    pub samples: Vec<(Timestamp, f64)>,
-}
-
-/// Why there is no range of samples.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{why}: {detail}")]
-pub struct RangeError {
-    /// The reason, in a reading's own words.
-    pub why: MissingWhy,
-    /// What exactly happened.
-    pub detail: String,
-}
+/// A range of weeks takes longer than one reading: a piece of it gets at least this long.
+const TIMEOUT_LEAST: Duration = Duration::from_secs(60);
 
 #[derive(Deserialize)]
 struct Answer<'a> {
@@ -77,8 +61,7 @@ impl Prometheus {
         let mut start = from;
         while start <= to {
             let end = start.after(piece).min(to);
-            let failed = |failure: Failure| RangeError { why: failure.why, detail: failure.detail };
-            for one in self.piece(query, start, end, step).await.map_err(failed)? {
+            for one in self.piece(query, start, end, step).await? {
                 found.entry(one.labels).or_default().extend(one.samples);
             }
             start = end.after(step);
@@ -92,15 +75,20 @@ impl Prometheus {
         start: Timestamp,
         end: Timestamp,
         step: Duration,
-    ) -> Result<Vec<RangeSeries>, Failure> {
+    ) -> Result<Vec<RangeSeries>, RangeError> {
         let (start, end, step) = (start.to_string(), end.to_string(), step.as_secs_f64().to_string());
-        let timeout = format!("{}ms", self.timeout.as_millis());
+        let within = self.timeout.max(TIMEOUT_LEAST);
+        let timeout = format!("{}ms", within.as_millis());
         let form = [("query", query), ("start", &start), ("end", &end), ("step", &step), ("timeout", &timeout)];
-        match self.fetcher.post_form("api/v1/query_range", &form).await {
-            Ok(body) => decode_range(body.text().map_err(failure_of)?),
-            Err(FetchError::Refused { status, body }) => Err(decode_refusal(status, &body)),
-            Err(error) => Err(failure_of(error)),
-        }
+        let (answer, is_too_large) = match self.fetcher.post_form_within("api/v1/query_range", &form, within).await {
+            Ok(body) => (body.text().map_err(failure_of).and_then(decode_range), false),
+            Err(FetchError::Refused { status, body }) => (Err(decode_refusal(status, &body)), false),
+            Err(error) => {
+                let is_too_large = matches!(error, FetchError::TooLarge { .. });
+                (Err(failure_of(error)), is_too_large)
+            }
+        };
+        answer.map_err(|failure| RangeError { why: failure.why, detail: failure.detail, is_too_large })
     }
 }
 
@@ -170,7 +158,7 @@ mod tests {
         assert_eq!(answer[1].samples, [(at(60), 9.0)]);
         assert_eq!(requests.len(), 2);
         assert!(requests[0].starts_with("POST /api/v1/query_range HTTP/1.1\r\n"), "{}", requests[0]);
-        assert!(requests[0].contains("query=up&start=60&end=600000&step=60&timeout="), "{}", requests[0]);
+        assert!(requests[0].contains("query=up&start=60&end=600000&step=60&timeout=60000ms"), "{}", requests[0]);
         assert!(requests[1].contains("start=600060&end=600120&step=60&"), "{}", requests[1]);
     }
 
@@ -196,5 +184,27 @@ mod tests {
             assert!(said.starts_with(expected), "{expected}: {said}");
         }
         assert_eq!(asked(vec![success(data)], 3).await.0, Ok(Vec::new()));
+        let refused =
+            Act::Answer(422, br#"{"status":"error","errorType":"execution","error":"too many samples"}"#.into());
+        for (act, why) in [
+            (refused, MissingWhy::Refused),
+            (Act::Answer(500, b"x".into()), MissingWhy::Other("server_error".into())),
+            (Act::Answer(503, b"x".into()), MissingWhy::Unreachable),
+        ] {
+            // What came before it is not given as if it were all.
+            let (answer, _) = asked(vec![matrix(r#"{"metric":{},"values":[[60,"1"]]}"#), act], 10_002).await;
+            let error = answer.unwrap_err();
+            assert_eq!((error.why, error.is_too_large), (why, false));
+        }
+    }
+
+    #[tokio::test]
+    async fn an_answer_beyond_the_limit_can_be_asked_for_in_part() {
+        let server = Scripted::start(vec![matrix(r#"{"metric":{},"values":[[60,"1"]]}"#)]).await;
+        let settings = FetchSettings { body_max: 40, ..FetchSettings::default() };
+        let source = Prometheus::new("test", &server.url(), settings).unwrap();
+        let at = Timestamp::from_secs(60);
+        let error = source.range("up", at, at, MINUTE).await.unwrap_err();
+        assert_eq!((error.why, error.is_too_large), (MissingWhy::Other("answer_too_large".into()), true));
     }
 }

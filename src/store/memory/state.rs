@@ -21,6 +21,7 @@ pub(super) struct State {
     options: Options,
     pub fault: Fault,
     pub memories: BTreeMap<Arc<str>, Vec<u8>>,
+    pub learned: BTreeMap<Arc<str>, Vec<u8>>,
     actions: BTreeMap<u64, (ActionRow, Option<Ended>)>,
     by_id: BTreeMap<ActionId, u64>,
     journal: BTreeMap<u64, JournalEntry>,
@@ -38,6 +39,7 @@ impl State {
             options,
             fault: Fault::None,
             memories: BTreeMap::new(),
+            learned: BTreeMap::new(),
             actions: BTreeMap::new(),
             by_id: BTreeMap::new(),
             journal: BTreeMap::new(),
@@ -54,6 +56,7 @@ impl State {
         Loaded {
             store_id: self.options.new_id.clone(),
             memories: self.memories.iter().map(|(fleet, bytes)| (Arc::clone(fleet), bytes.clone())).collect(),
+            learned: self.learned.iter().map(|(fleet, bytes)| (Arc::clone(fleet), bytes.clone())).collect(),
             open: open.map(|(row, _)| OpenAction { row: row.clone() }).collect(),
             overrides: self.overrides.values().cloned().collect(),
             policies: self.policies.last().map(|(kept, _)| kept.files.clone()).unwrap_or_default(),
@@ -174,6 +177,7 @@ impl State {
         let busy: BTreeSet<_> =
             self.actions.values().filter(|(_, ended)| ended.is_none()).map(|(row, _)| &row.fleet).collect();
         self.memories.retain(|fleet, _| busy.contains(fleet) || last(fleet).is_none_or(|last| last >= stale));
+        self.learned.retain(|fleet, _| self.memories.contains_key(fleet));
         self.overrides.retain(|_, row| row.what.until() > now);
         StoreStat { bytes, full: matches!(self.fault, Fault::Full | Fault::FullToTheBrim) }
     }

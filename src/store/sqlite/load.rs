@@ -11,7 +11,8 @@ pub(super) fn load(db: &mut Db) -> Result<Loaded, StoreError> {
     db.read(|conn| {
         Ok(Loaded {
             store_id: conn.query_row("SELECT value FROM meta WHERE key = 'store_id'", [], |row| row.get(0))?,
-            memories: memories(conn)?,
+            memories: blobs(conn, "memories")?,
+            learned: blobs(conn, "learned")?,
             open: record::open_actions(conn)?,
             overrides: overrides::all(conn)?,
             policies: policies::last(conn)?,
@@ -19,10 +20,11 @@ pub(super) fn load(db: &mut Db) -> Result<Loaded, StoreError> {
     })
 }
 
-type Memories = Vec<(Arc<str>, Vec<u8>)>;
+type Blobs = Vec<(Arc<str>, Vec<u8>)>;
 
-fn memories(conn: &Connection) -> Result<Memories, StoreError> {
-    let mut query = conn.prepare("SELECT text, bytes FROM memories JOIN names ON names.id = fleet ORDER BY text")?;
+fn blobs(conn: &Connection, table: &str) -> Result<Blobs, StoreError> {
+    let sql = format!("SELECT text, bytes FROM {table} JOIN names ON names.id = fleet ORDER BY text");
+    let mut query = conn.prepare(&sql)?;
     let rows = query.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
     Ok(rows.collect::<Result<_, _>>()?)
 }

@@ -15,10 +15,11 @@ use std::time::Duration;
 
 /// Tables small enough to be checked whole at every start. The journal is not: checking gigabytes would delay every start
 /// by minutes, and damage there shows when it is written or explained from.
-const ESSENTIAL: [&str; 10] = [
+const ESSENTIAL: [&str; 11] = [
     "meta",
     "names",
     "memories",
+    "learned",
     "actions",
     "overrides",
     "lease",

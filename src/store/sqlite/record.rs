@@ -83,6 +83,21 @@ pub(super) fn checkpoint(
     })
 }
 
+/// See [`crate::store::Store::keep_learned`].
+pub(super) fn keep_learned(db: &mut Db, learned: &[(Arc<str>, Vec<u8>)]) -> Result<(), StoreError> {
+    if learned.is_empty() {
+        return Ok(());
+    }
+    let sql = "INSERT INTO learned (fleet, bytes) VALUES (?1, ?2) ON CONFLICT DO UPDATE SET bytes = excluded.bytes";
+    db.write(LAZY, |tx| {
+        for (fleet, bytes) in learned {
+            let fleet = name(tx, fleet)?;
+            tx.prepare_cached(sql)?.execute(params![fleet, bytes])?;
+        }
+        Ok(())
+    })
+}
+
 /// See [`crate::store::Store::spent`].
 pub(super) fn spent(conn: &Connection, since: Timestamp) -> Result<Spent, StoreError> {
     let sql = "SELECT coalesce(sum(max(change, 0)), 0), coalesce(sum(max(-change, 0)), 0)

@@ -93,7 +93,9 @@ fn drop_actions(tx: &Transaction<'_>, before: Timestamp) -> Result<(), StoreErro
 fn drop_memories(tx: &Transaction<'_>, before: Timestamp) -> Result<(), StoreError> {
     let sql = "DELETE FROM memories WHERE fleet IN (SELECT fleet FROM tails WHERE until < ?1)
                AND fleet NOT IN (SELECT fleet FROM actions WHERE outcome IS NULL)";
-    tx.prepare_cached(sql)?.execute([before.0])?;
+    if tx.prepare_cached(sql)?.execute([before.0])? > 0 {
+        tx.execute("DELETE FROM learned WHERE fleet NOT IN (SELECT fleet FROM memories)", [])?;
+    }
     Ok(())
 }
 

@@ -52,6 +52,10 @@ impl Store for DiesAfterRecord {
         self.of.checkpoint(memories, entries, runs)
     }
 
+    fn keep_learned(&self, learned: Vec<(Arc<str>, Vec<u8>)>) -> BoxFuture<'_, Result<(), StoreError>> {
+        self.of.keep_learned(learned)
+    }
+
     fn put_override(&self, fleet: Arc<str>, row: Option<OverrideRow>) -> BoxFuture<'_, Result<(), StoreError>> {
         self.of.put_override(fleet, row)
     }

@@ -4,6 +4,7 @@
 mod chaos;
 mod crash;
 mod faults;
+mod history;
 mod load;
 mod reload;
 mod same;

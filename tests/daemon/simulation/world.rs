@@ -2,7 +2,7 @@
 //! has a runtime of its own; dropping it is a crash, and what survives is the world's.
 
 use crate::simulation::watch::{Watched, Witness};
-use contract::{Capacity, GroupId, Owner, Provider, Timestamp};
+use contract::{BoxFuture, Capacity, GroupId, Owner, Provider, Timestamp};
 use policies::policy::{PolicySet, Severity, SourceFile};
 use sim::{Cloud, Sim};
 use skala::app::{App, Seams, Settings, StopReason};
@@ -12,7 +12,7 @@ use skala::entropy::SeededEntropy;
 use skala::policy_sources::{PolicySource, Unreadable};
 use skala::published::Published;
 use skala::sources::sim::SimSource;
-use skala::sources::{Answer, MetricSource};
+use skala::sources::{Answer, MetricSource, QueryAsk, Recorder};
 use skala::store::memory::MemoryStore;
 use skala::store::{Options, OverrideRow, Store};
 use std::collections::BTreeMap;
@@ -40,6 +40,11 @@ impl Time {
 
     pub fn now(&self) -> Timestamp {
         EPOCH.after(self.elapsed())
+    }
+
+    /// Time goes by while no daemon lives.
+    pub fn pass(&self, span: Duration) {
+        self.0.lock().unwrap().0 += span;
     }
 
     fn begin(&self) {
@@ -77,6 +82,22 @@ impl PolicySource for Files {
     }
 }
 
+/// A source with a past of its own.
+struct Source {
+    live: SimSource,
+    past: Option<Arc<dyn Recorder>>,
+}
+
+impl MetricSource for Source {
+    fn query<'a>(&'a self, ask: &'a QueryAsk, now: Timestamp) -> BoxFuture<'a, Answer> {
+        self.live.query(ask, now)
+    }
+
+    fn recorder(&self) -> Option<&dyn Recorder> {
+        self.past.as_deref()
+    }
+}
+
 /// Everything that outlives the daemon.
 pub struct World {
     pub seed: u64,
@@ -85,6 +106,8 @@ pub struct World {
     pub store: MemoryStore,
     pub files: Files,
     pub load: Load,
+    /// What the source recorded, if it records.
+    pub past: Option<Arc<dyn Recorder>>,
     pub witness: Witness,
     pub settings: Settings,
     /// How far the daemon's clock is off, in microseconds.
@@ -118,6 +141,7 @@ impl World {
             store: MemoryStore::new(Options::new(format!("store-{seed}"))),
             files,
             load,
+            past: None,
             settings: Settings::default(),
             skew: Arc::default(),
             lives: Mutex::default(),
@@ -142,11 +166,12 @@ impl World {
             (Arc::from(*name), watched)
         };
         let (load, time, witness) = (self.load.clone(), self.time.clone(), self.witness.clone());
-        let source: Arc<dyn MetricSource> = Arc::new(SimSource::new(Arc::new(move |query, _| {
+        let live = SimSource::new(Arc::new(move |query, _| {
             let answer = load(query, time.elapsed());
             witness.answered(query, &answer);
             answer
-        })));
+        }));
+        let source: Arc<dyn MetricSource> = Arc::new(Source { live, past: self.past.clone() });
         let seams = Seams {
             clock: clock.clone(),
             entropy: Arc::new(SeededEntropy::new(self.seed.wrapping_mul(1_000).wrapping_add(*lives))),

@@ -117,7 +117,7 @@ fn a_newer_schema_is_refused_and_left_alone() {
 /// Each released schema, as SQL text; opening must carry everything over.
 #[tokio::test]
 async fn stores_of_every_schema_open() {
-    let golden = [include_str!("golden/v1.sql"), include_str!("golden/v2.sql")];
+    let golden = [include_str!("golden/v1.sql"), include_str!("golden/v2.sql"), include_str!("golden/v3.sql")];
     assert_eq!(golden.len(), schema::VERSION as usize, "every schema has its golden store");
     for (version, sql) in (1_u32..).zip(golden) {
         let place = OnDisk::new();
@@ -126,6 +126,8 @@ async fn stores_of_every_schema_open() {
         let loaded = store.load().await.expect("loads");
         assert_eq!(loaded.store_id, "golden");
         assert_eq!(loaded.memories, [("checkout".into(), vec![1, 2, 3])]);
+        let learned = [("checkout".into(), vec![4, 5])];
+        assert_eq!(loaded.learned, learned[..usize::from(version >= 3)]);
         let want = ActionRow { id: contract::ActionId(7), ..row(7, "checkout", 4, 60) };
         assert_eq!(loaded.open.iter().map(|open| &open.row).collect::<Vec<_>>(), [&want]);
         assert_eq!(loaded.overrides.len(), 2);
