@@ -190,12 +190,12 @@ fn shown(node: &Node) -> String {
     }
 }
 
-/// The fleets of two sets by name: each with its policies.
-pub fn pairs<'s>(
-    before: &'s [Arc<Policy>],
-    after: &'s [Arc<Policy>],
-) -> BTreeMap<&'s str, (Option<&'s Arc<Policy>>, Option<&'s Arc<Policy>>)> {
-    let mut pairs: BTreeMap<&str, (Option<&Arc<Policy>>, Option<&Arc<Policy>>)> = BTreeMap::new();
+/// A fleet's policies in two sets.
+pub type Pair<'s> = (Option<&'s Arc<Policy>>, Option<&'s Arc<Policy>>);
+
+/// The fleets of two sets by name.
+pub fn pairs<'s>(before: &'s [Arc<Policy>], after: &'s [Arc<Policy>]) -> BTreeMap<&'s str, Pair<'s>> {
+    let mut pairs: BTreeMap<&str, Pair<'_>> = BTreeMap::new();
     for policy in before {
         pairs.entry(&policy.id).or_default().0 = Some(policy);
     }
@@ -203,4 +203,80 @@ pub fn pairs<'s>(
         pairs.entry(&policy.id).or_default().1 = Some(policy);
     }
     pairs
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{backtest, model, policy};
+    use super::*;
+    use policies::policy::RuleKind;
+
+    fn with_target(target: f64, min: Capacity) -> Policy {
+        let mut policy = Policy { min, ..policy("") };
+        if let RuleKind::PerInstance { target: own, .. } = &mut policy.rules[0].kind {
+            *own = target;
+        }
+        policy
+    }
+
+    #[test]
+    fn both_sides_are_judged_by_the_same_need() {
+        let of = |policy: &Policy| backtest(policy, model(), 1_440);
+        let (tight, roomy) = (of(&with_target(200.0, 2)), of(&with_target(120.0, 30)));
+        let compared = compare(&tight, &roomy);
+        assert!(compared.after.mean > compared.before.mean && compared.after.score.tau_u < compared.before.score.tau_u);
+        assert_eq!(compare(&roomy, &tight).after, compared.before);
+        // The larger min of one side is not a need.
+        let lack = |one: &Backtest| {
+            let supply = one.replay(1_440, &mut |_| {}).0;
+            side(one, &tight.scene.demand, &supply).score.lack_pct
+        };
+        assert_eq!((compared.before.score.lack_pct, compared.after.score.lack_pct), (lack(&tight), lack(&roomy)));
+        let same = compare(&tight, &tight);
+        assert_eq!((same.differing_steps, same.moments.len()), (0, 0));
+        assert_eq!(same.before, same.after);
+    }
+
+    #[test]
+    fn the_largest_differences_are_an_hour_apart_and_explained() {
+        let of = |target: f64| backtest(&with_target(target, 2), model(), 1_440);
+        let (one, other) = (of(160.0), of(100.0));
+        let compared = compare(&one, &other);
+        assert_eq!(compared.moments.len(), MOMENTS_MAX);
+        let apart = |moment: &Moment| moment.before.abs_diff(moment.after);
+        assert!(compared.moments.windows(2).all(|pair| apart(&pair[0]) >= apart(&pair[1])));
+        for (at, moment) in compared.moments.iter().enumerate() {
+            assert!(moment.why.contains(" / 100 per instance"), "{moment:?}");
+            let others =
+                compared.moments[..at].iter().map(|known| known.at.since(moment.at).max(moment.at.since(known.at)));
+            assert!(others.min().is_none_or(|least| least >= APART), "{:?}", compared.moments);
+        }
+        let mut paid = one.replay(1_440, &mut |_| {}).0.paid.split_off(one.scene.first_scored());
+        paid.sort_unstable();
+        let at_or_below = paid.iter().filter(|paid| **paid <= compared.before.p95).count() as f64;
+        assert!(at_or_below >= 0.95 * paid.len() as f64 && compared.before.max == paid[paid.len() - 1]);
+    }
+
+    #[test]
+    fn settings_are_compared_as_they_count() {
+        let file = |text: &str| vec![SourceFile { name: "a.toml".into(), text: text.into() }];
+        let head = "[fleet.web]\nmin = 1\n[[fleet.web.group]]\nprovider = \"a\"\ngroup = \"g\"\n";
+        let rule = "[[fleet.web.rule]]\nkind = \"per-instance\"\ntarget = 10\n";
+        let before = file(&format!("{head}{rule}[defaults]\nmax = 9\n"));
+        let after = file(&format!(
+            "{}[template.t]\nmax = 9\nscale_in = {{ rate = [{{ percent = \"5%\", per = \"1m\" }}] }}\n\
+             [[template.t.rule]]\nkind = \"per-instance\"\ntarget = 12\n",
+            head.replace("min = 1", "min = 1\nextends = \"t\"")
+        ));
+        let said: Vec<String> = differences(&before, &after, "web")
+            .into_iter()
+            .map(|one| format!("{} {:?} {:?}", one.setting, one.before, one.after))
+            .collect();
+        let expected = [
+            "rule.per-instance.target Some(\"10\") Some(\"12\")",
+            "scale_in.rate None Some(\"[{ per = \\\"1m\\\", percent = \\\"5%\\\" }]\")",
+        ];
+        assert_eq!(said, expected);
+        assert_eq!(differences(&before, &before, "web"), []);
+    }
 }

@@ -81,7 +81,7 @@ impl Tune {
             Some(Ok(at)) => Some(pick(&tuning, &tuned.front[at], at + 1)?),
             Some(Err(error)) if self.json || self.diff => return Err(error),
             Some(Err(error)) => {
-                show::text(backtest.scene(), &tuning, &tuned, out)?;
+                show::text(&self.replay.fleet, backtest.scene(), &tuning, &tuned, out)?;
                 out.flush()?;
                 return Err(error);
             }
@@ -97,7 +97,7 @@ impl Tune {
             return Ok(Exit::Ok);
         }
         if !self.diff {
-            show::text(backtest.scene(), &tuning, &tuned, out)?;
+            show::text(&self.replay.fleet, backtest.scene(), &tuning, &tuned, out)?;
         }
         if let Some(picked) = &picked {
             if !self.diff {

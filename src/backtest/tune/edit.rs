@@ -393,7 +393,11 @@ mod tests {
         let tolerance = "+  tolerance = { out = 0, in = 0.3 }";
         for (what, keys, expected) in [
             ("in", "", tolerance),
-            ("in", "# the end\n[[test]]\nname = \"x\"\nfleet = \"web\"\n[[test.cycle]]\nat = \"0s\"\n", tolerance),
+            (
+                "in",
+                "# the end\n[[test]]\nname = \"x\"\nfleet = \"web\"\n[[test.cycle]]\nat = \"0s\"\ncurrent = 1\nreadings = { rps = 1 }\ndesired = 1\n",
+                tolerance,
+            ),
             ("rate", "", "+\n+[fleet.web.scale_in]\n+rate = [{ percent = \"5%\", per = \"1m\" }]"),
             ("rate", "[fleet.web.scale_in] # fast\n", "+rate = [{ percent = \"5%\", per = \"1m\" }]"),
             ("rate", "[fleet.web.scale_in]\ncooldown = \"1s\"\n", "+rate = [{ percent = \"5%\", per = \"1m\" }]"),

@@ -1,8 +1,8 @@
 //! Searches a policy's settings on the first part of recorded load, and judges what it found on the rest.
 //!
 //! A candidate is never a changed [`Policy`]: its files are edited and read again, so what was scored is what the diff
-//! does. The search goes up and down the ladders of `knobs`: each setting alone over its whole ladder, then from the best so
-//! far one rung either way, the rungs ever closer. It is deterministic, on however many threads.
+//! does. The search goes up and down the ladders of `knobs`: all demands together and each setting alone, ever farther from
+//! the present ones; then from the best so far either way, by ever fewer rungs. It is deterministic, on however many threads.
 
 mod diff;
 mod edit;
@@ -243,12 +243,11 @@ impl<'a> Tuning<'a> {
         // The present policy was judged with the others.
         let own = judged.iter().position(|one| one.point == *present).unwrap_or(0);
         let better = |one: &Candidate| beats(self.worth(&one.point, &one.judged), worths[own]);
-        let beating = (0..front.len()).filter(|at| better(&front[*at]));
         let dropped = judged.len() - front.len();
         Tuned {
             present: judged[own].clone(),
             on_front: front.iter().position(|one| one.point == *present),
-            beaten_by: beating.last(),
+            beaten_by: front.iter().rposition(better),
             dropped: dropped - usize::from(!front.iter().any(|one| one.point == *present)).min(dropped),
             front,
             replays,
@@ -332,39 +331,43 @@ impl<'a> Tuning<'a> {
         Ok(())
     }
 
-    /// Each setting alone over its ladder, and all demands together; what is near the present value first.
+    /// All demands together and then each setting alone, ever farther from the present ones.
     fn sweep(&self, present: &Point) -> Vec<Point> {
         let longest = self.knobs.iter().map(|knob| knob.values.len()).max().unwrap_or(0);
-        let mut points = Vec::new();
-        for stride in (STRIDES[0]..=longest).step_by(STRIDES[0]) {
-            points.extend(self.moves(present, stride).into_iter().filter(|point| point != present));
-        }
-        unique(points)
+        let strides: Vec<usize> = std::iter::successors(Some(STRIDES[0]), |stride| Some(stride * 2))
+            .take_while(|stride| *stride < longest)
+            .collect();
+        let mut points: Vec<Point> = strides.iter().flat_map(|stride| self.together(present, *stride)).collect();
+        points.extend(strides.iter().flat_map(|stride| self.alone(present, *stride)));
+        unique(points).into_iter().filter(|point| point != present).collect()
     }
 
     /// Neighbours of the best so far that are not known yet, at most so many.
     fn around(&self, known: &BTreeMap<Point, Score>, present: &Point, stride: usize, most: usize) -> Vec<Point> {
         let best = self.best(known, present);
-        let points = spread(best.len()).into_iter().flat_map(|at| self.moves(&best[at], stride)).collect();
+        let moves = |at: usize| [self.together(&best[at], stride), self.alone(&best[at], stride)].concat();
+        let points = spread(best.len()).into_iter().flat_map(moves).collect();
         unique(points).into_iter().filter(|point| !known.contains_key(point)).take(most).collect()
     }
 
-    /// One step of this many rungs on each ladder alone, and on all that say how much is needed; either way.
-    fn moves(&self, from: &Point, stride: usize) -> Vec<Point> {
-        let step = |at: usize, knob: &Knob, cheaper: bool| match cheaper {
-            true => (at + stride).min(knob.values.len() - 1),
-            false => at.saturating_sub(stride),
+    /// One step of this many rungs on all ladders that say how much is needed; either way.
+    fn together(&self, from: &Point, stride: usize) -> Vec<Point> {
+        let step = |cheaper: bool| {
+            let all = self.knobs.iter().zip(from);
+            all.map(|(knob, at)| if knob.is_demand() { step(*at, knob, stride, cheaper) } else { *at }).collect()
         };
+        vec![step(true), step(false)]
+    }
+
+    /// One step of this many rungs on each ladder alone; either way.
+    fn alone(&self, from: &Point, stride: usize) -> Vec<Point> {
         let mut points = Vec::new();
-        for cheaper in [true, false] {
-            for (index, knob) in self.knobs.iter().enumerate() {
+        for (index, knob) in self.knobs.iter().enumerate() {
+            for cheaper in [true, false] {
                 let mut point = from.clone();
-                point[index] = step(from[index], knob, cheaper);
+                point[index] = step(from[index], knob, stride, cheaper);
                 points.push(point);
             }
-            let all = self.knobs.iter().zip(from);
-            let together = all.map(|(knob, at)| if knob.is_demand() { step(*at, knob, cheaper) } else { *at });
-            points.push(together.collect());
         }
         points
     }
@@ -436,6 +439,11 @@ impl<'a> Tuning<'a> {
         supply.paid.truncate(split);
         Ok((backtest.score_from(&supply, first), judged))
     }
+}
+
+/// So many rungs along a ladder, as far as it goes.
+fn step(at: usize, knob: &Knob, stride: usize, cheaper: bool) -> usize {
+    if cheaper { (at + stride).min(knob.values.len() - 1) } else { at.saturating_sub(stride) }
 }
 
 fn next_of<'p>(next: &AtomicUsize, points: &'p [Point]) -> Option<(usize, &'p Point)> {

@@ -5,11 +5,11 @@ mod show;
 
 use super::super::backtest::arguments::{self, named_file};
 use super::super::backtest::recorded::Recorded;
-use super::super::{Exit, Out, exit_of, invalid, usage};
+use super::super::{Exit, Out, exit_of, invalid, outfit, usage};
 use contract::Timestamp;
 use policies::policy::units::duration_text;
 use policies::policy::{Metric, Policy, PolicySet, SourceFile, nearest};
-use skala::backtest::compare::{Comparison, Difference, compare, differences, pairs, placeless};
+use skala::backtest::compare::{Comparison, Difference, Pair, compare, differences, pairs, placeless};
 use skala::backtest::{Backtest, Model, Series, is_utilization};
 use skala::clock::{Clock, SystemClock};
 use std::collections::BTreeSet;
@@ -141,13 +141,17 @@ impl Replay<'_> {
             }
             pairs.retain(|name, _| *name == fleet);
         }
-        let differ = |pair: &(Option<&Arc<Policy>>, Option<&Arc<Policy>>)| match pair {
+        let differ = |pair: &Pair<'_>| match pair {
             (Some(before), Some(after)) => placeless(before) != placeless(after),
             _ => false,
         };
         let changed = pairs.values().filter(|pair| differ(pair)).count();
         if changed > 1 && !self.args.series.is_empty() {
             return Err(usage(format!("--series is one fleet's load, and {changed} fleets differ: add --fleet")));
+        }
+        if changed > 0 && self.args.series.is_empty() {
+            // What is wrong with it is said once, not for each fleet.
+            outfit::read_config(self.config)?;
         }
         let mut verdicts = Vec::new();
         for (name, pair) in &pairs {
@@ -160,8 +164,8 @@ impl Replay<'_> {
                         compared.settings = differences(&old.files, &new.files, name);
                         Verdict::Compared(Box::new(compared))
                     }
-                    // One fleet that cannot be replayed does not hide the others, unless its own exit code is wanted.
-                    Err(error) if only.is_none() && exit_of(&error) == Exit::Invalid => {
+                    // One fleet that cannot be replayed does not hide the others.
+                    Err(error) if changed > 1 && exit_of(&error) == Exit::Invalid => {
                         Verdict::Refused(error.to_string())
                     }
                     Err(error) => return Err(error),
@@ -225,7 +229,9 @@ impl Replay<'_> {
                 return Ok((named(policy, &model), model, Some(rule.to_owned())));
             }
         }
-        let metric = after.metrics.first().map_or("rps", |metric| &metric.name);
+        // An average over instances is hardly the load.
+        let mut metrics = (0..after.metrics.len()).filter(|at| !is_utilization(after, *at));
+        let metric = metrics.next().map_or("rps", |at| &after.metrics[at].name);
         Err(invalid(format!(
             "fleet `{}` has no rule of kind `objective` that says what an instance can do: write a model and give it with \
              --model FILE.toml:\n  metric = \"{metric}\"  # the metric that is the load\n  capacity_per_instance = 250.0  # \

@@ -107,12 +107,12 @@ impl<'a> Json<'a> {
 ///
 /// # Errors
 /// The writer's own.
-pub fn text(scene: &Scene, tuning: &Tuning<'_>, tuned: &Tuned, out: &mut Out) -> std::io::Result<()> {
+pub fn text(fleet: &str, scene: &Scene, tuning: &Tuning<'_>, tuned: &Tuned, out: &mut Out) -> std::io::Result<()> {
     let (first, split, end) = tuning.parts();
     let steps = |count: usize| duration_text(scene.model.step * u32::try_from(count).unwrap_or(u32::MAX));
     writeln!(
         out,
-        "{} from {} to {}: searched on the first {}, of which {} are not scored; judged on the last {}\n",
+        "{fleet}: {} from {} to {}; searched on the first {}, of which {} are not scored, and judged on the last {}\n",
         steps(end),
         Time(scene.time(0)),
         Time(scene.time(end)),
@@ -177,8 +177,10 @@ fn verdict(tuned: &Tuned) -> String {
     let (number, one) = better;
     let (now, then) = (&tuned.present.judged, &one.judged);
     let saved = 100.0 * (1.0 - then.instance_hours / now.instance_hours.max(f64::MIN_POSITIVE));
-    format!(
-        "The present setting (*) is beaten by {number}: {saved:.1} % cheaper, and short for {:.2} points less of the time.",
-        now.tau_u - then.tau_u
-    )
+    let points = now.tau_u - then.tau_u;
+    let short = match points < 0.005 {
+        true => "short no more often".to_owned(),
+        false => format!("short for {points:.2} points less of the time"),
+    };
+    format!("The present setting (*) is beaten by {number}: {saved:.1} % cheaper, and {short}.")
 }
