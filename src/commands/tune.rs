@@ -7,8 +7,10 @@ use super::backtest::Progress;
 use super::backtest::arguments::ReplayArgs;
 use super::{Exit, Out, invalid, usage};
 use anyhow::bail;
+use policies::policy::SourceFile;
 use skala::backtest::tune::{Candidate, Search, Tuned, Tuning};
 use std::io::{self, Write};
+use std::path::{Component, Path};
 
 /// The share of the load that is searched on when nobody says.
 const TRAIN_DEFAULT: f64 = 2.0 / 3.0;
@@ -31,7 +33,7 @@ pub struct Tune {
     /// Pick the cheapest point that is short for at most this share of the time
     #[arg(long, value_name = "PERCENT", value_parser = percent)]
     max_shortage: Option<f64>,
-    /// Print nothing but the diff, for `git apply` or `patch -p1`
+    /// Print nothing but the diff, for `git apply` or `patch -p1`; of an absolute path for `patch -p1 -d /`
     #[arg(long, requires = "choice", conflicts_with = "json")]
     diff: bool,
     /// Print JSON
@@ -60,7 +62,8 @@ fn percent(text: &str) -> Result<f64, String> {
 impl Tune {
     /// Runs the command.
     pub fn run(self, out: &mut Out) -> anyhow::Result<Exit> {
-        let read = self.replay.read()?;
+        let mut read = self.replay.read()?;
+        read.files.iter_mut().for_each(settle_name);
         let backtest = self.replay.backtest(&read)?;
         let search = Search {
             train: self.train.unwrap_or(TRAIN_DEFAULT),
@@ -101,7 +104,12 @@ impl Tune {
         }
         if let Some(picked) = &picked {
             if !self.diff {
-                writeln!(out, "\npicked {}; for `git apply` or `patch -p1`:\n", picked.number)?;
+                let apply = if read.files.iter().any(|file| file.name.starts_with('/')) {
+                    "`patch -p1 -d /`"
+                } else {
+                    "`git apply` or `patch -p1`"
+                };
+                writeln!(out, "\npicked {}; for {apply}:\n", picked.number)?;
             }
             write!(out, "{}", picked.diff)?;
         }
@@ -138,6 +146,16 @@ impl Tune {
             )?;
         }
         Ok(())
+    }
+}
+
+/// No tool applies a diff to a path that goes up: such a name becomes the file's own, from the root.
+fn settle_name(file: &mut SourceFile) {
+    let path = Path::new(file.name.as_ref());
+    if path.components().any(|part| part == Component::ParentDir)
+        && let Ok(real) = path.canonicalize()
+    {
+        file.name = real.display().to_string().into();
     }
 }
 

@@ -139,6 +139,26 @@ fn wrong_arguments_of_tune_are_said() {
     check(&["--max-shortage", "many"], 64, "is not a percentage from 0 to 100");
     check(&["--replays", "1", "--pick", "9"], 64, "--pick 9: the front's points are 1 to 1");
     check(&["--replays", "1", "--pick", "0"], 64, "--pick 0: the front's points are 1 to 1");
+    // A path that goes up is no path for a diff.
+    let policies = ["--policies", "new/../policies"];
+    std::fs::create_dir(files.path("new")).unwrap();
+    let base = [
+        "tune",
+        "--fleet",
+        "shop",
+        "--model",
+        "model.toml",
+        "--series",
+        "rps=rps.csv",
+        "--replays",
+        "9",
+        "--pick",
+        "1",
+    ];
+    let said = Said::new(skala(&[&base[..], &policies].concat()).current_dir(files.0.path()).output().unwrap());
+    let real = std::fs::canonicalize(files.path("policies/shop.toml")).unwrap();
+    let named = format!("for `patch -p1 -d /`:\n\n--- a{}\n", real.display());
+    assert!(said.code == 0 && said.out.contains(&named), "{said:?}");
     let files = Files::new().put("policies/shop.toml", &POLICY.replace("max      = 60", "max = 9"));
     let said = tune(&files, &["--replays", "1", "--max-shortage", "0", "--json"]);
     assert_eq!((said.code, said.out.as_str()), (1, ""));

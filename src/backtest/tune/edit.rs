@@ -144,8 +144,16 @@ impl Home {
         };
         let (from, to) = (byte(node.at.start), byte(node.at.end));
         // A table of several lines or dotted keys is not one stretch of text.
-        let one = node.table().is_none() || text[from..].starts_with('{');
-        if one { Ok((from, to, value.clone())) } else { Err("it is a table of several statements") }
+        if node.table().is_some() && !text[from..].starts_with('{') {
+            return Err("it is a table of several statements");
+        }
+        let spaces = text[to..].len() - text[to..].trim_start_matches(' ').len();
+        if spaces < 2 || !text[to + spaces..].starts_with('#') {
+            return Ok((from, to, value.clone()));
+        }
+        // A comment stays in its column as far as there is room.
+        let kept = (spaces + to - from).saturating_sub(value.len()).max(1);
+        Ok((from, to + spaces, format!("{value}{}", " ".repeat(kept))))
     }
 
     /// The rule or `scale_in` of a table; names are compared with the fleet's put in.
@@ -359,6 +367,7 @@ mod tests {
             format!("{HEAD}[[fleet.web.rule]]\nname = \"r\"\nkind = \"per-instance\"\nmetric = \"rps\"\n{keys}\n")
         };
         for (what, keys, expected) in [
+            ("target", "target = 10    # each", "-target = 10    # each\n+target = 7     # each"),
             ("target", "target = 10 # per second", "-target = 10 # per second\n+target = 7 # per second"),
             (
                 "in",

@@ -68,8 +68,8 @@ fn applied(text: &str, diff: &str) -> String {
 
 #[test]
 fn waste_is_found_and_the_diff_does_what_was_scored() {
-    tune(&files(WASTEFUL), search(40, 2), |tuning, tuned| {
-        assert!(tuned.replays <= 40 && tuned.front.len() >= 3, "{tuned:#?}");
+    tune(&files(WASTEFUL), search(80, 2), |tuning, tuned| {
+        assert!(tuned.replays <= 80 && tuned.front.len() >= 3, "{tuned:#?}");
         let better = &tuned.front[tuned.beaten_by.unwrap()];
         assert!(better.judged.instance_hours < 0.6 * tuned.present.judged.instance_hours, "{better:?}");
         let worth = |one: &Candidate| (one.judged.tau_u, -one.judged.instance_hours);
