@@ -3,6 +3,7 @@
 //! A [`Model`] and one or more [`Series`] go in; a [`Outcome`] comes out: supply, changes with their reasons, a [`Score`],
 //! and the same for each [`Rival`]. No clock and no network: the same input gives the same outcome, byte for byte.
 
+pub mod compare;
 mod model;
 mod replayed;
 pub mod report;
@@ -11,6 +12,7 @@ mod score;
 mod series;
 #[cfg(test)]
 mod tests;
+pub mod tune;
 mod world;
 
 pub use model::Model;
@@ -161,9 +163,7 @@ impl Backtest {
     /// target that hindsight chooses, where there is one. `progress` is told of each step of the policy's replay before
     /// it begins.
     pub fn run(&self, target: f64, progress: &mut dyn FnMut(usize)) -> Outcome {
-        let mut fleet = Replayed::new(&self.scene, &self.policy, &self.feeds);
-        let supply = world::replay(&self.scene, &mut fleet, progress);
-        let changes = fleet.into_changes();
+        let (supply, changes) = self.replay(self.scene.steps(), progress);
         let score = self.score(&supply);
         let mut rivals = Vec::new();
         for rival in Rival::ALL {
@@ -171,6 +171,13 @@ impl Backtest {
             rivals.extend(rival.has_target().then(|| self.tuned(rival, score.tau_u)).flatten());
         }
         Outcome { score, supply, changes, rivals }
+    }
+
+    /// Replays the policy alone, up to before the step `end`. What comes later changes nothing of it.
+    pub fn replay(&self, end: usize, progress: &mut dyn FnMut(usize)) -> (Supply, Vec<Change>) {
+        let mut fleet = Replayed::new(&self.scene, &self.policy, &self.feeds);
+        let supply = world::replay_until(&self.scene, &mut fleet, end, progress);
+        (supply, fleet.into_changes())
     }
 
     fn rival(&self, rival: Rival, target: f64, tuned: bool) -> RivalOutcome {
@@ -186,9 +193,14 @@ impl Backtest {
         able.min_by(|a, b| a.score.instance_hours.total_cmp(&b.score.instance_hours))
     }
 
+    /// Scores a supply that may end early, from the step `first` on.
+    pub fn score_from(&self, supply: &Supply, first: usize) -> Score {
+        let (scene, end) = (&self.scene, supply.ready.len());
+        Score::of(&scene.demand[..end], supply, first.min(end), scene.model.step, scene.model.price_per_hour)
+    }
+
     fn score(&self, supply: &Supply) -> Score {
-        let scene = &self.scene;
-        Score::of(&scene.demand, supply, scene.first_scored(), scene.model.step, scene.model.price_per_hour)
+        self.score_from(supply, self.scene.first_scored())
     }
 }
 

@@ -3,7 +3,9 @@
 
 use contract::{CAPACITY_MAX, Capacity};
 use policies::policy::units::{self, DAY};
-use policies::policy::{At, Diagnostic, Fault, Findings, Node, Policy, Reader, SourceFile, nearest, read_toml};
+use policies::policy::{
+    At, Diagnostic, Fault, Findings, Node, Policy, Reader, RuleKind, SourceFile, nearest, read_toml,
+};
 use std::time::Duration;
 
 /// An instance boots for so long when the model is silent.
@@ -12,6 +14,8 @@ const BOOT_DEFAULT: Duration = Duration::from_secs(120);
 const LAG_DEFAULT: Duration = Duration::from_secs(60);
 /// The series' step when the model is silent.
 const STEP_DEFAULT: Duration = Duration::from_secs(60);
+/// An instance's price for an hour when the model is silent: cost is then instance hours.
+const PRICE_DEFAULT: f64 = 1.0;
 /// Not scored when the model is silent.
 const WARMUP_DEFAULT: Duration = Duration::from_secs(2 * 86_400);
 /// Forgives the last digit of a division that should have come out whole (the reference simulator's).
@@ -57,7 +61,7 @@ impl Model {
         let boot = r.take("boot_delay", units::up_to_a_day).unwrap_or(BOOT_DEFAULT);
         let lag = r.take("metric_lag", units::up_to_a_day).unwrap_or(LAG_DEFAULT);
         let step = r.take("step", units::duration(Duration::from_secs(1)..=DAY)).unwrap_or(STEP_DEFAULT);
-        let price = r.take("price_per_hour", not_negative).unwrap_or(1.0);
+        let price = r.take("price_per_hour", not_negative).unwrap_or(PRICE_DEFAULT);
         let saturate = r.take("saturate", units::flag).unwrap_or(false);
         let warmup = r.take("warmup", units::duration(Duration::ZERO..=DAY * 366)).unwrap_or(WARMUP_DEFAULT);
         r.finish();
@@ -74,6 +78,28 @@ impl Model {
             warmup,
         });
         (model, findings.into_diagnostics())
+    }
+
+    /// The model that a policy's first `objective` rule implies, with the rule's name: what an instance can do is the
+    /// rule's, how long it boots the policy's, the rest as when a model is silent. `None` when there is no such rule.
+    pub fn implied(policy: &Policy) -> Option<(Self, &str)> {
+        policy.rules.iter().find_map(|rule| match &rule.kind {
+            RuleKind::Objective(objective) => {
+                let model = Self {
+                    metric: objective.metric,
+                    capacity_per_instance: objective.capacity,
+                    slo_utilization: objective.utilization,
+                    boot_delay: policy.boot,
+                    metric_lag: LAG_DEFAULT,
+                    step: STEP_DEFAULT,
+                    price_per_hour: PRICE_DEFAULT,
+                    saturate: false,
+                    warmup: WARMUP_DEFAULT,
+                };
+                Some((model, rule.name.as_ref()))
+            }
+            _ => None,
+        })
     }
 
     /// The least instances that keep the objective at this load, never below `min`.

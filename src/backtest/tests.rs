@@ -33,7 +33,7 @@ pub(super) fn model() -> Model {
 }
 
 /// Load of whole numbers that any language can make: a wave over the day, a step every third hour, and noise.
-fn load(steps: usize) -> Vec<f64> {
+pub(super) fn load(steps: usize) -> Vec<f64> {
     let mut noise: u64 = 12_345;
     let value = |step: usize| {
         let minute = (step % 1_440) as i64;
@@ -45,7 +45,7 @@ fn load(steps: usize) -> Vec<f64> {
     (0..steps).map(value).collect()
 }
 
-fn series(values: Vec<f64>) -> Series {
+pub(super) fn series(values: Vec<f64>) -> Series {
     let values = values.into_iter().map(Some).collect();
     Series { start: Timestamp::from_secs(1_700_006_400), step: Duration::from_secs(60), values }
 }

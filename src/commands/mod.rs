@@ -21,9 +21,11 @@ pub mod run;
 pub mod status;
 pub mod table;
 pub mod test;
+pub mod tune;
 
 use clap::{CommandFactory, Parser, Subcommand};
 use policies::policy::PolicySet;
+use skala::config::Report;
 use std::ffi::OsString;
 use std::io::{self, BufWriter, Stdout, Write};
 use std::path::Path;
@@ -96,6 +98,7 @@ enum Command {
     Reload(reload::Reload),
     Decide(decide::Decide),
     Backtest(backtest::BacktestArgs),
+    Tune(tune::Tune),
     Check(check::Check),
     Demo(demo::Demo),
     Iam(iam::Iam),
@@ -121,6 +124,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, out: &mut Out) -> anyh
         Command::Reload(command) => command.run(out),
         Command::Decide(command) => command.run(out),
         Command::Backtest(command) => command.run(out),
+        Command::Tune(command) => command.run(out),
         Command::Check(command) => command.run(crate::registry::KINDS, out),
         Command::Test(command) => command.run(out),
         Command::Demo(command) => command.run(out),
@@ -191,11 +195,19 @@ pub fn output_closed(error: &anyhow::Error) -> bool {
 /// # Errors
 /// With everything that is wrong, and exit 78.
 pub fn policies_of(directory: &Path) -> anyhow::Result<PolicySet> {
+    read_policies(directory).map(|(set, _)| set)
+}
+
+/// As [`policies_of`], with the files they stand in.
+///
+/// # Errors
+/// With everything that is wrong, and exit 78.
+pub fn read_policies(directory: &Path) -> anyhow::Result<(PolicySet, Report)> {
     let (set, report) = skala::config::load_policies(directory, None);
     if report.has_errors() {
         return Err(invalid(skala::config::diagnostics::render(&report)));
     }
-    Ok(set)
+    Ok((set, report))
 }
 
 /// Reads a duration argument: `90s`, `5m`, `1h30m`.

@@ -1,5 +1,7 @@
 //! `skala plan`: what the next cycle would do and why, from one live observation. It records nothing and acts on nothing;
-//! the daemon may run meanwhile.
+//! the daemon may run meanwhile. With `--replay`: two directories of policies on the same recorded load.
+
+mod replay;
 
 use super::check::CONFIG_DEFAULT;
 use super::{Exit, Out, invalid, outfit, usage};
@@ -37,11 +39,22 @@ pub struct Plan {
     /// Exit with 2 when something would change
     #[arg(long)]
     detailed_exitcode: bool,
+    #[command(flatten)]
+    replay: replay::ReplayArgs,
 }
 
 impl Plan {
     /// Runs the command.
     pub fn run(self, out: &mut Out) -> anyhow::Result<Exit> {
+        if let Some(last) = self.replay.replay {
+            let common = replay::Common {
+                config: &self.config,
+                fleet: self.fleet.as_deref(),
+                json: self.json,
+                detailed_exitcode: self.detailed_exitcode,
+            };
+            return self.replay.run(last, &common, out);
+        }
         let config = outfit::read_config(&self.config)?;
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
         let dry = runtime.block_on(self.dry_run(&config))?;

@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 use std::io::{BufRead, BufReader, Write};
 use std::process::Stdio;
 
-const POLICY: &str = r#"
+pub const POLICY: &str = r#"
 [fleet.shop]
 mode     = "on"
 min      = 2
@@ -35,12 +35,12 @@ metric = "cpu"
 target = 0.65
 "#;
 
-const MODEL: &str = "metric = \"rps\"\ncapacity_per_instance = 250.0\nslo_utilization = 0.8\nboot_delay = \"3m\"\n\
+pub const MODEL: &str = "metric = \"rps\"\ncapacity_per_instance = 250.0\nslo_utilization = 0.8\nboot_delay = \"3m\"\n\
     metric_lag = \"1m\"\nstep = \"1m\"\nprice_per_hour = 0.1\nwarmup = \"2h\"\n";
 
 /// A midnight.
-const START: usize = 1_700_006_400;
-const STEPS: usize = 2 * 1_440;
+pub const START: usize = 1_700_006_400;
+pub const STEPS: usize = 2 * 1_440;
 const BOOT_STEPS: usize = 3;
 
 /// Two days of made-up load, an hour of which is missing.
@@ -57,10 +57,10 @@ fn loads() -> Vec<Option<f64>> {
     (0..STEPS).map(value).collect()
 }
 
-struct Files(tempfile::TempDir);
+pub struct Files(pub tempfile::TempDir);
 
 impl Files {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let files = Self(tempfile::tempdir().unwrap());
         std::fs::create_dir(files.0.path().join("policies")).unwrap();
         let mut csv = String::from("timestamp_s,value\n");
@@ -72,16 +72,16 @@ impl Files {
         files.put("policies/shop.toml", POLICY).put("model.toml", MODEL).put("rps.csv", &csv)
     }
 
-    fn put(self, name: &str, text: &str) -> Self {
+    pub fn put(self, name: &str, text: &str) -> Self {
         std::fs::write(self.0.path().join(name), text).unwrap();
         self
     }
 
-    fn path(&self, name: &str) -> String {
+    pub fn path(&self, name: &str) -> String {
         self.0.path().join(name).display().to_string()
     }
 
-    fn read(&self, name: &str) -> String {
+    pub fn read(&self, name: &str) -> String {
         std::fs::read_to_string(self.0.path().join(name)).unwrap()
     }
 
@@ -353,6 +353,22 @@ fn the_readmes_command_works() {
     assert_eq!((words[0], said.code, said.err.as_str()), ("skala", 0, ""), "{said:?}");
     assert!(said.out.starts_with("checkout: 2d from 2023-11-15T00:00:00Z"), "{said:?}");
     assert!(files.read("backtest.html").contains("checkout on recorded load"));
+    let run = |command: &str| {
+        let words: Vec<&str> = command.split_whitespace().collect();
+        let said = Said::new(skala(&words[1..]).current_dir(files.0.path()).output().unwrap());
+        assert_eq!((words[0], said.code, said.err.as_str()), ("skala", 0, ""), "{said:?}");
+        said.out
+    };
+    let found = run(&block("sh\n", "skala tune"));
+    assert!(found.contains("\n--- a/policies/shop.toml\n+++ b/policies/shop.toml\n@@ -"), "{found}");
+    std::fs::create_dir(files.path("new")).unwrap();
+    let target = files.read("policies/shop.toml").replace("target = 220", "target = 200");
+    std::fs::write(files.path("new/shop.toml"), target).unwrap();
+    let compared = run(&block("sh\n", "skala plan --replay"));
+    assert!(
+        compared.starts_with("### checkout\n\n2d (of 7d asked for) from ") && compared.contains("| `220` | `200` |"),
+        "{compared}"
+    );
 }
 
 /// A Prometheus with six recorded hours of `load`, a sample a minute, of which ten are missing.
@@ -444,6 +460,22 @@ fn the_past_comes_from_a_live_prometheus() {
     let files = files.put("rps.csv", &csv);
     assert_eq!(files.run(&["--json"]).out, said.out);
     assert!(asked["missing_readings"].as_u64().unwrap() >= 10 && asked["changes"].as_u64().unwrap() > 5, "{asked:#}");
+
+    // Two sets of policies on the same past, asked once.
+    let other = POLICY.replace("target = 170", "target = 120");
+    let other =
+        other.replace("query  = \"rps\"", "query  = \"last_over_time(load[59s])\"\nselect = { asg = \"shop\" }");
+    std::fs::create_dir(files.path("other")).unwrap();
+    std::fs::write(files.path("other/shop.toml"), other).unwrap();
+    let base =
+        ["plan", "--replay", "6h", "--policies", &files.path("other"), "--against", &policies, "--model", &model];
+    let said = run(&[&base[..], &["--config", &toml, "--json"]].concat());
+    assert_eq!((said.code, said.err.as_str()), (0, ""), "{said:?}");
+    let both: Value = serde_json::from_str(&said.out).unwrap();
+    let (fleet, hours) = (&both["fleets"][0], "instance_hours");
+    assert!((355..=360).contains(&fleet["steps"].as_u64().unwrap()), "{both:#}");
+    let (before, now) = (fleet["before"][hours].as_f64().unwrap(), asked[hours].as_f64().unwrap());
+    assert!((before / now - 1.0).abs() < 0.05 && fleet["after"][hours].as_f64().unwrap() > 1.1 * before, "{both:#}");
 
     for (source, last, code, part) in [
         ("prometeus", "6h", 64, "has no [source.prometeus]"),

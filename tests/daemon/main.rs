@@ -13,3 +13,4 @@ mod prometheus_source;
 mod service_manager;
 mod simulation;
 mod systemd;
+mod tune;

@@ -82,6 +82,17 @@ pub fn parse(files: &[SourceFile], options: &ParseOptions<'_>) -> (PolicySet, Ve
     (set, diagnostics)
 }
 
+/// What a fleet's files say of it: its own table with its template and `[defaults]` laid under, as [`parse`] reads it.
+/// `None` when no file has the fleet. Mistakes are for [`parse`] to report.
+pub fn settings(files: &[SourceFile], fleet: &str) -> Option<Table> {
+    let kept = &files[..files.len().min(FILES_MAX)];
+    let findings = Findings::new(kept);
+    let roots: Vec<Table> = (0..kept.len()).map(|file| syntax::read(&findings, file as u32)).collect();
+    let tables = Tables::find(&findings, &roots);
+    let (name, (_, own)) = tables.fleets.get_key_value(fleet)?;
+    Some(tables.complete(name, own, tables.template_of(own)))
+}
+
 /// Provider and group to where its fleet claims it, and the fleet's name.
 type Owners<'t> = BTreeMap<(Box<str>, Box<str>), (At, &'t str)>;
 
@@ -174,17 +185,23 @@ impl<'t> Tables<'t> {
                 fleet::read_partly(context, entry.at, &table);
                 continue;
             }
-            let mut table = self.defaults.map_or_else(Table::default, |(_, defaults)| defaults.clone());
-            if let Below::Layer(_, template) = template {
-                table = layers::merge(&table, template);
-            }
-            table = layers::merge(&table, own);
-            layers::substitute(&mut table, name, group_of(own));
+            let table = self.complete(name, own, template);
             let Some(policy) = fleet::read(context, name, entry.at, &table, own) else { continue };
             self.claim(&mut owners, &policy, name, own, entry.at);
             fleets.push(Arc::new(policy));
         }
         fleets
+    }
+
+    /// A fleet's table with everything laid under it, names put in.
+    fn complete(&self, name: &str, own: &Table, template: Below<'_>) -> Table {
+        let mut table = self.defaults.map_or_else(Table::default, |(_, defaults)| defaults.clone());
+        if let Below::Layer(_, template) = template {
+            table = layers::merge(&table, template);
+        }
+        table = layers::merge(&table, own);
+        layers::substitute(&mut table, name, group_of(own));
+        table
     }
 
     fn template_of(&self, own: &Table) -> Below<'t> {

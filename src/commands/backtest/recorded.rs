@@ -34,6 +34,17 @@ impl Recorded<'_> {
         &self,
         policy: &Policy,
         model: &Model,
+        series: Vec<(u16, Series)>,
+    ) -> anyhow::Result<Vec<(u16, Series)>> {
+        self.read_until(SystemClock::new().now(), policy, model, series)
+    }
+
+    /// As [`Recorded::read`], up to a time.
+    pub fn read_until(
+        &self,
+        until: Timestamp,
+        policy: &Policy,
+        model: &Model,
         mut series: Vec<(u16, Series)>,
     ) -> anyhow::Result<Vec<(u16, Series)>> {
         if self.last.as_micros() < STEPS_LEAST * model.step.as_micros() {
@@ -41,7 +52,7 @@ impl Recorded<'_> {
         }
         let source = self.connect()?;
         let step = contract::micros(model.step);
-        let end = Timestamp(SystemClock::new().now().0.div_euclid(step) * step);
+        let end = Timestamp(until.0.div_euclid(step) * step);
         let start = Timestamp(end.before(self.last).0.div_euclid(step) * step);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         for (index, metric) in policy.metrics.iter().enumerate() {
@@ -68,10 +79,10 @@ impl Recorded<'_> {
     fn connect(&self) -> anyhow::Result<Prometheus> {
         let config = outfit::read_config(self.config)?;
         let Some(source) = config.sources.iter().find(|source| source.name.as_ref() == self.source) else {
-            return Err(usage(format!("--from: {} has no [source.{}]", self.config.display(), self.source)));
+            return Err(usage(format!("{} has no [source.{}]", self.config.display(), self.source)));
         };
         let SourceKind::Prometheus { url, settings } = &source.kind else {
-            return Err(usage(format!("--from: [source.{}] records nothing", self.source)));
+            return Err(usage(format!("[source.{}] of {} records nothing", self.source, self.config.display())));
         };
         let settings = FetchSettings { timeout: settings.timeout.max(TIMEOUT_LEAST), ..settings.clone() };
         Prometheus::new(&source.name, url, settings)

@@ -1,0 +1,340 @@
+//! `skala tune` and `skala plan --replay` through the real binary: what they print, that the diff does what was scored,
+//! exit codes, and what they say of arguments that are wrong.
+
+use crate::backtest::{Files, MODEL, POLICY, STEPS};
+use crate::living::{Said, run, skala};
+use serde_json::{Value, json};
+
+/// A fleet that keeps for an hour what it does not need.
+fn wasteful() -> Files {
+    let text = POLICY.replace("170", "170 # each");
+    Files::new().put("policies/shop.toml", &format!("{text}[fleet.shop.scale_in]\nstabilization = \"1h\" # long\n"))
+}
+
+fn tune(files: &Files, more: &[&str]) -> Said {
+    let base =
+        ["tune", "--policies", "policies", "--fleet", "shop", "--model", "model.toml", "--series", "rps=rps.csv"];
+    let replays: &[&str] = if more.contains(&"--replays") { &[] } else { &["--replays", "40"] };
+    let all = [&base[..], replays, more].concat();
+    Said::new(skala(&all).current_dir(files.0.path()).output().unwrap())
+}
+
+fn plan(files: &Files, more: &[&str]) -> Said {
+    let base = ["plan", "--replay", "2d", "--policies", "new", "--against", "policies"];
+    Said::new(skala(&[&base[..], more].concat()).current_dir(files.0.path()).output().unwrap())
+}
+
+fn parsed(said: &Said) -> Value {
+    assert_eq!((said.code, said.err.as_str()), (0, ""), "{said:?}");
+    serde_json::from_str(&said.out).unwrap()
+}
+
+/// Applies a diff of one file as `patch` does.
+fn applied(text: &str, diff: &str) -> String {
+    let (mut old, mut new, mut at) = (text.split_inclusive('\n'), String::new(), 1);
+    for line in diff.lines().skip(2) {
+        if let Some(range) = line.strip_prefix("@@ -") {
+            let begin: usize = range.split(',').next().unwrap().parse().unwrap();
+            while at < begin {
+                new.push_str(old.next().unwrap());
+                at += 1;
+            }
+            continue;
+        }
+        let (mark, rest) = line.split_at(1);
+        if mark != "+" {
+            assert_eq!(old.next().unwrap().trim_end_matches('\n'), rest);
+            at += 1;
+        }
+        if mark != "-" {
+            new.push_str(&format!("{rest}\n"));
+        }
+    }
+    new.extend(old);
+    new
+}
+
+#[test]
+fn what_is_picked_scores_as_it_was_promised() {
+    let files = wasteful();
+    let said = tune(&files, &["--json", "--max-shortage", "2%"]);
+    let found = parsed(&said);
+    assert_eq!(tune(&files, &["--json", "--max-shortage", "2%"]).out, said.out, "byte for byte");
+    assert!(found["replays"].as_u64().unwrap() <= 40 && found["settings"].as_array().unwrap().len() == 6, "{found:#}");
+    assert_eq!(found["settings"][0]["written"], "policies/shop.toml:22");
+    let front = found["front"].as_array().unwrap();
+    let number = |of: &Value, key: &str| of["judged"][key].as_f64().unwrap();
+    for pair in front.windows(2) {
+        assert!(number(&pair[0], "tau_U") < number(&pair[1], "tau_U"), "{found:#}");
+        assert!(number(&pair[0], "cost") > number(&pair[1], "cost"), "{found:#}");
+    }
+    let picked = found["picked"]["number"].as_u64().unwrap() as usize;
+    let promised = &front[picked - 1];
+    assert!(number(promised, "tau_U") <= 2.0 && front.get(picked).is_none_or(|next| number(next, "tau_U") > 2.0));
+    assert!(number(promised, "cost") < 0.95 * number(&found["present"], "cost"), "{found:#}");
+    assert!(found["beaten_by"].is_u64() && found["present"]["number"].is_null());
+
+    let diff = found["picked"]["diff"].as_str().unwrap();
+    let alone = tune(&files, &["--diff", "--pick", &picked.to_string()]);
+    assert_eq!((alone.code, alone.out.as_str(), alone.err.as_str()), (0, diff, ""));
+    let text = applied(&files.read("policies/shop.toml"), diff);
+    assert!(
+        text.contains(" # each\n") && text.contains(" # long\n") && text != files.read("policies/shop.toml"),
+        "{text}"
+    );
+    let files = files.put("policies/shop.toml", &text);
+    let again = parsed(&tune(&files, &["--json", "--replays", "1"]));
+    assert_eq!(
+        (&again["present"]["judged"], &again["present"]["trained"]),
+        (&promised["judged"], &promised["trained"])
+    );
+    // The judging part is the end of what `skala backtest` replays: the same core, the same memory.
+    let args =
+        ["backtest", "--policies", "policies", "--fleet", "shop", "--model", "model.toml", "--series", "rps=rps.csv"];
+    let all = [&args[..], &["--out", "supply.csv"]].concat();
+    assert!(skala(&all).current_dir(files.0.path()).output().unwrap().status.success());
+    let from = found["judged_from"].as_f64().unwrap();
+    let supply = files.read("supply.csv");
+    let rows = supply.lines().skip(1).map(|row| row.split(',').map(|cell| cell.parse().unwrap()).collect::<Vec<f64>>());
+    let rows: Vec<Vec<f64>> = rows.filter(|row| row[0] >= from).collect();
+    assert_eq!(rows.len(), STEPS / 3);
+    let short = rows.iter().filter(|row| row[2] < row[1]).count() as f64;
+    assert!((number(promised, "tau_U") - 100.0 * short / rows.len() as f64).abs() < 1e-9);
+}
+
+#[test]
+fn people_read_the_front_and_how_the_present_setting_stands() {
+    let files = wasteful();
+    let said = tune(&files, &["--max-shortage", "3"]);
+    assert_eq!((said.code, said.err.as_str()), (0, ""), "{said:?}");
+    let begin = "shop: 2d from 2023-11-15T00:00:00Z to 2023-11-17T00:00:00Z; searched on the first 1d8h, of which 2h are \
+        not scored, and judged on the last 16h\n";
+    assert!(said.out.starts_with(begin), "{}", said.out);
+    for part in [
+        "rule.requests.target",
+        "policies/shop.toml:22",
+        "COST/DAY",
+        "nothing: the present setting\n",
+        "The present setting (*) is beaten by ",
+        " % cheaper, and short",
+        "; for `git apply`",
+        "\n+++ b/policies/shop.toml\n",
+    ] {
+        assert!(said.out.contains(part), "{part} is not in\n{}", said.out);
+    }
+}
+
+#[test]
+fn wrong_arguments_of_tune_are_said() {
+    let files = wasteful();
+    let check = |more: &[&str], code: i32, part: &str| {
+        let said = tune(&files, more);
+        assert_eq!(said.code, code, "{said:?}");
+        assert!(said.err.contains(part), "{part} is not in\n{}", said.err);
+    };
+    check(&["--train", "1"], 64, "is not a ratio above 0 and below 1");
+    check(&["--train", "0.01"], 78, "too short to search on one part and judge on the rest");
+    check(&["--diff"], 64, "--pick <N>|--max-shortage <PERCENT>");
+    check(&["--pick", "1", "--max-shortage", "1"], 64, "cannot be used with");
+    check(&["--max-shortage", "many"], 64, "is not a percentage from 0 to 100");
+    check(&["--replays", "1", "--pick", "9"], 64, "--pick 9: the front's points are 1 to 1");
+    check(&["--replays", "1", "--pick", "0"], 64, "--pick 0: the front's points are 1 to 1");
+    // A path that goes up is no path for a diff.
+    let policies = ["--policies", "new/../policies"];
+    std::fs::create_dir(files.path("new")).unwrap();
+    let base = [
+        "tune",
+        "--fleet",
+        "shop",
+        "--model",
+        "model.toml",
+        "--series",
+        "rps=rps.csv",
+        "--replays",
+        "9",
+        "--pick",
+        "1",
+    ];
+    let said = Said::new(skala(&[&base[..], &policies].concat()).current_dir(files.0.path()).output().unwrap());
+    let real = std::fs::canonicalize(files.path("policies/shop.toml")).unwrap();
+    let named = format!("for `patch -p1 -d /`:\n\n--- a{}\n", real.display());
+    assert!(said.code == 0 && said.out.contains(&named), "{said:?}");
+    let files = Files::new().put("policies/shop.toml", &POLICY.replace("max      = 60", "max = 9"));
+    let said = tune(&files, &["--replays", "1", "--max-shortage", "0", "--json"]);
+    assert_eq!((said.code, said.out.as_str()), (1, ""));
+    assert!(said.err.contains("no point found is short so seldom; the least is "), "{said:?}");
+    let said = tune(&files, &["--replays", "1", "--diff", "--pick", "1"]);
+    assert_eq!(
+        (said.code, said.out.as_str(), said.err.as_str()),
+        (0, "", "note: 1 is the present setting: there is nothing to change\n")
+    );
+}
+
+const GOLDEN: &str = "\
+### shop
+
+2d from 2023-11-15T00:00:00Z to 2023-11-17T00:00:00Z; the first 2h are not scored
+
+| setting | before | after |
+|---|---|---|
+| `rule.requests.target` | `170` | `190` |
+| `rule.utilization.target` | `0.65` | `0.7` |
+| `scale_in.stabilization` | default | `\"5m\"` |
+
+| | before | after | difference |
+|---|--:|--:|--:|
+| capacity, mean | 18.41 | 16.61 | -1.80 (-9.8 %) |
+| capacity, p95 | 28 | 24 | -4 |
+| capacity, max | 28 | 26 | -2 |
+| instance hours | 846.8 | 764.1 | -82.7 (-9.8 %) |
+| cost | 84.68 | 76.42 | -8.27 (-9.8 %) |
+| short (tau_U) | 0.36 % | 0.43 % | +0.07 |
+| lack | 0.22 % | 0.26 % | +0.04 |
+| longest shortage | 5m | 5m | 0 |
+| changes a day | 42.8 | 37.6 | -5.2 |
+
+| capacity differs most at | before | after | why |
+|---|--:|--:|---|
+| 2023-11-15T21:41:00Z | 25 | 12 | `requests: 7 (1325 / 190 per instance); utilization: 8 (0.3312 x 16 serving / 0.7); stabilize: 8 -> 10 (largest \
+recommendation of the last 5m); pace: 10 -> 12 (the rate allows 12)` |
+| 2023-11-16T21:41:00Z | 25 | 12 | `requests: 8 (1393 / 190 per instance); utilization: 8 (0.3483 x 16 serving / 0.7); stabilize: 8 -> 9 (largest \
+recommendation of the last 5m); pace: 9 -> 12 (the rate allows 12)` |
+| 2023-11-15T20:02:00Z | 28 | 24 | `requests: 25 (4578 / 190 per instance); utilization: 26 (1.5 x 12 serving / 0.7); pace: 26 -> 24 (the rate allows 24)` |
+
+";
+
+/// Two directories; the second fleet is the same in both, the others are in one of them.
+fn two_shelves() -> Files {
+    let files = Files::new();
+    std::fs::create_dir(files.path("new")).unwrap();
+    let small =
+        |name: &str| POLICY.replace("fleet.shop", &format!("fleet.{name}")).replace("shop-web", &format!("{name}-web"));
+    let new = POLICY.replace("target = 170", "target = 190").replace("target = 0.65", "target = 0.7  # fuller");
+    files
+        .put("new/shop.toml", &format!("{new}[fleet.shop.scale_in]\nstabilization = \"5m\"\n"))
+        .put("policies/same.toml", &small("same"))
+        .put("new/moved.toml", &format!("# Elsewhere, and said to be:\n\n{}", small("same")))
+        .put("policies/gone.toml", &small("gone"))
+        .put("new/here.toml", &small("here"))
+}
+
+const REPLAY: [&str; 4] = ["--model", "model.toml", "--series", "rps=rps.csv"];
+
+#[test]
+fn two_sets_of_policies_side_by_side() {
+    let files = two_shelves();
+    let said = plan(&files, &[&REPLAY[..], &["--json"]].concat());
+    let found = parsed(&said);
+    let fleets = found["fleets"].as_array().unwrap();
+    let verdicts: Vec<(&str, &str)> =
+        fleets.iter().map(|one| (one["fleet"].as_str().unwrap(), one["verdict"].as_str().unwrap())).collect();
+    assert_eq!(verdicts, [("gone", "removed"), ("here", "added"), ("same", "unchanged"), ("shop", "compared")]);
+    let shop = &fleets[3];
+    assert_eq!(
+        shop["settings"],
+        json!([
+            { "setting": "rule.requests.target", "before": "170", "after": "190" },
+            { "setting": "rule.utilization.target", "before": "0.65", "after": "0.7" },
+            { "setting": "scale_in.stabilization", "before": null, "after": "\"5m\"" },
+        ])
+    );
+    // Each side is what a backtest of it says.
+    for (side, directory) in [("before", "policies"), ("after", "new")] {
+        let base = ["backtest", "--policies", directory, "--fleet", "shop", "--json"];
+        let alone =
+            parsed(&Said::new(skala(&[&base[..], &REPLAY].concat()).current_dir(files.0.path()).output().unwrap()));
+        for key in ["tau_U", "lack_pct", "cost", "instance_hours", "changes_per_day", "longest_shortage_s"] {
+            assert_eq!(shop[side][key], alone[key], "{side} {key}");
+        }
+    }
+    assert_eq!((&found["capacity_differs"], shop["moments"].as_array().unwrap().len()), (&json!(true), 3));
+    let text = plan(&files, &REPLAY);
+    for part in [
+        "gone: removed",
+        "here: added",
+        "same: unchanged\n",
+        "\nshop: 2d from 2023",
+        "DIFFERENCE",
+        "capacity differs most at\n    2023-",
+    ] {
+        assert!(text.out.contains(part), "{part} is not in\n{}", text.out);
+    }
+    assert_eq!(plan(&files, &[&REPLAY[..], &["--detailed-exitcode"]].concat()).code, 2);
+    let same = plan(&files, &[&REPLAY[..], &["--detailed-exitcode", "--fleet", "same"]].concat());
+    assert_eq!((same.code, same.out.as_str(), same.err.as_str()), (0, "same: unchanged\n", ""));
+    // A day of the same: the end of the series.
+    let day = parsed(&Said::new(
+        skala(
+            &[&["plan", "--replay", "1d", "--policies", "new", "--against", "policies", "--json"], &REPLAY[..]]
+                .concat(),
+        )
+        .current_dir(files.0.path())
+        .output()
+        .unwrap(),
+    ));
+    assert_eq!((&day["fleets"][3]["steps"], &day["fleets"][3]["to"]), (&json!(STEPS / 2), &shop["to"]));
+}
+
+#[test]
+fn markdown_for_a_pull_request() {
+    let files = two_shelves();
+    let said = plan(&files, &[&REPLAY[..], &["--fleet", "shop", "--markdown"]].concat());
+    assert_eq!((said.code, said.err.as_str()), (0, ""), "{said:?}");
+    assert_eq!(said.out, GOLDEN);
+}
+
+#[test]
+fn an_objective_says_what_an_instance_can_do() {
+    let objective = |coverage: &str| {
+        let head = POLICY.split("[fleet.shop.metric.cpu]").next().unwrap();
+        format!(
+            "{head}[[fleet.shop.rule]]\nkind = \"objective\"\nmetric = \"rps\"\ncapacity = 250\nutilization = 0.8\ncoverage = {coverage}\n"
+        )
+    };
+    let files = Files::new();
+    std::fs::create_dir(files.path("new")).unwrap();
+    let files = files.put("policies/shop.toml", &objective("0.99")).put("new/shop.toml", &objective("0.9"));
+    let implied = parsed(&plan(&files, &["--series", "rps=rps.csv", "--json"]));
+    let fleet = &implied["fleets"][0];
+    assert_eq!((&fleet["model_of_rule"], &fleet["before"]["cost"]), (&json!("objective"), &Value::Null));
+    let written = MODEL.replace("\"3m\"", "\"2m\"").replace("\"2h\"", "\"2d\"");
+    let files = files.put("model.toml", &written);
+    let told = parsed(&plan(&files, &[&REPLAY[..], &["--json"]].concat()));
+    for side in ["before", "after"] {
+        assert_eq!(told["fleets"][0][side]["tau_U"], fleet[side]["tau_U"]);
+        assert_eq!(told["fleets"][0][side]["instance_hours"], fleet[side]["instance_hours"]);
+    }
+    let text = plan(&files, &["--series", "rps=rps.csv"]);
+    assert!(text.out.contains("; by rule objective one instance does 250 at 80 %, and boots 2m\n"), "{text:?}");
+    assert!(!text.out.contains("\n  cost "), "a rule knows no price: {text:?}");
+}
+
+#[test]
+fn wrong_arguments_of_a_comparison_are_said() {
+    let files = two_shelves();
+    let check = |more: &[&str], code: i32, parts: &[&str]| {
+        let said = plan(&files, more);
+        assert_eq!(said.code, code, "{said:?}");
+        for part in parts {
+            assert!(said.err.contains(part), "{part} is not in\n{}", said.err);
+        }
+    };
+    check(&["--series", "rps=rps.csv"], 78, &["no rule of kind `objective`", "--model FILE.toml", "metric = \"rps\""]);
+    check(&[&REPLAY[..], &["--fleet", "shp"]].concat(), 64, &["in either directory; did you mean `shop`?"]);
+    check(&["--model", "model.toml", "--series", "rpm=rps.csv"], 64, &["no such metric; did you mean `rps`?"]);
+    check(&["--model", "model.toml", "--config", "none.toml"], 78, &["none.toml", "cannot be read"]);
+    check(&["--model", "none.toml", "--series", "rps=rps.csv"], 78, &["none.toml", "cannot be read"]);
+    check(&["--json", "--markdown"], 64, &["cannot be used with"]);
+    let said = run(&["plan", "--replay", "1d"]);
+    assert!(
+        said.code == 64 && said.err.contains("--policies <DIR>") && said.err.contains("--against <DIR>"),
+        "{said:?}"
+    );
+    let said = run(&["plan", "--markdown"]);
+    assert!(said.code == 64 && said.err.contains("--replay <DURATION>"), "{said:?}");
+    // Where several fleets differ, one that cannot be replayed does not hide the others.
+    let changed = files.read("new/moved.toml").replace("170", "180").replace("rps", "rpm");
+    let files = files.put("new/moved.toml", &changed);
+    let said = plan(&files, &REPLAY);
+    assert!(said.code == 64 && said.err.contains("2 fleets differ: add --fleet"), "{said:?}");
+}
