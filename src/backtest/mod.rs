@@ -4,6 +4,7 @@
 //! and the same for each [`Rival`]. No clock and no network: the same input gives the same outcome, byte for byte.
 
 mod model;
+pub mod observed;
 mod replayed;
 pub mod report;
 mod rivals;
@@ -20,6 +21,7 @@ pub use score::{Score, shortages};
 pub use series::Series;
 pub use world::{Scene, Supply};
 
+use contract::Capacity;
 use policies::policy::{Mode, Policy, RuleKind, Unit};
 use replayed::Replayed;
 use std::sync::Arc;
@@ -140,6 +142,12 @@ impl Backtest {
         Ok(Self { policy: Arc::new(policy), scene, feeds: Feeds(feeds) })
     }
 
+    /// The same, from a capacity that is known to have been there at the first step.
+    pub fn starting_with(mut self, capacity: Capacity) -> Self {
+        self.scene.start = Some(capacity);
+        self
+    }
+
     /// The policy as it is replayed.
     pub fn policy(&self) -> &Arc<Policy> {
         &self.policy
@@ -161,9 +169,7 @@ impl Backtest {
     /// target that hindsight chooses, where there is one. `progress` is told of each step of the policy's replay before
     /// it begins.
     pub fn run(&self, target: f64, progress: &mut dyn FnMut(usize)) -> Outcome {
-        let mut fleet = Replayed::new(&self.scene, &self.policy, &self.feeds);
-        let supply = world::replay(&self.scene, &mut fleet, progress);
-        let changes = fleet.into_changes();
+        let (supply, changes) = self.replay(progress);
         let score = self.score(&supply);
         let mut rivals = Vec::new();
         for rival in Rival::ALL {
@@ -171,6 +177,13 @@ impl Backtest {
             rivals.extend(rival.has_target().then(|| self.tuned(rival, score.tau_u)).flatten());
         }
         Outcome { score, supply, changes, rivals }
+    }
+
+    /// Replays the policy alone: its supply, and every change with its reason.
+    pub fn replay(&self, progress: &mut dyn FnMut(usize)) -> (Supply, Vec<Change>) {
+        let mut fleet = Replayed::new(&self.scene, &self.policy, &self.feeds);
+        let supply = world::replay(&self.scene, &mut fleet, progress);
+        (supply, fleet.into_changes())
     }
 
     fn rival(&self, rival: Rival, target: f64, tuned: bool) -> RivalOutcome {
@@ -199,7 +212,7 @@ pub fn is_utilization(policy: &Policy, index: usize) -> bool {
 }
 
 /// Whether rules take a metric for the average over instances, and none for the fleet's total.
-fn is_averaged(policy: &Policy, index: usize) -> bool {
+pub fn is_averaged(policy: &Policy, index: usize) -> bool {
     let average =
         |kind: &RuleKind| matches!(kind, RuleKind::Utilization { metric, .. } if usize::from(*metric) == index);
     let total = |kind: &RuleKind| {

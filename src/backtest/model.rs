@@ -3,7 +3,9 @@
 
 use contract::{CAPACITY_MAX, Capacity};
 use policies::policy::units::{self, DAY};
-use policies::policy::{At, Diagnostic, Fault, Findings, Node, Policy, Reader, SourceFile, nearest, read_toml};
+use policies::policy::{
+    At, Diagnostic, Fault, Findings, Node, Policy, Reader, RuleKind, SourceFile, nearest, read_toml,
+};
 use std::time::Duration;
 
 /// An instance boots for so long when the model is silent.
@@ -14,6 +16,8 @@ const LAG_DEFAULT: Duration = Duration::from_secs(60);
 const STEP_DEFAULT: Duration = Duration::from_secs(60);
 /// Not scored when the model is silent.
 const WARMUP_DEFAULT: Duration = Duration::from_secs(2 * 86_400);
+/// A price when nobody says one: costs are instance hours.
+const PRICE_DEFAULT: f64 = 1.0;
 /// Forgives the last digit of a division that should have come out whole (the reference simulator's).
 const WHOLE_SLACK: f64 = 1e-9;
 
@@ -57,7 +61,7 @@ impl Model {
         let boot = r.take("boot_delay", units::up_to_a_day).unwrap_or(BOOT_DEFAULT);
         let lag = r.take("metric_lag", units::up_to_a_day).unwrap_or(LAG_DEFAULT);
         let step = r.take("step", units::duration(Duration::from_secs(1)..=DAY)).unwrap_or(STEP_DEFAULT);
-        let price = r.take("price_per_hour", not_negative).unwrap_or(1.0);
+        let price = r.take("price_per_hour", not_negative).unwrap_or(PRICE_DEFAULT);
         let saturate = r.take("saturate", units::flag).unwrap_or(false);
         let warmup = r.take("warmup", units::duration(Duration::ZERO..=DAY * 366)).unwrap_or(WARMUP_DEFAULT);
         r.finish();
@@ -74,6 +78,26 @@ impl Model {
             warmup,
         });
         (model, findings.into_diagnostics())
+    }
+
+    /// The model that a policy's first `objective` rule says: its metric, capacity and utilization. An instance serves after
+    /// `boot` and `warmup`, as the fleet counts serving; the rest is what a silent model says. `None` without such a rule.
+    pub fn of_objective(policy: &Policy) -> Option<Self> {
+        let objective = policy.rules.iter().find_map(|rule| match &rule.kind {
+            RuleKind::Objective(objective) => Some(objective),
+            _ => None,
+        })?;
+        Some(Self {
+            metric: objective.metric,
+            capacity_per_instance: objective.capacity,
+            slo_utilization: objective.utilization,
+            boot_delay: policy.boot + policy.warmup,
+            metric_lag: LAG_DEFAULT,
+            step: STEP_DEFAULT,
+            price_per_hour: PRICE_DEFAULT,
+            saturate: false,
+            warmup: WARMUP_DEFAULT,
+        })
     }
 
     /// The least instances that keep the objective at this load, never below `min`.

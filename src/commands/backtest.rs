@@ -1,7 +1,7 @@
 //! `skala backtest`: replays recorded load through the same core as the daemon, and shows how it would have gone beside the
 //! alternatives. Nothing is observed and nothing is changed.
 
-mod recorded;
+pub mod recorded;
 mod show;
 
 use super::check::CONFIG_DEFAULT;

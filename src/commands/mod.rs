@@ -17,6 +17,7 @@ pub mod pin;
 pub mod plan;
 pub mod release;
 pub mod reload;
+pub mod report;
 pub mod run;
 pub mod status;
 pub mod table;
@@ -96,6 +97,7 @@ enum Command {
     Reload(reload::Reload),
     Decide(decide::Decide),
     Backtest(backtest::BacktestArgs),
+    Report(report::Report),
     Check(check::Check),
     Demo(demo::Demo),
     Iam(iam::Iam),
@@ -121,6 +123,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, out: &mut Out) -> anyh
         Command::Reload(command) => command.run(out),
         Command::Decide(command) => command.run(out),
         Command::Backtest(command) => command.run(out),
+        Command::Report(command) => command.run(out),
         Command::Check(command) => command.run(crate::registry::KINDS, out),
         Command::Test(command) => command.run(out),
         Command::Demo(command) => command.run(out),
