@@ -153,6 +153,17 @@ mod tests {
     }
 
     #[test]
+    fn an_objective_rule_is_a_model() {
+        assert_eq!(Model::of_objective(&policy("")), None);
+        let objective =
+            "[[fleet.web.rule]]\nkind = \"objective\"\nmetric = \"rps\"\ncapacity = 250\nutilization = 0.8\n";
+        let model = Model::of_objective(&policy(objective)).unwrap();
+        let share = model.capacity_per_instance * model.slo_utilization;
+        assert_eq!((model.metric, share, model.boot_delay), (0, 200.0, Duration::from_secs(180)), "boot 2m, warmup 1m");
+        assert_eq!((model.step, model.price_per_hour, model.saturate), (STEP_DEFAULT, 1.0, false));
+    }
+
+    #[test]
     fn everything_is_read() {
         let model = parse(FULL).unwrap();
         let secs = Duration::from_secs;

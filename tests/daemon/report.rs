@@ -3,10 +3,13 @@
 
 use crate::living::{Said, run};
 use serde_json::{Value, json};
+use skala::clock::{Clock, SystemClock};
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::net::TcpListener;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 const POLICY: &str = r#"
 [fleet.shop]
@@ -90,7 +93,7 @@ fn config(url: &str) -> String {
 }
 
 fn now() -> usize {
-    usize::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()).unwrap()
+    SystemClock::new().now().as_secs_f64() as usize
 }
 
 fn json_of(said: &Said) -> Value {
@@ -170,13 +173,16 @@ impl Past {
                 writeln!(text, "load{{asg=\"shop\"}} {load} {at}\nload{{asg=\"other\"}} 1 {at}").unwrap();
             }
         }
-        let families: [(&str, fn(&Self, usize) -> usize); 3] =
-            [("current", Self::current), ("serving", Self::serving), ("desired", Self::desired)];
-        for (family, value) in families {
+        for family in ["current", "serving", "desired"] {
             writeln!(text, "# TYPE skala_fleet_{family} gauge").unwrap();
             for minute in minutes() {
                 let Some(pod) = self.pod(minute) else { continue };
-                let (value, at) = (value(self, minute), minute * 60 - 10);
+                let at = minute * 60 - 10;
+                let value = match family {
+                    "current" => self.current(minute),
+                    "serving" => self.serving(minute),
+                    _ => self.desired(minute),
+                };
                 writeln!(text, "skala_fleet_{family}{{fleet=\"shop\",pod=\"{pod}\"}} {value} {at}").unwrap();
                 writeln!(text, "skala_fleet_{family}{{fleet=\"other\",pod=\"{pod}\"}} 1 {at}").unwrap();
             }
@@ -382,4 +388,301 @@ fn moments_are_what_was_there(json: &Value, real: &[Step], skala: &[Step], past:
     let told =
         moments.iter().filter(|moment| moment["what"] == "real_short").map(|moment| number(&moment["by"]) as usize);
     assert_eq!(told.max(), Some(most));
+}
+
+// ---- A scripted one ------------------------------------------------------------------------------------------------------
+
+/// What a query answers at a minute: each series' labels as JSON, and its value.
+type Says = fn(query: &str, minute: usize) -> Vec<(&'static str, f64)>;
+
+/// Answers range queries by a script, or everything with one text; it ends with the process.
+fn scripted(says: Says, raw: Option<&'static str>) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://127.0.0.1:{}", listener.local_addr().unwrap().port());
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            serve(stream, says, raw);
+        }
+    });
+    url
+}
+
+fn serve(mut stream: TcpStream, says: Says, raw: Option<&'static str>) {
+    let form = form(&mut stream);
+    let field = |name: &str| form.iter().find(|(known, _)| known == name).map_or("", |(_, value)| value);
+    let minute = |name: &str| field(name).parse::<f64>().unwrap() as usize / 60;
+    let mut series: BTreeMap<&str, Vec<(usize, String)>> = BTreeMap::new();
+    assert_eq!(field("step"), "60");
+    for minute in minute("start")..=minute("end") {
+        for (labels, value) in says(field("query"), minute) {
+            series.entry(labels).or_default().push((minute * 60, value.to_string()));
+        }
+    }
+    let one = |(labels, values): (&&str, &Vec<_>)| json!({"metric": serde_json::from_str::<Value>(labels).unwrap(), "values": values});
+    let result: Vec<Value> = series.iter().map(one).collect();
+    let answer = json!({"status": "success", "data": {"resultType": "matrix", "result": result}}).to_string();
+    let answer = raw.map_or(answer, str::to_owned);
+    let head = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: close\r\n";
+    let _ = stream.write_all(format!("{head}Content-Length: {}\r\n\r\n{answer}", answer.len()).as_bytes());
+}
+
+/// The fields of a posted form.
+fn form(stream: &mut TcpStream) -> Vec<(String, String)> {
+    let (mut text, mut buffer) = (String::new(), [0; 4096]);
+    loop {
+        if let Some((head, body)) = text.split_once("\r\n\r\n") {
+            let head = head.to_lowercase();
+            let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")?.parse().ok()).unwrap_or(0);
+            if body.len() >= length {
+                return body
+                    .split('&')
+                    .filter_map(|pair| pair.split_once('='))
+                    .map(|(k, v)| (k.into(), plain(v)))
+                    .collect();
+            }
+        }
+        match stream.read(&mut buffer) {
+            Ok(read) if read > 0 => text.push_str(&String::from_utf8_lossy(&buffer[..read])),
+            _ => return Vec::new(),
+        }
+    }
+}
+
+fn plain(encoded: &str) -> String {
+    let mut bytes = Vec::new();
+    let mut rest = encoded.as_bytes();
+    while let Some((first, after)) = rest.split_first() {
+        rest = after;
+        bytes.push(match first {
+            b'+' => b' ',
+            b'%' => {
+                let hex = std::str::from_utf8(&rest[..2]).unwrap();
+                rest = &after[2..];
+                u8::from_str_radix(hex, 16).unwrap()
+            }
+            other => *other,
+        });
+    }
+    String::from_utf8(bytes).unwrap()
+}
+
+/// A steady fleet: `goal` has ten instances for a load of 1,000, which five could carry.
+fn steady(query: &str, _minute: usize) -> Vec<(&'static str, f64)> {
+    let has = |part: &str| query.contains(part);
+    match () {
+        () if has("skala_fleet_info") => vec![(r#"{"mode":"observe"}"#, 1.0)],
+        () if has("skala_hold_active") || has("recommended") => Vec::new(),
+        () if has("skala_fleet_") => vec![(r#"{"fleet":"goal","pod":"a"}"#, 10.0)],
+        () => vec![(r#"{"asg":"shop"}"#, 1_000.0)],
+    }
+}
+
+#[test]
+fn the_verdict_comes_first() {
+    let files = Files::new(&scripted(steady, None));
+    let said = files.report(&["goal", "--last", "6h"]);
+    assert_eq!((said.code, said.err.as_str()), (0, ""), "{said:?}");
+    let lines: Vec<&str> = said.out.lines().collect();
+    assert!(lines[0].starts_with("goal: from 2") && lines[0].ends_with(", in steps of 1m"), "{}", said.out);
+    assert_eq!(lines[2], "In 6h the real fleet was never short and cost 60.0 instance hours, in 0 changes.");
+    assert!(
+        lines[3].starts_with("skala would never have been short and cost 30.0 instance hours (-50 %), in "),
+        "{}",
+        said.out
+    );
+    assert_eq!(lines[4], "With skala: short for as long, and 50 % cheaper.");
+    for part in [
+        "\nreal   0s     0.00 %",
+        "At the time, its decision was below need in 0.00 % of 6h; in the median as many as were there.\n",
+        "WHY SKALA HAD THAT",
+        "real paid for ",
+        "objective: ",
+        "- The model is the objective rule's: an instance can do 250 rps, up to 80 % of it is fine, and it serves 3m after",
+    ] {
+        assert!(said.out.contains(part), "{part} is not in\n{}", said.out);
+    }
+    assert!(!said.out.contains("But skala itself"), "{}", said.out);
+    let json = json_of(&files.report(&["goal", "--last", "6h", "--json"]));
+    assert_eq!((&json["model"]["derived"], &json["model"]["boot_delay_s"]), (&json!(true), &json!(180.0)));
+    // Ten where five are needed; the replay starts long before, and is down to what its head-room needs by then.
+    near(&json["real"]["over_cost_pct"], 100.0);
+    assert!(number(&json["skala"]["over_cost_pct"]) < 20.0, "{json:#}");
+    let model = files.path("model.toml");
+    let said = files.report(&["goal", "--last", "6h", "--model", &model]);
+    assert!(said.out.contains("never short and cost 6.00 (60.0 instance hours), in 0 changes"), "{said:?}");
+}
+
+#[test]
+fn the_replay_starts_from_what_was_there() {
+    let files = Files::new(&scripted(steady, None));
+    let files = files.put("policies/goal.toml", &OBJECTIVE.replace("\"observe\"", "\"off\""));
+    // Off changes nothing: all the time it has what was there at the first step.
+    let json = json_of(&files.report(&["goal", "--last", "2h", "--warmup", "0s", "--json"]));
+    assert_eq!(json["history_s"], 0.0);
+    near(&json["skala"]["instance_hours"], 20.0);
+    assert_eq!((&json["skala"]["changes"], &json["moments"]), (&json!(0), &json!([])));
+}
+
+/// As [`steady`], but skala itself scaled for an hour of three, and was held and blind at times.
+fn acting(query: &str, minute: usize) -> Vec<(&'static str, f64)> {
+    let ago = now() / 60 - minute;
+    match () {
+        () if query.contains("skala_fleet_info") && ago < 60 => vec![(r#"{"mode":"on"}"#, 1.0)],
+        () if query.contains("skala_hold_active") && ago < 60 => vec![(r#"{"reason":"foreign"}"#, 1.0)],
+        () if query.contains("skala_hold_active") => vec![(r#"{"reason":"blind"}"#, 1.0)],
+        () if query.contains("goal_load") && ago > 170 => Vec::new(),
+        () if query.contains("goal_load") && ago < 30 => vec![(r#"{"asg":"shop"}"#, 2_450.0)],
+        () => steady(query, minute),
+    }
+}
+
+#[test]
+fn what_a_reader_has_to_know_is_said() {
+    let files = Files::new(&scripted(acting, None));
+    let files = files.put("policies/goal.toml", &OBJECTIVE.replace("max      = 60", "max = 12"));
+    let said = files.report(&["goal", "--last", "3h", "--warmup", "1d"]);
+    assert_eq!(said.code, 0, "{said:?}");
+    for part in [
+        "\nBut skala itself scaled for 1h of that time (mode on or scale-out-only)",
+        " have no load: they are scored for neither.\n",
+        "- There is no load before the window: what learns from load knew less than it does after some days.\n",
+        "- At the time skala held for 1h because another controller scales the fleet (foreign)",
+        "- At the time skala was blind for 2h (",
+        "more is needed than the fleet's max of 12: no scaler can help there.\n",
+        "the load was about all that the real fleet can do: more may have been wanted than was recorded",
+    ] {
+        // A minute may begin between this test's clock and the command's.
+        let any = [part.to_owned(), part.replace("1h", "59m").replace("2h", "1h59m"), part.replace("2h", "2h1m")];
+        assert!(any.iter().any(|part| said.out.contains(part.as_str())), "{part} is not in\n{}", said.out);
+    }
+}
+
+/// Two daemons, unless one is picked.
+fn two(query: &str, minute: usize) -> Vec<(&'static str, f64)> {
+    match () {
+        () if query.contains("skala_fleet_info") => steady(query, minute),
+        () if query.contains("skala_fleet_") && !query.contains("pod=\"b\"") => {
+            vec![(r#"{"fleet":"goal","pod":"a"}"#, 10.0), (r#"{"fleet":"goal","pod":"b"}"#, 20.0)]
+        }
+        () if query.contains("skala_fleet_") => vec![(r#"{"fleet":"goal","pod":"b"}"#, 20.0)],
+        () => steady(query, minute),
+    }
+}
+
+#[test]
+fn of_two_daemons_one_has_to_be_picked() {
+    let files = Files::new(&scripted(two, None));
+    let said = files.report(&["goal", "--last", "2h"]);
+    assert_eq!((said.code, said.out.as_str()), (64, ""), "{said:?}");
+    assert!(said.err.starts_with("error: 2 series of skala_fleet_serving are there side by side"), "{said:?}");
+    assert!(
+        said.err.contains("as of two daemons: {pod=\"a\"}, {pod=\"b\"}; pick one's with --match 'pod=\"a\"'"),
+        "{said:?}"
+    );
+    let json = json_of(&files.report(&["goal", "--last", "2h", "--json", "--match", "pod=\"b\""]));
+    near(&json["real"]["instance_hours"], 40.0);
+}
+
+const BUSY: &str = r#"
+[fleet.busy]
+mode     = "observe"
+min      = 2
+max      = 60
+interval = "1m"
+[[fleet.busy.group]]
+provider = "cloud"
+group    = "busy-web"
+[fleet.busy.metric.cpu]
+source = "prometheus"
+query  = "busy_cpu"
+unit   = "percent"
+[[fleet.busy.rule]]
+kind   = "utilization"
+metric = "cpu"
+target = 50
+"#;
+
+/// Ten instances, each half busy.
+fn half_busy(query: &str, minute: usize) -> Vec<(&'static str, f64)> {
+    if query.contains("busy_cpu") { vec![("{}", 50.0)] } else { steady(query, minute) }
+}
+
+#[test]
+fn an_average_over_instances_is_work_times_those_that_served() {
+    let model = "metric = \"cpu\"\ncapacity_per_instance = 1.0\nslo_utilization = 0.7\n";
+    let files = Files::new(&scripted(half_busy, None)).put("policies/busy.toml", BUSY).put("cpu.toml", model);
+    let json = json_of(&files.report(&["busy", "--last", "2h", "--model", &files.path("cpu.toml"), "--json"]));
+    // Five instances' work: eight carry it at 70 %, and ten at the rule's 50 %.
+    near(&json["real"]["over_cost_pct"], 25.0);
+    near(&json["skala"]["instance_hours"], 20.0);
+    assert_eq!((&json["real"]["short_s"], &json["skala"]["changes"]), (&json!(0.0), &json!(0)));
+}
+
+#[test]
+fn each_mistake_is_said_once() {
+    let files =
+        Files::new(&scripted(steady, None)).put("policies/busy.toml", &BUSY.replace("unit ", "by = \"id\"\nunit "));
+    let files = files.put("cpu.toml", "metric = \"cpu\"\ncapacity_per_instance = 1.0\nslo_utilization = 0.7\n");
+    let cpu = files.path("cpu.toml");
+    let check = |arguments: &[&str], code: i32, part: &str| {
+        let said = files.report(arguments);
+        assert_eq!((said.code, said.out.as_str()), (code, ""), "{said:?}");
+        assert!(said.err.contains(part), "{part} is not in\n{}", said.err);
+        assert_eq!(said.err.matches(" --> ").count(), usize::from(code == 78), "{}", said.err);
+        assert!(
+            code == 78 || said.err.lines().count() == 1 || said.err.contains("For more information"),
+            "{}",
+            said.err
+        );
+    };
+    check(&["gaol", "--last", "3d"], 64, "no policy for fleet `gaol`; did you mean `goal`?");
+    check(&["goal", "--last", "1m"], 64, "--last 1m is shorter than two steps of the model, which are 1m each");
+    check(&["goal", "--last", "9999d"], 64, "--last is longer than 366d");
+    check(&["goal", "--last", "3 days"], 64, "is not a duration");
+    check(&["goal", "--last", "3d", "--match", "skala"], 64, "`skala` is not LABEL=VALUE");
+    check(&["goal", "--last", "3d", "--source", "prom"], 64, "skala.toml has no [source.prom]");
+    check(&["goal", "--last", "3d", "--source", "made-up"], 64, "[source.made-up] records nothing");
+    let hint = "fleet `shop` has no objective rule, so nobody knows what an instance can do: give --model FILE.toml with metric \
+        (one of rps), capacity_per_instance";
+    check(&["shop", "--last", "3d"], 64, hint);
+    check(&["goal", "--last", "3d", "--model", &cpu], 78, "cpu.toml:1:10");
+    check(
+        &["busy", "--last", "3d", "--model", &cpu],
+        64,
+        "metric `cpu` has one value for each instance: give a --model",
+    );
+    std::fs::write(files.path("policies/busy.toml"), "x").unwrap();
+    check(&["goal", "--last", "3d"], 78, "policies/busy.toml:1:");
+}
+
+#[test]
+fn what_the_store_lacks_or_refuses_is_said() {
+    let check = |url: &str, part: &str| {
+        let said = Files::new(url).report(&["goal", "--last", "2h"]);
+        assert_eq!((said.code, said.out.as_str()), (1, ""), "{said:?}");
+        assert!(said.err.contains(part) && said.err.lines().count() == 1, "{part} is not in\n{}", said.err);
+    };
+    check(
+        &scripted(|query, minute| if query.contains("goal_load") { vec![] } else { steady(query, minute) }, None),
+        "metric `rps`: source `prometheus` has no series of it in that time",
+    );
+    check(
+        &scripted(|query, minute| if query.contains("_current") { vec![] } else { steady(query, minute) }, None),
+        "there is no skala_fleet_current{fleet=\"goal\"} in the last 2h: the store must scrape skala's /metrics (address: \
+         [api] listen of ",
+    );
+    // Each is there for a while, and never both.
+    let apart: Says = |query, minute| {
+        let is_load = query.contains("goal_load");
+        if is_load == minute.is_multiple_of(2) { steady(query, minute) } else { Vec::new() }
+    };
+    check(
+        &scripted(apart, None),
+        "no step in the last 2h has both the load and the real capacity: metric `rps` is known in 60",
+    );
+    let warned = r#"{"status":"success","warnings":["a store is down"],"data":{"resultType":"matrix","result":[]}}"#;
+    check(&scripted(steady, Some(warned)), "of source `prometheus`: partial: the source warns: a store is down");
+    check(&scripted(steady, Some("<html>")), "of source `prometheus`: malformed_answer: ");
+    let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    check(&format!("http://127.0.0.1:{closed}"), "of source `prometheus`: unreachable: ");
 }

@@ -240,23 +240,19 @@ fn verdict(found: &Found<'_>, out: &mut Out) -> std::io::Result<()> {
         Time(found.window.end),
         found.span(1),
     )?;
-    writeln!(
-        out,
-        "{known} the real fleet was {} and cost {}, in {}.",
-        shortage(found, real),
-        cost(found, &real.score),
-        changes(&real.score),
-    )?;
-    writeln!(
-        out,
-        "skala would have been {} and cost {}{}, in {}.",
-        shortage(found, skala),
-        cost(found, &skala.score),
-        percent_of(skala.score.cost, real.score.cost)
-            .map(|percent| format!(" ({})", signed(percent)))
-            .unwrap_or_default(),
-        changes(&skala.score),
-    )?;
+    let (cost_real, changes_real) = (cost(found, &real.score), changes(&real.score));
+    match shortage(found, real) {
+        None => write!(out, "{known} the real fleet was never short")?,
+        Some(short) => write!(out, "{known} the real fleet was {short}")?,
+    }
+    writeln!(out, " and cost {cost_real}, in {changes_real}.")?;
+    match shortage(found, skala) {
+        None => write!(out, "skala would never have been short")?,
+        Some(short) => write!(out, "skala would have been {short}")?,
+    }
+    let more = percent_of(skala.score.cost, real.score.cost).map(|percent| format!(" ({})", signed(percent)));
+    let (cost, more) = (cost(found, &skala.score), more.unwrap_or_default());
+    writeln!(out, " and cost {cost}{more}, in {}.", changes(&skala.score))?;
     writeln!(out, "{}", conclusion(found))?;
     let acting: usize = ACTING.iter().filter_map(|mode| found.asked.modes.get(*mode)).sum();
     if acting > 0 {
@@ -269,14 +265,11 @@ fn verdict(found: &Found<'_>, out: &mut Out) -> std::io::Result<()> {
     Ok(())
 }
 
-fn shortage(found: &Found<'_>, side: &Side) -> String {
-    match side.short {
-        0 => "never short".into(),
-        short => {
-            let longest = duration_text(Duration::from_secs_f64(side.score.longest_shortage_s));
-            format!("short {} (longest {longest})", found.span(short))
-        }
-    }
+/// `short 27m (longest 8m, 0.27 % of the need lacking)`; `None`: never.
+fn shortage(found: &Found<'_>, side: &Side) -> Option<String> {
+    let (longest, lack) = (duration_text(Duration::from_secs_f64(side.score.longest_shortage_s)), side.score.lack_pct);
+    let text = || format!("short {} (longest {longest}, {lack:.2} % of the need lacking)", found.span(side.short));
+    (side.short > 0).then(text)
 }
 
 fn cost(found: &Found<'_>, score: &Score) -> String {
@@ -379,7 +372,11 @@ fn moments(found: &Found<'_>) -> Table {
     for moment in &found.compared.moments {
         let (at, by) = (moment.most, moment.by);
         let why = last_change(&found.changes, at).map_or("as at the start".to_owned(), |change| {
-            format!("{} -> {} at {}: {}", change.from, change.to, Time(scene.time(change.step)), change.why)
+            let when = match at - change.step {
+                0 => "then".to_owned(),
+                steps => format!("{} before", found.span(steps)),
+            };
+            format!("{} -> {} {when}: {}", change.from, change.to, change.why)
         });
         table.row([
             Time(scene.time(at)).to_string(),
@@ -486,8 +483,8 @@ fn limits(found: &Found<'_>, notes: &mut Vec<String>) {
     }
     if compared.censored > 0 {
         notes.push(format!(
-            "For {} the load was about all that the real fleet can do: more may have been wanted than was recorded, and then \
-             both are short for longer than is said here.",
+            "For {} the load was about all that the real fleet can do: more may have been wanted than was recorded, and \
+             both may have been short for longer than is said here.",
             found.span(compared.censored),
         ));
     }
