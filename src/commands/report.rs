@@ -80,7 +80,7 @@ impl Report {
         let set = policies(&config)?;
         let policy = self.policy(&set, &config)?;
         let model = self.model(policy)?;
-        let found = self.found(&config, policy, model)?;
+        let found = self.found(policy, model)?;
         if self.json {
             serde_json::to_writer_pretty(&mut *out, &show::Json::new(&found))?;
             writeln!(out)?;
@@ -104,7 +104,10 @@ impl Report {
 
     fn model(&self, policy: &Policy) -> anyhow::Result<Model> {
         let Some(path) = &self.model else {
-            return Model::of_objective(policy).ok_or_else(|| {
+            // What really served had its warm-up behind it: so must what would have.
+            let implied = Model::implied(policy).map(|(model, _)| model);
+            let slower = implied.map(|model| Model { boot_delay: model.boot_delay + policy.warmup, ..model });
+            return slower.ok_or_else(|| {
                 let metrics: Vec<&str> = policy.metrics.iter().map(|metric| metric.name.as_ref()).collect();
                 usage(format!(
                     "fleet `{}` has no objective rule, so nobody knows what an instance can do: give --model FILE.toml with \
@@ -149,13 +152,12 @@ impl Report {
         self.warmup.unwrap_or_else(|| self.last.min(HISTORY_MAX))
     }
 
-    fn found<'a>(&self, config: &SkalaToml, policy: &'a Policy, model: Model) -> anyhow::Result<Found<'a>> {
+    fn found<'a>(&self, policy: &'a Policy, model: Model) -> anyhow::Result<Found<'a>> {
         let window = self.window(model.step)?;
         let ask = Ask {
             policy,
             model: &model,
-            config,
-            path: &self.config,
+            config: &self.config,
             source: self.source.as_deref(),
             matchers: &self.matchers,
             window,
@@ -168,7 +170,7 @@ impl Report {
             // The cast saturates; what is recorded is a capacity.
             backtest = backtest.starting_with(capacity.round() as contract::Capacity);
         }
-        let (supply, changes) = backtest.replay(&mut |_| {});
+        let (supply, changes) = backtest.replay(backtest.scene().steps(), &mut |_| {});
         let scene = backtest.scene();
         let before = window.start.since(scene.time(0)).as_micros() / scene.model.step.as_micros().max(1);
         let steps = usize::try_from(before).unwrap_or(usize::MAX).min(scene.steps())..scene.steps();

@@ -6,7 +6,7 @@ use contract::Timestamp;
 use policies::policy::{Metric, Policy};
 use skala::backtest::{Model, Series, is_utilization};
 use skala::clock::{Clock, SystemClock};
-use skala::config::{SkalaToml, SourceKind};
+use skala::config::SourceKind;
 use skala::http::FetchSettings;
 use skala::sources::prometheus::{Prometheus, RangeSeries};
 use std::path::Path;
@@ -39,7 +39,7 @@ impl Recorded<'_> {
         if self.last.as_micros() < STEPS_LEAST * model.step.as_micros() {
             return Err(usage("--last is shorter than two steps of the model"));
         }
-        let source = connect(&outfit::read_config(self.config)?, self.config, self.source, "--from")?;
+        let source = self.connect()?;
         let step = contract::micros(model.step);
         let end = Timestamp(SystemClock::new().now().0.div_euclid(step) * step);
         let start = Timestamp(end.before(self.last).0.div_euclid(step) * step);
@@ -56,7 +56,7 @@ impl Recorded<'_> {
             let answer = runtime
                 .block_on(source.range(&metric.query, from, to, model.step))
                 .with_context(|| format!("metric `{}` of source `{}`", metric.name, self.source))?;
-            let samples = pick(metric, self.source, answer)?;
+            let samples = self.pick(metric, answer)?;
             let samples: Vec<_> = samples.into_iter().map(|(at, value)| (at.before(model.step), value)).collect();
             // What was not recorded yet is no gap: the load's series begins with its first sample.
             let first = samples.first().map_or(start, |first| first.0).max(start);
@@ -64,34 +64,38 @@ impl Recorded<'_> {
         }
         Ok(series)
     }
-}
 
-/// Connects to a source of skala.toml; `asked_by` is the option that names it.
-pub fn connect(config: &SkalaToml, path: &Path, name: &str, asked_by: &str) -> anyhow::Result<Prometheus> {
-    let Some(source) = config.sources.iter().find(|source| source.name.as_ref() == name) else {
-        return Err(usage(format!("{asked_by}: {} has no [source.{name}]", path.display())));
-    };
-    let SourceKind::Prometheus { url, settings } = &source.kind else {
-        return Err(usage(format!("{asked_by}: [source.{name}] records nothing")));
-    };
-    let settings = FetchSettings { timeout: settings.timeout.max(TIMEOUT_LEAST), ..settings.clone() };
-    Prometheus::new(&source.name, url, settings)
-        .map_err(|error| invalid(format!("[source.{name}] of {}: {error}", path.display())))
-}
+    /// The source, ready to be asked.
+    pub fn connect(&self) -> anyhow::Result<Prometheus> {
+        let config = outfit::read_config(self.config)?;
+        let Some(source) = config.sources.iter().find(|source| source.name.as_ref() == self.source) else {
+            return Err(usage(format!("{} has no [source.{}]", self.config.display(), self.source)));
+        };
+        let SourceKind::Prometheus { url, settings } = &source.kind else {
+            return Err(usage(format!("[source.{}] of {} records nothing", self.source, self.config.display())));
+        };
+        let settings = FetchSettings { timeout: settings.timeout.max(TIMEOUT_LEAST), ..settings.clone() };
+        Prometheus::new(&source.name, url, settings)
+            .map_err(|error| invalid(format!("[source.{}] of {}: {error}", self.source, self.config.display())))
+    }
 
-/// The one series that the metric selects.
-pub fn pick(metric: &Metric, source: &str, answer: Vec<RangeSeries>) -> anyhow::Result<Vec<(Timestamp, f64)>> {
-    let selected = |one: &RangeSeries| {
-        metric.select.iter().all(|(label, value)| one.labels.get(label.as_ref()).is_some_and(|own| **own == **value))
-    };
-    let mut matching: Vec<RangeSeries> = answer.into_iter().filter(selected).collect();
-    match (matching.pop(), matching.len()) {
-        (Some(one), 0) if one.samples.len() > 1 => Ok(one.samples),
-        (None, _) | (Some(_), 0) => {
-            bail!("metric `{}`: source `{source}` has no series of it in that time", metric.name)
-        }
-        (Some(_), others) => {
-            bail!("metric `{}` has {} series in that time: `select` must pick one", metric.name, others + 1)
+    /// The one series that the metric selects.
+    pub fn pick(&self, metric: &Metric, answer: Vec<RangeSeries>) -> anyhow::Result<Vec<(Timestamp, f64)>> {
+        let selected = |one: &RangeSeries| {
+            metric
+                .select
+                .iter()
+                .all(|(label, value)| one.labels.get(label.as_ref()).is_some_and(|own| **own == **value))
+        };
+        let mut matching: Vec<RangeSeries> = answer.into_iter().filter(selected).collect();
+        match (matching.pop(), matching.len()) {
+            (Some(one), 0) if one.samples.len() > 1 => Ok(one.samples),
+            (None, _) | (Some(_), 0) => {
+                bail!("metric `{}`: source `{}` has no series of it in that time", metric.name, self.source)
+            }
+            (Some(_), others) => {
+                bail!("metric `{}` has {} series in that time: `select` must pick one", metric.name, others + 1)
+            }
         }
     }
 }

@@ -1,7 +1,7 @@
 //! What the metrics store recorded of a fleet: its load and other readings by the fleet's own queries, and what skala's
 //! own /metrics said of it: the real capacity, and what was recommended and held at the time.
 
-use super::super::backtest::recorded::{connect, pick};
+use super::super::backtest::recorded::Recorded;
 use super::super::usage;
 use super::matching::{Matcher, joined, selector};
 use anyhow::{Context, bail};
@@ -10,7 +10,6 @@ use policies::policy::units::duration_text;
 use policies::policy::{Metric, Policy, Unit};
 use skala::backtest::observed::Observed;
 use skala::backtest::{Model, Series, is_averaged, is_utilization};
-use skala::config::SkalaToml;
 use skala::sources::prometheus::{Prometheus, RangeSeries};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -55,10 +54,8 @@ pub struct Ask<'a> {
     pub policy: &'a Policy,
     /// What its load is.
     pub model: &'a Model,
-    /// The skala.toml that has the sources, and where it is.
-    pub config: &'a SkalaToml,
-    /// Its file.
-    pub path: &'a Path,
+    /// The skala.toml that has the sources.
+    pub config: &'a Path,
     /// The source to ask for everything, instead of the load's own.
     pub source: Option<&'a str>,
     /// What skala's own series must carry beside the fleet.
@@ -78,8 +75,7 @@ impl Ask<'_> {
         let load_metric = self.policy.metrics.get(load_at).context("the model's metric is not the fleet's")?;
         self.check_load(load_metric)?;
         let name = self.source.unwrap_or(&load_metric.source);
-        let source =
-            Source { server: connect(self.config, self.path, name, self.asked_by())?, name, runtime: &runtime };
+        let source = self.connect(name, &runtime)?;
         let observed = Observed {
             serving: self.own(&source, "serving")?,
             current: self.own(&source, "current")?,
@@ -109,8 +105,10 @@ impl Ask<'_> {
         Ok(Asked { series, observed, modes, holds, notes })
     }
 
-    fn asked_by(&self) -> &'static str {
-        if self.source.is_some() { "--source" } else { "the load's source" }
+    fn connect<'a>(&'a self, name: &'a str, runtime: &'a Runtime) -> anyhow::Result<Source<'a>> {
+        let last = self.window.end.since(self.window.history);
+        let recorded = Recorded { config: self.config, source: name, last };
+        Ok(Source { server: recorded.connect()?, recorded, runtime })
     }
 
     /// A load of one value for each instance has no total that a series could show.
@@ -124,11 +122,10 @@ impl Ask<'_> {
 
     /// A metric that is not the load, of its own source unless everything is asked of one.
     fn other(&self, source: &Source<'_>, metric: &Metric, index: usize, observed: &Observed) -> anyhow::Result<Series> {
-        if self.source.is_some() || *metric.source == *source.name {
+        if self.source.is_some() || *metric.source == *source.recorded.source {
             return self.metric(source, metric, index, observed);
         }
-        let server = connect(self.config, self.path, &metric.source, &format!("metric `{}`", metric.name))?;
-        self.metric(&Source { server, name: &metric.source, runtime: source.runtime }, metric, index, observed)
+        self.metric(&self.connect(&metric.source, source.runtime)?, metric, index, observed)
     }
 
     /// A metric's series, history included. It begins with its first sample: what was not recorded yet is no gap.
@@ -142,8 +139,8 @@ impl Ask<'_> {
         let (window, step) = (self.window, self.model.step);
         let answer = source
             .range(&metric.query, window.history, window.end, step)
-            .with_context(|| format!("metric `{}` of source `{}`", metric.name, source.name))?;
-        let samples = ends_to_begins(pick(metric, source.name, answer)?, step);
+            .with_context(|| format!("metric `{}` of source `{}`", metric.name, source.recorded.source))?;
+        let samples = ends_to_begins(source.recorded.pick(metric, answer)?, step);
         let first = samples.first().map_or(window.start, |first| first.0).max(window.history);
         let mut series = Series::from_samples(first, window.end, step, &samples);
         if index == usize::from(self.model.metric) && is_averaged(self.policy, index) {
@@ -173,7 +170,7 @@ impl Ask<'_> {
         let (window, step) = (self.window, self.model.step);
         let found = source
             .range(&self.recent(&name), window.history, window.end, step)
-            .with_context(|| format!("{name} of source `{}`", source.name))?;
+            .with_context(|| format!("{name} of source `{}`", source.recorded.source))?;
         let samples = joined(&name, found, step).map_err(usage)?;
         Ok(Series::from_samples(window.history, window.end, step, &ends_to_begins(samples, step)))
     }
@@ -184,7 +181,7 @@ impl Ask<'_> {
         let (window, step) = (self.window, self.model.step);
         let found = source
             .range(&query, window.start, window.end, step)
-            .with_context(|| format!("{name} of source `{}`", source.name))?;
+            .with_context(|| format!("{name} of source `{}`", source.recorded.source))?;
         let counted = found.into_iter().filter_map(|mut one| Some((one.labels.remove(label)?, one.samples.len())));
         Ok(counted.collect())
     }
@@ -213,7 +210,7 @@ impl Ask<'_> {
                     "there is no {} in the last {last}: the store must scrape skala's /metrics (address: [api] listen of \
                      {}) while skala runs, with mode = \"observe\" for this fleet",
                     selector(&name, &self.policy.id, self.matchers),
-                    self.path.display(),
+                    self.config.display(),
                 );
             }
         }
@@ -223,8 +220,8 @@ impl Ask<'_> {
 
 /// A server and the runtime to ask it on.
 struct Source<'a> {
+    recorded: Recorded<'a>,
     server: Prometheus,
-    name: &'a str,
     runtime: &'a Runtime,
 }
 
