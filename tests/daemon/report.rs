@@ -1,7 +1,7 @@
 //! `skala report` through the real binary: against a real Prometheus with days of load and of skala's own metrics, held
 //! against numbers that are worked out here; and against a scripted one that says what no Prometheus says on demand.
 
-use crate::living::{Said, run};
+use crate::living::{Said, run, skala};
 use serde_json::{Value, json};
 use skala::clock::{Clock, SystemClock};
 use std::collections::BTreeMap;
@@ -641,7 +641,7 @@ fn each_mistake_is_said_once() {
     check(&["goal", "--last", "3 days"], 64, "is not a duration");
     check(&["goal", "--last", "3d", "--match", "skala"], 64, "`skala` is not LABEL=VALUE");
     check(&["goal", "--last", "3d", "--source", "prom"], 64, "skala.toml has no [source.prom]");
-    check(&["goal", "--last", "3d", "--source", "made-up"], 64, "[source.made-up] records nothing");
+    check(&["goal", "--last", "3d", "--source", "made-up"], 64, "[source.made-up] of ");
     let hint = "fleet `shop` has no objective rule, so nobody knows what an instance can do: give --model FILE.toml with metric \
         (one of rps), capacity_per_instance";
     check(&["shop", "--last", "3d"], 64, hint);
@@ -685,4 +685,41 @@ fn what_the_store_lacks_or_refuses_is_said() {
     check(&scripted(steady, Some("<html>")), "of source `prometheus`: malformed_answer: ");
     let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     check(&format!("http://127.0.0.1:{closed}"), "of source `prometheus`: unreachable: ");
+}
+
+/// The load of two fleets, whichever is asked for.
+fn two_fleets(query: &str, minute: usize) -> Vec<(&'static str, f64)> {
+    match () {
+        () if query.contains("http_errors_total") => vec![("{}", 0.001)],
+        () if query.contains("sum by (asg)") => vec![(r#"{"asg":"checkout-web"}"#, 1_000.0)],
+        () => steady(query, minute),
+    }
+}
+
+/// The README's commands, on its policy and model and on the example that they name.
+#[test]
+fn the_readmes_commands_work() {
+    let readme = include_str!("../../README.md");
+    let block = |language: &str, part: &str| {
+        let blocks = readme.split("```").skip(1).step_by(2);
+        let found = blocks.filter_map(|block| block.strip_prefix(language)).find(|block| block.contains(part));
+        found.unwrap_or_else(|| panic!("a block of {language} with {part}")).to_owned()
+    };
+    let url = scripted(two_fleets, None);
+    let files = Files::new(&url)
+        .put("skala.toml", &config(&url).replace("provider.cloud", "provider.aws-prod"))
+        .put("policies/goal.toml", &block("toml\n", "[fleet.checkout]"))
+        .put("policies/shop.toml", include_str!("../../policies/examples/objective.toml"))
+        .put("model.toml", &block("toml\n", "capacity_per_instance"));
+    let commands = block("sh\n", "skala report");
+    let commands: Vec<&str> = commands.lines().filter(|line| line.starts_with("skala report")).collect();
+    assert_eq!(commands.len(), 2);
+    for command in commands {
+        let words: Vec<&str> = command.split('#').next().unwrap().split_whitespace().collect();
+        let toml = files.path("skala.toml");
+        let mut run = skala(&[&words[1..], &["--config", &toml]].concat());
+        let said = Said::new(run.current_dir(files.0.path()).output().unwrap());
+        assert_eq!((said.code, said.err.as_str()), (0, ""), "{command}: {said:?}");
+        assert!(said.out.contains("steps_scored") || said.out.contains("In 3d the real fleet was "), "{}", said.out);
+    }
 }
