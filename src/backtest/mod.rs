@@ -5,6 +5,7 @@
 
 pub mod compare;
 mod model;
+pub mod observed;
 mod replayed;
 pub mod report;
 mod rivals;
@@ -22,6 +23,7 @@ pub use score::{Score, shortages};
 pub use series::Series;
 pub use world::{Scene, Supply};
 
+use contract::Capacity;
 use policies::policy::{Mode, Policy, RuleKind, Unit};
 use replayed::Replayed;
 use std::sync::Arc;
@@ -142,6 +144,12 @@ impl Backtest {
         Ok(Self { policy: Arc::new(policy), scene, feeds: Feeds(feeds) })
     }
 
+    /// The same, from a capacity that is known to have been there at the first step.
+    pub fn starting_with(mut self, capacity: Capacity) -> Self {
+        self.scene.start = Some(capacity);
+        self
+    }
+
     /// The policy as it is replayed.
     pub fn policy(&self) -> &Arc<Policy> {
         &self.policy
@@ -211,7 +219,7 @@ pub fn is_utilization(policy: &Policy, index: usize) -> bool {
 }
 
 /// Whether rules take a metric for the average over instances, and none for the fleet's total.
-fn is_averaged(policy: &Policy, index: usize) -> bool {
+pub fn is_averaged(policy: &Policy, index: usize) -> bool {
     let average =
         |kind: &RuleKind| matches!(kind, RuleKind::Utilization { metric, .. } if usize::from(*metric) == index);
     let total = |kind: &RuleKind| {

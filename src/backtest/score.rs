@@ -7,6 +7,7 @@
 use super::world::Supply;
 use contract::Capacity;
 use serde::Serialize;
+use std::ops::Range;
 use std::time::Duration;
 
 /// The metrics of one run. Its JSON keys are stable.
@@ -58,42 +59,66 @@ impl Score {
     /// # Panics
     /// When demand and supply are not of one length.
     pub fn of(demand: &[Capacity], supply: &Supply, first: usize, step: Duration, price_per_hour: f64) -> Self {
+        Self::over(demand, supply, std::slice::from_ref(&(first..demand.len())), step, price_per_hour)
+    }
+
+    /// Scores stretches of steps, in order and apart, as one run. What changed between two of them is not seen, and no
+    /// shortage lasts over the time between them.
+    ///
+    /// # Panics
+    /// When demand and supply are not of one length, or a stretch goes beyond them.
+    pub fn over(
+        demand: &[Capacity],
+        supply: &Supply,
+        stretches: &[Range<usize>],
+        step: Duration,
+        price_per_hour: f64,
+    ) -> Self {
         assert!(demand.len() == supply.ready.len() && demand.len() == supply.paid.len(), "one supply for each demand");
-        let (demand, ready, paid) = (&demand[first..], &supply.ready[first..], &supply.paid[first..]);
-        if demand.is_empty() {
+        let each = || stretches.iter().map(|stretch| (&demand[stretch.clone()], &supply.ready[stretch.clone()]));
+        let steps: usize = stretches.iter().map(ExactSizeIterator::len).sum();
+        if steps == 0 {
             return Self::default();
         }
-        let mut score = Self::provisioning(demand, ready);
-        score.upsilon = instability(demand, ready);
+        let pairs = each().flat_map(|(demand, ready)| demand.iter().copied().zip(ready.iter().copied()));
+        let mut score = Self::provisioning(pairs, steps);
+        score.upsilon = instability(each());
         let five = [score.theta_u, score.theta_o, score.tau_u, score.tau_o, score.upsilon];
         score.sigma = five.iter().map(|metric| metric.powi(5)).sum::<f64>().powf(0.2);
         score.worst = five.iter().copied().fold(0.0, f64::max);
-        score.days = step.as_secs_f64() * demand.len() as f64 / 86_400.0;
-        score.longest_shortage_s = step.as_secs_f64() * longest_shortage(demand, ready) as f64;
-        let hours = |capacity: &[Capacity]| capacity.iter().map(|one| f64::from(*one)).sum::<f64>();
-        let (billed, needed) = (hours(paid), hours(demand));
+        score.days = step.as_secs_f64() * steps as f64 / 86_400.0;
+        let longest = each().map(|(demand, ready)| longest_shortage(demand, ready)).max().unwrap_or(0);
+        score.longest_shortage_s = step.as_secs_f64() * longest as f64;
+        let hours = |capacity: &[Capacity]| {
+            let scored = stretches.iter().flat_map(|stretch| &capacity[stretch.clone()]);
+            scored.map(|one| f64::from(*one)).sum::<f64>()
+        };
+        let (billed, needed) = (hours(&supply.paid), hours(demand));
         score.instance_hours = billed * step.as_secs_f64() / 3_600.0;
         score.cost = score.instance_hours * price_per_hour;
         score.over_cost_pct = (needed > 0.0).then(|| 100.0 * (billed / needed - 1.0));
-        score.count_changes(paid);
+        for stretch in stretches {
+            score.count_changes(&supply.paid[stretch.clone()]);
+        }
+        score.changes_per_day = score.changes as f64 / score.days;
         score
     }
 
-    fn provisioning(demand: &[Capacity], ready: &[Capacity]) -> Self {
+    fn provisioning(pairs: impl Iterator<Item = (Capacity, Capacity)>, steps: usize) -> Self {
         let mut score = Self::default();
         let (mut lack, mut needed) = (0.0, 0.0);
-        for (demand, ready) in demand.iter().zip(ready) {
+        for (demand, ready) in pairs {
             // The convention for no demand: the share is taken of 1.
-            let share = f64::from((*demand).max(1));
-            let (under, over) = (demand.saturating_sub(*ready), ready.saturating_sub(*demand));
+            let share = f64::from(demand.max(1));
+            let (under, over) = (demand.saturating_sub(ready), ready.saturating_sub(demand));
             score.theta_u += f64::from(under) / share;
             score.theta_o += f64::from(over) / share;
             score.tau_u += f64::from(u8::from(under > 0));
             score.tau_o += f64::from(u8::from(over > 0));
             lack += f64::from(under);
-            needed += f64::from(*demand);
+            needed += f64::from(demand);
         }
-        let to_pct = 100.0 / demand.len() as f64;
+        let to_pct = 100.0 / steps as f64;
         for metric in [&mut score.theta_u, &mut score.theta_o, &mut score.tau_u, &mut score.tau_o] {
             *metric *= to_pct;
         }
@@ -110,15 +135,19 @@ impl Score {
             self.instance_starts += u64::from(pair[1].saturating_sub(pair[0]));
             last_out = Some(out);
         }
-        self.changes_per_day = self.changes as f64 / self.days;
     }
 }
 
-/// The share of steps, the first left out, in which demand and supply did not change in the same direction, in percent.
-fn instability(demand: &[Capacity], ready: &[Capacity]) -> f64 {
+/// The share of steps, the first of each stretch left out, in which demand and supply did not change in the same direction,
+/// in percent.
+fn instability<'a>(stretches: impl Iterator<Item = (&'a [Capacity], &'a [Capacity])>) -> f64 {
     let moves = |of: &[Capacity]| of[1].cmp(&of[0]);
-    let apart = demand.windows(2).zip(ready.windows(2)).filter(|(d, s)| moves(d) != moves(s)).count();
-    if demand.len() < 2 { 0.0 } else { 100.0 * apart as f64 / (demand.len() - 1) as f64 }
+    let (mut apart, mut all) = (0, 0);
+    for (demand, ready) in stretches {
+        apart += demand.windows(2).zip(ready.windows(2)).filter(|(d, s)| moves(d) != moves(s)).count();
+        all += demand.len().saturating_sub(1);
+    }
+    if all == 0 { 0.0 } else { 100.0 * apart as f64 / all as f64 }
 }
 
 /// Stretches in which supply was below demand: first step, length in steps, most instances short.

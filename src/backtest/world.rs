@@ -22,6 +22,8 @@ pub struct Scene {
     pub min: Capacity,
     /// The fleet's bounds.
     pub max: Capacity,
+    /// Capacity at the first step, where it is known.
+    pub start: Option<Capacity>,
 }
 
 /// What whoever scales can see at the beginning of a step.
@@ -72,7 +74,7 @@ impl Scene {
             last
         });
         let demand = demand.collect();
-        Self { model, load, demand, min, max }
+        Self { model, load, demand, min, max, start: None }
     }
 
     /// How many steps there are.
@@ -102,10 +104,10 @@ impl Scene {
         step.checked_sub(1 + steps_of(self.model.metric_lag, self))
     }
 
-    /// Capacity at the first step: what its load needs, as far as the bounds allow.
+    /// Capacity at the first step: what is known of it, or what its load needs, as far as the bounds allow.
     pub fn first(&self) -> Capacity {
         let first = self.demand.first().copied().unwrap_or(self.min);
-        first.max(self.min).min(self.max)
+        self.start.unwrap_or_else(|| first.max(self.min).min(self.max))
     }
 
     /// Steps that an instance boots for.

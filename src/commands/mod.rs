@@ -17,6 +17,7 @@ pub mod pin;
 pub mod plan;
 pub mod release;
 pub mod reload;
+pub mod report;
 pub mod run;
 pub mod status;
 pub mod table;
@@ -92,6 +93,7 @@ enum Command {
     Plan(plan::Plan),
     Status(status::Status),
     Explain(explain::Explain),
+    Report(report::Report),
     Hold(hold::Hold),
     Pin(pin::Pin),
     Release(release::Release),
@@ -118,6 +120,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, out: &mut Out) -> anyh
         Command::Plan(command) => command.run(out),
         Command::Status(command) => command.run(out),
         Command::Explain(command) => command.run(out),
+        Command::Report(command) => command.run(out),
         Command::Hold(command) => command.run(out),
         Command::Pin(command) => command.run(out),
         Command::Release(command) => command.run(out),

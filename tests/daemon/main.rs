@@ -10,6 +10,7 @@ mod backtest;
 mod cli;
 mod living;
 mod prometheus_source;
+mod report;
 mod service_manager;
 mod simulation;
 mod systemd;

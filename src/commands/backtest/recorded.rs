@@ -76,7 +76,8 @@ impl Recorded<'_> {
         Ok(series)
     }
 
-    fn connect(&self) -> anyhow::Result<Prometheus> {
+    /// The source, ready to be asked.
+    pub fn connect(&self) -> anyhow::Result<Prometheus> {
         let config = outfit::read_config(self.config)?;
         let Some(source) = config.sources.iter().find(|source| source.name.as_ref() == self.source) else {
             return Err(usage(format!("{} has no [source.{}]", self.config.display(), self.source)));
@@ -90,7 +91,7 @@ impl Recorded<'_> {
     }
 
     /// The one series that the metric selects.
-    fn pick(&self, metric: &Metric, answer: Vec<RangeSeries>) -> anyhow::Result<Vec<(Timestamp, f64)>> {
+    pub fn pick(&self, metric: &Metric, answer: Vec<RangeSeries>) -> anyhow::Result<Vec<(Timestamp, f64)>> {
         let selected = |one: &RangeSeries| {
             metric
                 .select
