@@ -30,7 +30,7 @@ fn policy(cloud: &str, rule: &str) -> SourceFile {
          [[fleet.shop.group]]\nprovider = \"{cloud}\"\ngroup = \"shop\"\n\
          [fleet.shop.metric.rps]\nsource = \"load\"\nquery = \"rps\"\n[[fleet.shop.rule]]\n{rule}"
     );
-    SourceFile { name: "shop.toml".into(), text: text.into() }
+    SourceFile { name: "shop.toml".into(), text }
 }
 
 fn set(file: &SourceFile) -> PolicySet {
