@@ -64,7 +64,24 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 }
 
 fn run(order: &[usize], steps: &[Step]) -> Vec<Value> {
-    let mut fleet = Fleet::new(&policy("", &rules(order)));
+    run_policy(&policy("", &rules(order)), steps)
+}
+
+/// What one rule, free of windows and rates, makes of the same reading within three cycles.
+fn first_change(rule: &str, metric: &str, current: u32, value: f64) -> u64 {
+    let mut fleet = Fleet::new(&policy("", &format!("{rule}{FREE}")));
+    let mut last = 0;
+    for secs in [0.0, 15.0, 30.0] {
+        last = desired(&fleet.decide(Cycle::new(secs, current).read(metric, value)));
+        if last != u64::from(current) {
+            break;
+        }
+    }
+    last
+}
+
+fn run_policy(policy: &str, steps: &[Step]) -> Vec<Value> {
+    let mut fleet = Fleet::new(policy);
     let mut current: u32 = 12;
     let mut out = vec![];
     for (n, step) in steps.iter().enumerate() {
@@ -120,16 +137,41 @@ proptest! {
 
     #[test]
     fn more_load_never_means_fewer_machines(current in 1..60_u32, low in 0.0..900.0_f64, more in 0.0..900.0_f64) {
-        let at = |load: f64| {
-            let mut fleet = Fleet::new(&policy("", &format!("{}{FREE}", rps(10.0))));
-            let mut last = 0;
-            for secs in [0.0, 15.0, 30.0] {
-                last = desired(&fleet.decide(Cycle::new(secs, current).read("rps", load)));
-                if last != u64::from(current) { break }
-            }
-            last
-        };
+        let at = |load: f64| first_change(&rps(10.0), "rps", current, load);
         prop_assert!(at(low + more) >= at(low));
+    }
+
+    #[test]
+    fn a_busier_fleet_never_gets_fewer_machines(current in 1..60_u32, low in 0.0..0.9_f64, more in 0.0..0.6_f64) {
+        let rule = metric_rule("cpu", "ratio", "kind = \"utilization\"\ntarget = 0.6");
+        let at = |used: f64| first_change(&rule, "cpu", current, used);
+        prop_assert!(at(low + more) >= at(low));
+    }
+
+    #[test]
+    fn a_higher_step_never_gets_fewer_machines(current in 1..60_u32, low in 0.0..400.0_f64, more in 0.0..400.0_f64) {
+        // Half of a small fleet may be less than two: a policy that says so is not monotone, and gets what it says.
+        let steps = "steps = [ { above = 60, add = 2 }, { above = 300, add = 5 }, { below = 5, remove = 1 } ]";
+        let rule = metric_rule("age", "seconds", &format!("kind = \"step\"\n{steps}"));
+        let at = |age: f64| first_change(&rule, "age", current, age);
+        prop_assert!(at(low + more) >= at(low));
+    }
+
+    #[test]
+    fn a_guard_and_a_schedule_hold_whatever_is_read(steps in steps()) {
+        // The test's time begins at 22:13:20 UTC.
+        let more = "[[fleet.web.rule]]\nname = \"late\"\nkind = \"guard\"\nmetric = \"age\"\nabove = 200\nblocks = \"in\"\n\
+            [[fleet.web.rule]]\nname = \"sale\"\nkind = \"schedule\"\ncron = \"14 22 * * *\"\nfor = \"2m\"\ntz = \"UTC\"\nmin = 20\n";
+        let policy = policy("", &format!("{}{more}", rules(&[0, 1, 2])));
+        for (n, (decision, step)) in run_policy(&policy, &steps).iter().zip(&steps).enumerate() {
+            let (current, now) = (decision["current"].as_u64().expect("known"), desired(decision));
+            let at = EPOCH as f64 + n as f64 * 15.0;
+            let quiet = usable(&step.age, at) && step.age["value"].as_f64() <= Some(200.0);
+            prop_assert!(quiet || now >= current, "a guard did not block: {decision}");
+            let open = (3..11).contains(&n);
+            prop_assert_eq!(&decision["limits"]["min"], &json!(if open { 20 } else { 1 }), "{}", decision);
+            prop_assert!(!open || now >= 20, "a schedule's min was not kept: {decision}");
+        }
     }
 
     #[test]
