@@ -104,6 +104,14 @@ impl Forecast {
         loads.chain(others).all(|number| number.is_finite())
     }
 
+    /// Counts in instances that are `factor` as many, with loads of `most` at most.
+    pub(super) fn count_in(&mut self, factor: f32, most: f32) {
+        self.errors.iter_mut().flatten().for_each(|error| *error = bounded(*error * factor));
+        self.loads.iter_mut().flatten().for_each(|load| *load = load.min(most));
+        self.needed = bounded(self.needed * factor).ceil();
+        self.planned = instances(f64::from(self.planned) * f64::from(factor), 1.0) as Capacity;
+    }
+
     /// A forecaster's load; where it has none, the level stands in.
     pub fn load(&self, forecaster: usize) -> f64 {
         f64::from(self.loads[forecaster].or(self.loads[0]).unwrap_or(0.0))
@@ -210,6 +218,14 @@ impl Errors {
             && known.iter().chain(&self.half_hours).all(|error| error.is_finite())
     }
 
+    pub(super) fn count_in(&mut self, factor: f32) {
+        self.absolute = bounded(self.absolute * factor);
+        let squares = [&mut self.fast, &mut self.slow].into_iter().chain(&mut self.half_hours);
+        for square in squares.filter(|square| **square >= 0.0) {
+            *square = bounded(square.sqrt() * factor).powi(2);
+        }
+    }
+
     fn learn(&mut self, load: f64, forecast: f64, half_hour: usize) {
         self.seen = self.seen.saturating_add(1);
         let error = load - forecast;
@@ -241,6 +257,11 @@ impl Errors {
         };
         [general as f32, general as f32, hourly as f32]
     }
+}
+
+/// More instances than any error is off by: still a number when squared.
+fn bounded(instances: f32) -> f32 {
+    instances.min(1e12)
 }
 
 /// The least-squares line through the values, extrapolated; their mean when there are fewer than five.

@@ -27,7 +27,7 @@ pub use outlook::Bound;
 pub(crate) use outlook::Outlook;
 
 use blend::Blend;
-use contract::{Capacity, Timestamp};
+use contract::{CAPACITY_MAX, Capacity, Timestamp};
 use experts::{Errors, FORECASTERS, Forecast};
 use margin::Margins;
 use profile::Profiles;
@@ -125,6 +125,18 @@ impl Learned {
             && self.forecasts.iter().all(Forecast::is_sound)
     }
 
+    /// Counts in instances of another size from here on, of which one carries `share`: what were so many of the old ones
+    /// are `factor` as many. Loads stay below what is told from larger ones, as when they were taken.
+    pub(crate) fn count_in(&mut self, factor: f64, share: f64) {
+        let (factor, most) = (factor.clamp(1e-9, 1e9) as f32, load_max(share) as f32);
+        self.errors.iter_mut().for_each(|errors| errors.count_in(factor));
+        self.margins.count_in(factor);
+        self.forecasts.iter_mut().for_each(|forecast| forecast.count_in(factor, most));
+        let loads = self.recent.iter_mut().chain([&mut self.mean, &mut self.short]).chain(self.profiles.loads_mut());
+        loads.for_each(|load| *load = load.min(most));
+        self.open.0 = self.open.0.min(load_max(share) * f64::from(self.open.1));
+    }
+
     /// Learns from one step's load; `end` is the step's end in steps since 1970, the one after the last.
     fn learn(&mut self, end: i64, load: f64, terms: &Terms, grid: &Grid) {
         self.remember(end, load, terms, grid);
@@ -157,6 +169,12 @@ impl Learned {
         let week = 7.0 * 86_400.0 / grid.step as f32;
         self.mean += (load as f32 - self.mean) / week.min(self.steps as f32 + 1.0);
     }
+}
+
+/// Largest load that is told from larger ones: more than any fleet can carry is as good as any other such number, and
+/// stays a number when squared.
+fn load_max(share: f64) -> f64 {
+    (share * 2.0 * f64::from(CAPACITY_MAX)).min(1e30)
 }
 
 /// The least whole number of instances that carries a load; a relative 1e-6 absorbs what single precision rounds.

@@ -1,5 +1,6 @@
 //! One recommendation for each rule, side by side: no rule sees another's answer, and their order never matters.
 
+mod busy;
 mod erlang;
 mod expression;
 mod guard;

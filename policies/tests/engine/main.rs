@@ -8,6 +8,7 @@ mod flap;
 mod fleet;
 mod golden;
 mod hpa;
+mod learned;
 mod memory;
 mod objective;
 mod peers;
