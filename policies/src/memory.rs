@@ -1,6 +1,6 @@
 //! What a fleet carries from one cycle to the next, and over a restart. Small on purpose: windows, not samples.
 
-pub use crate::forecast::Learned;
+pub use crate::forecast::{Ceiling, Learned};
 pub use crate::service::Service;
 use contract::{Capacity, InstanceId, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -8,7 +8,8 @@ use std::collections::BTreeMap;
 
 /// The format's version; a memory from a newer skala is refused, never guessed at.
 ///
-/// 2 added [`FleetMemory::objectives`] at the end, 3 added [`FleetMemory::services`].
+/// 2 added [`FleetMemory::objectives`] at the end, 3 added [`FleetMemory::services`] and
+/// [`FleetMemory::ceilings`].
 pub const VERSION: u8 = 3;
 
 /// One fleet's memory.
@@ -54,6 +55,9 @@ pub struct FleetMemory {
     /// What was learned of the instances for each objective rule that learns it, by its name.
     #[serde(default)]
     pub services: BTreeMap<Box<str>, Service>,
+    /// What was seen of the metrics of objective rules that went beyond what the fleet could do, by the rule's name.
+    #[serde(default)]
+    pub ceilings: BTreeMap<Box<str>, Ceiling>,
 }
 
 /// One group's memory.
@@ -183,7 +187,9 @@ impl FleetMemory {
 
     /// Whether what forecasters learned has the shape they count on; nothing else can be wrong in a memory that decodes.
     pub(crate) fn is_sound(&self) -> bool {
-        self.objectives.values().all(Learned::is_sound) && self.services.values().all(Service::is_sound)
+        self.objectives.values().all(Learned::is_sound)
+            && self.services.values().all(Service::is_sound)
+            && self.ceilings.values().all(Ceiling::is_sound)
     }
 
     /// Reads [`FleetMemory::encode`]'s bytes.
@@ -210,7 +216,7 @@ fn read(fields: &[u8]) -> Result<FleetMemory, MemoryError> {
 }
 
 /// The maps that version 3 added.
-const MAPS: usize = 1;
+const MAPS: usize = 2;
 
 fn with_empty(fields: &[u8], maps: usize) -> Vec<u8> {
     let mut fields = fields.to_vec();

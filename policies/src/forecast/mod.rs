@@ -8,9 +8,10 @@
 //! thing that counts, instance-hours at equal coverage; decisions.md section 3 describes the reference that it follows.
 //!
 //! Files: [`delays`] how far ahead, [`intake`] readings into steps, [`profile`] `blend` `experts` the forecasters,
-//! `margin` and `shadow` the head-room, `outlook` the answer.
+//! `margin` and `shadow` the head-room, `outlook` the answer; `ceiling` whether the load can be believed.
 
 mod blend;
+mod ceiling;
 mod delays;
 mod experts;
 mod intake;
@@ -21,6 +22,8 @@ mod shadow;
 #[cfg(test)]
 mod tests;
 
+pub use ceiling::Ceiling;
+pub(crate) use ceiling::Loaded;
 use delays::Delays;
 pub use experts::Forecaster;
 pub use outlook::Bound;
@@ -75,7 +78,7 @@ pub(crate) struct Grid {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Learned {
     pub(crate) delays: Delays,
-    /// The metric has exceeded what the fleet could do: it tells what is wanted, not what is served.
+    /// The metric tells what is wanted, not what is served; [`Ceiling`] has the reasons.
     pub(crate) tells_demand: bool,
     /// Seconds of the steps that the fields below count in; 0 before the first.
     step: u32,

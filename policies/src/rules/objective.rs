@@ -11,21 +11,20 @@ use super::per_instance::covers_enough;
 use super::reading::{FUTURE_MAX, Usable, judge};
 use super::{Context, whole};
 use crate::facts::{FleetFacts, MissingWhy};
-use crate::forecast::{Grid, Learned, Outlook, Terms};
+use crate::forecast::{Ceiling, Grid, Learned, Loaded, Outlook, Terms};
 use crate::memory::FleetMemory;
 use crate::observe::View;
 use crate::policy::{InstanceCapacity, Objective, Policy, RuleKind};
 use crate::service::Service;
 use crate::trace::{Answer, Bound, Calculation, Forecaster, Sizing, UnknownWhy};
 use contract::{CAPACITY_MAX, Capacity, Timestamp};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// A total of this much of what the serving instances can do may be all that they can do (decisions.md section 3, 1).
 const CENSORED: f64 = 0.95;
 /// What a censored total is multiplied with.
 const CENSORED_FACTOR: f64 = 2.0;
-/// A total of this much of what all instances asked for could do shows that the metric is no measure of work done.
-const BEYOND: f64 = 1.05;
 /// Readings of work and utilization that are farther apart are of different minutes.
 const APART_MAX: Duration = Duration::from_secs(60);
 /// More instances than this share of those that serve start, or started within a minute: what is measured is a mixture.
@@ -76,6 +75,7 @@ pub(crate) fn learn(
     }
     let mut known = std::mem::take(&mut memory.objectives);
     let mut services = std::mem::take(&mut memory.services);
+    let mut ceilings = std::mem::take(&mut memory.ceilings);
     let current = view.current.as_ref().map_or(0, |current| *current);
     let context = Context { policy, facts, memory, view, now, current };
     for (name, objective) in objectives(policy) {
@@ -87,8 +87,8 @@ pub(crate) fn learn(
         learned.delays.observe_lag(now.since(at));
         let share = match objective.capacity {
             InstanceCapacity::Told(capacity) => {
-                let most = f64::from(current.max(context.serving_at(at)));
-                learned.tells_demand |= current > 0 && value > BEYOND * most * capacity;
+                let (serving, current) = (f64::from(context.serving_at(at)), f64::from(current));
+                judge_ceiling(&mut ceilings, name, learned, &Loaded { value, at, capacity, serving, current });
                 capacity * objective.utilization
             }
             InstanceCapacity::Learned { from } => {
@@ -105,7 +105,20 @@ pub(crate) fn learn(
         let (terms, grid) = terms(policy, objective, share, learned, at);
         learned.take(value, at, &terms, &grid);
     }
-    (memory.objectives, memory.services) = (known, services);
+    (memory.objectives, memory.services, memory.ceilings) = (known, services, ceilings);
+}
+
+/// Whether the metric tells what is wanted. Nothing is kept of one that never was beyond what the fleet could do.
+fn judge_ceiling(ceilings: &mut BTreeMap<Box<str>, Ceiling>, name: &str, learned: &mut Learned, loaded: &Loaded) {
+    if let Some(ceiling) = ceilings.get_mut(name) {
+        learned.tells_demand = ceiling.judge(loaded, learned.tells_demand);
+    } else {
+        // What was said without reasons kept was said of a single reading.
+        learned.tells_demand = false;
+        if loaded.is_beyond() {
+            ceilings.entry(name.into()).or_insert_with(|| Ceiling::new(loaded)).judge(loaded, false);
+        }
+    }
 }
 
 /// One instance's share of the total, when it and utilization are of the same instances at the same time.

@@ -71,4 +71,5 @@ pub(crate) fn forget(policy: &Policy, memory: &mut FleetMemory) {
     memory.steps.retain(|name, _| known(name));
     memory.objectives.retain(|name, _| known(name));
     memory.services.retain(|name, _| known(name));
+    memory.ceilings.retain(|name, _| known(name));
 }
