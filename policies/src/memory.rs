@@ -1,6 +1,6 @@
 //! What a fleet carries from one cycle to the next, and over a restart. Small on purpose: windows, not samples.
 
-pub use crate::forecast::{Ceiling, Learned};
+pub use crate::forecast::{Ceiling, Learned, Occasion};
 pub use crate::service::Service;
 use contract::{Capacity, InstanceId, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 
 /// The format's version; a memory from a newer skala is refused, never guessed at.
 ///
-/// 2 added [`FleetMemory::objectives`] at the end, 3 added [`FleetMemory::services`] and
-/// [`FleetMemory::ceilings`].
+/// 2 added [`FleetMemory::objectives`] at the end, 3 added [`FleetMemory::services`],
+/// [`FleetMemory::ceilings`] and [`FleetMemory::occasions`].
 pub const VERSION: u8 = 3;
 
 /// One fleet's memory.
@@ -58,6 +58,9 @@ pub struct FleetMemory {
     /// What was seen of the metrics of objective rules that went beyond what the fleet could do, by the rule's name.
     #[serde(default)]
     pub ceilings: BTreeMap<Box<str>, Ceiling>,
+    /// What was learned of the calendar's events of objective rules, by the rule's name.
+    #[serde(default)]
+    pub occasions: BTreeMap<Box<str>, Vec<Occasion>>,
 }
 
 /// One group's memory.
@@ -190,6 +193,7 @@ impl FleetMemory {
         self.objectives.values().all(Learned::is_sound)
             && self.services.values().all(Service::is_sound)
             && self.ceilings.values().all(Ceiling::is_sound)
+            && self.occasions.values().flatten().all(Occasion::is_sound)
     }
 
     /// Reads [`FleetMemory::encode`]'s bytes.
@@ -216,7 +220,7 @@ fn read(fields: &[u8]) -> Result<FleetMemory, MemoryError> {
 }
 
 /// The maps that version 3 added.
-const MAPS: usize = 2;
+const MAPS: usize = 3;
 
 fn with_empty(fields: &[u8], maps: usize) -> Vec<u8> {
     let mut fields = fields.to_vec();

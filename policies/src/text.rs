@@ -1,8 +1,8 @@
 //! Text of the typed reasons, made only where it is shown.
 
-use crate::policy::Policy;
+use crate::policy::{Policy, RuleKind};
 use crate::service::TRUSTED;
-use crate::trace::{Answer, Bound, Calculation, LimitBy, Sizing, SizingBound, Why};
+use crate::trace::{Answer, Bound, Calculation, Forecaster, LimitBy, Sizing, SizingBound, Why};
 use contract::Timestamp;
 use std::fmt::{self, Formatter, Result};
 use std::time::Duration;
@@ -198,7 +198,7 @@ fn calculation(f: &mut Formatter<'_>, calculation: &Calculation, policy: &Policy
             }
             f.write_str(if *kept { ", kept" } else { "" })
         }
-        Calculation::Objective { .. } => objective(f, calculation),
+        Calculation::Objective { .. } => objective(f, calculation, policy),
         Calculation::Learning { busy, serving, limit, full, windows } => {
             let twice = if *full { " x 2, since all may be busy," } else { "" };
             write!(f, "{} x {serving} serving / {}{twice}", Number(*busy), Number(*limit))?;
@@ -235,10 +235,37 @@ fn calculation(f: &mut Formatter<'_>, calculation: &Calculation, policy: &Policy
     }
 }
 
-fn objective(f: &mut Formatter<'_>, calculation: &Calculation) -> Result {
-    let Calculation::Objective { forecaster, load, ahead, headroom, share, now, bound, sizing } = calculation else {
+fn event_name(policy: &Policy, event: Option<(u16, u8)>) -> Option<&str> {
+    let (rule, event) = event?;
+    match &policy.rules.get(usize::from(rule))?.kind {
+        RuleKind::Objective(objective) => objective.events.get(usize::from(event)).map(|event| event.name.as_ref()),
+        _ => None,
+    }
+}
+
+/// Where a forecast comes from: `blend`, or `event:month-end (9.5 x blend)`.
+struct By<'a> {
+    forecaster: Forecaster,
+    event: Option<&'a str>,
+    factor: f64,
+}
+
+impl fmt::Display for By<'_> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> Result {
+        match self.event {
+            None => self.forecaster.fmt(f),
+            Some(event) => write!(f, "event:{event} ({} x {})", Number(self.factor), self.forecaster),
+        }
+    }
+}
+
+fn objective(f: &mut Formatter<'_>, calculation: &Calculation, policy: &Policy) -> Result {
+    let Calculation::Objective { forecaster, load, ahead, headroom, share, now, bound, event, factor, sizing } =
+        calculation
+    else {
         return Ok(());
     };
+    let forecaster = By { forecaster: *forecaster, event: event_name(policy, *event), factor: *factor };
     match bound {
         Bound::Present => write!(f, "{} now", Number(*now))?,
         Bound::Censored => write!(f, "{} now, which may be all that the fleet can do", Number(*now))?,

@@ -442,6 +442,10 @@ pub enum Calculation {
         now: f64,
         /// What made the answer this much.
         bound: Bound,
+        /// Indices of the rule and of its event of the calendar that changes the load.
+        event: Option<(u16, u8)>,
+        /// What the event multiplies the forecast with; 1 without one.
+        factor: f64,
         /// What was learned of one instance, where that is learned.
         sizing: Option<Sizing>,
     },

@@ -67,6 +67,7 @@ fn assert_sound(policy: &Policy) {
                     InstanceCapacity::Told(capacity) => finite(capacity * objective.utilization),
                     InstanceCapacity::Learned { from } => metric(from),
                 }
+                assert!(objective.events.len() <= 4);
                 assert!(objective.utilization > 0.0 && objective.coverage < 1.0);
             }
             RuleKind::Schedule(schedule) => assert!(schedule.min.is_some() || schedule.max.is_some()),

@@ -189,6 +189,33 @@ impl Learned {
         Some(then * ratio.clamp(RATIO.0, RATIO.1))
     }
 
+    /// The last steps' load: against their profile (0: there is none), and by itself.
+    pub(super) fn level(&self, terms: &Terms, grid: &Grid) -> (f32, f32) {
+        let compared = newest(&self.recent, COMPARED);
+        let Some(end) = self.last.filter(|_| !compared.is_empty()) else { return (0.0, 0.0) };
+        let usual = (0..compared.len() as i64).map(|back| self.usual_at(local_middle(end - back, terms, grid)));
+        let usual: Option<f64> = usual.sum();
+        let flat = mean(compared);
+        let level = usual.filter(|usual| *usual > 0.0).map_or(0.0, |usual| flat * compared.len() as f64 / usual);
+        (level.clamp(0.0, 1e6) as f32, flat as f32)
+    }
+
+    /// The usual load at a time, in seconds since 1970, at a level; `None` without profile or level.
+    pub(super) fn usual(&self, at: i64, level: f64, terms: &Terms) -> Option<f64> {
+        Some(self.usual_at(at + terms.offset_secs)? * level).filter(|usual| *usual > 0.0)
+    }
+
+    fn usual_at(&self, local: i64) -> Option<f64> {
+        self.profiles.at(Period::Week, local).or_else(|| self.profiles.at(Period::Day, local))
+    }
+
+    /// What was forecast for the newest step by the last ones of then, if something was; how many seconds before.
+    pub(crate) fn foretold(&self, grid: &Grid) -> Option<(f64, i64)> {
+        let due = self.last? - grid.ahead as i64;
+        let forecast = self.forecasts.iter().find(|forecast| forecast.end == due)?;
+        Some((forecast.load(0), grid.ahead as i64 * grid.step))
+    }
+
     /// Judges the forecasts of a step that has come.
     pub(super) fn judge(&mut self, forecast: &Forecast, end: i64, load: f64, terms: &Terms, grid: &Grid) {
         let half_hour = half_hour(local_middle(end, terms, grid));

@@ -8,7 +8,7 @@
 //! thing that counts, instance-hours at equal coverage; decisions.md section 3 describes the reference that it follows.
 //!
 //! Files: [`delays`] how far ahead, [`intake`] readings into steps, [`profile`] `blend` `experts` the forecasters,
-//! `margin` and `shadow` the head-room, `outlook` the answer; `ceiling` whether the load can be believed.
+//! `margin` and `shadow` the head-room, `outlook` the answer, `occasion` events of the calendar; `ceiling` whether the load can be believed.
 
 mod blend;
 mod ceiling;
@@ -16,6 +16,7 @@ mod delays;
 mod experts;
 mod intake;
 mod margin;
+mod occasion;
 mod outlook;
 mod profile;
 mod shadow;
@@ -26,6 +27,7 @@ pub use ceiling::Ceiling;
 pub(crate) use ceiling::Loaded;
 use delays::Delays;
 pub use experts::Forecaster;
+pub use occasion::Occasion;
 pub use outlook::Bound;
 pub(crate) use outlook::Outlook;
 
@@ -59,6 +61,8 @@ pub(crate) struct Terms {
     pub window: Duration,
     /// Local time minus UTC, in seconds.
     pub offset_secs: i64,
+    /// The load is an event's, so that profiles learn nothing from it.
+    pub unusual: bool,
 }
 
 /// The terms in whole steps.
@@ -128,6 +132,11 @@ impl Learned {
             && self.forecasts.iter().all(Forecast::is_sound)
     }
 
+    /// Steps learned from.
+    pub(crate) fn steps(&self) -> u32 {
+        self.steps
+    }
+
     /// Counts in instances of another size from here on, of which one carries `share`: what were so many of the old ones
     /// are `factor` as many. Loads stay below what is told from larger ones, as when they were taken.
     pub(crate) fn count_in(&mut self, factor: f64, share: f64) {
@@ -168,7 +177,9 @@ impl Learned {
         self.recent.push(load as f32);
         self.recent.drain(..self.recent.len().saturating_sub(RECENT_MAX));
         let local_end = end * grid.step + terms.offset_secs;
-        self.profiles.learn(local_end, grid.step, &self.recent);
+        if !terms.unusual {
+            self.profiles.learn(local_end, grid.step, &self.recent);
+        }
         let week = 7.0 * 86_400.0 / grid.step as f32;
         self.mean += (load as f32 - self.mean) / week.min(self.steps as f32 + 1.0);
     }

@@ -1,10 +1,10 @@
 //! A rule of kind `objective`: the share of minutes in which utilization stays under a limit.
 
-use super::diagnostic::Finding;
+use super::diagnostic::{At, Finding};
 use super::metric::Drafts;
 use super::reader::{Fault, Reader};
 use super::tree::{Node, Value};
-use super::{Unit, schedule, units};
+use super::{Closes, Unit, schedule, units};
 use jiff::tz::TimeZone;
 
 /// The knob when the policy is silent.
@@ -14,6 +14,10 @@ const COVERAGE: (f64, f64) = (0.5, 0.9999);
 /// Head-room at most when the policy is silent, as a ratio: a guard against a runaway, not a second objective. Spiky
 /// loads and slow boots need several times the mean.
 const HEADROOM_MAX_DEFAULT: f64 = 10.0;
+/// Most events of a rule.
+const EVENTS_MAX: usize = 4;
+/// Offset and factor of FNV-1a, 32 bits: tells one definition from another, nothing more.
+const FNV: (u32, u32) = (0x811c_9dc5, 0x0100_0193);
 
 /// What an `objective` rule keeps.
 #[derive(Clone, Debug, PartialEq)]
@@ -30,6 +34,23 @@ pub struct Objective {
     pub headroom_max: f64,
     /// Whose days and weeks the profiles follow.
     pub tz: TimeZone,
+    /// What comes at times of a calendar that no day or week tells.
+    pub events: Box<[CalendarEvent]>,
+}
+
+/// A time at which the load is another one, such as a month-end sale.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CalendarEvent {
+    /// Its name.
+    pub name: Box<str>,
+    /// When it opens, in wall-clock time of `tz`.
+    pub cron: croner::Cron,
+    /// When it closes.
+    pub closes: Closes,
+    /// The time zone.
+    pub tz: TimeZone,
+    /// Tells its times from other ones.
+    pub defined: u32,
 }
 
 /// The work that one instance can do at 100 % utilization, in the metric's unit.
@@ -65,6 +86,7 @@ pub(super) fn read(r: &mut Reader<'_>, metrics: &Drafts) -> Option<Objective> {
     let headroom_max =
         r.take("headroom_max", units::percent(1.0..=10_000.0)).map_or(HEADROOM_MAX_DEFAULT, |max| max / 100.0);
     let tz = r.take("tz", schedule::read_tz).unwrap_or(TimeZone::UTC);
+    let events = read_events(r, &tz);
     check_unit(r, metric, metrics);
     if let (Some(InstanceCapacity::Told(told)), Some(utilization)) = (capacity, utilization)
         && told * utilization < f64::MIN_POSITIVE
@@ -72,7 +94,46 @@ pub(super) fn read(r: &mut Reader<'_>, metrics: &Drafts) -> Option<Objective> {
         r.findings().error(r.at_of("capacity"), Finding::new("`capacity` is too small a number"));
         return None;
     }
-    Some(Objective { metric: metric?, capacity: capacity?, utilization: utilization?, coverage, headroom_max, tz })
+    let (metric, capacity, utilization) = (metric?, capacity?, utilization?);
+    Some(Objective { metric, capacity, utilization, coverage, headroom_max, tz, events })
+}
+
+/// `events = [ { name = "month-end", cron = "0 20 24 * *", for = "7d" } ]`.
+fn read_events(r: &mut Reader<'_>, tz: &TimeZone) -> Box<[CalendarEvent]> {
+    let rows = r.rows("events");
+    if rows.len() > EVENTS_MAX {
+        r.findings().error(r.at_of("events"), Finding::new(format!("more than {EVENTS_MAX} `events` of one rule")));
+    }
+    let mut events: Vec<(CalendarEvent, At)> = Vec::new();
+    for mut row in rows.into_iter().take(EVENTS_MAX) {
+        let name = row.need_or("name", units::name, Some("what decisions call it: name = \"month-end\""));
+        let name_at = row.at_of("name");
+        let (cron, closes) = schedule::read_times(&mut row, "an event");
+        let own = row.take("tz", schedule::read_tz);
+        let (findings, at) = (row.findings(), row.at());
+        let defined = ["cron", "until", "for", "tz"].iter().fold(FNV.0, |hash, key| {
+            let text = row.whole().get(key).and_then(|entry| entry.node.text().cloned());
+            text.iter()
+                .flat_map(|text| text.bytes())
+                .chain([0])
+                .fold(hash, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(FNV.1))
+        });
+        row.finish();
+        let (Some(name), Some(cron), Some(closes)) = (name, cron, closes) else { continue };
+        if let Some((_, first)) = events.iter().find(|(event, _)| *event.name == *name) {
+            let found = Finding::new(format!("event `{name}` is there twice")).related(*first, "the first one is here");
+            findings.error(name_at, found);
+            continue;
+        }
+        let tz = own.unwrap_or_else(|| tz.clone());
+        if schedule::reopens(&cron, &closes) {
+            let found = Finding::new(format!("event `{name}` opens again before it has closed"));
+            findings.error(at, found.hint("what is always open is no event: give it a shorter `for`"));
+            continue;
+        }
+        events.push((CalendarEvent { name: name.as_ref().into(), cron, closes, tz, defined }, name_at));
+    }
+    events.into_iter().map(|(event, _)| event).collect()
 }
 
 /// A number, or nothing when it is to be learned.

@@ -9,9 +9,9 @@
 use super::busy::{Busy, busy};
 use super::per_instance::covers_enough;
 use super::reading::{FUTURE_MAX, Usable, judge};
-use super::{Context, whole};
+use super::{Context, calendar, whole};
 use crate::facts::{FleetFacts, MissingWhy};
-use crate::forecast::{Ceiling, Grid, Learned, Loaded, Outlook, Terms};
+use crate::forecast::{Ceiling, Grid, Learned, Loaded, Occasion, Outlook, Terms};
 use crate::memory::FleetMemory;
 use crate::observe::View;
 use crate::policy::{InstanceCapacity, Objective, Policy, RuleKind};
@@ -48,6 +48,7 @@ fn terms(policy: &Policy, objective: &Objective, share: f64, learned: &Learned, 
         min: policy.min,
         window: policy.scale_in_window(),
         offset_secs: i64::from(objective.tz.to_offset(time).seconds()),
+        unusual: false,
     };
     let grid = learned.delays.grid(policy, terms.window);
     (terms, grid)
@@ -76,6 +77,7 @@ pub(crate) fn learn(
     let mut known = std::mem::take(&mut memory.objectives);
     let mut services = std::mem::take(&mut memory.services);
     let mut ceilings = std::mem::take(&mut memory.ceilings);
+    let mut occasions = std::mem::take(&mut memory.occasions);
     let current = view.current.as_ref().map_or(0, |current| *current);
     let context = Context { policy, facts, memory, view, now, current };
     for (name, objective) in objectives(policy) {
@@ -102,10 +104,28 @@ pub(crate) fn learn(
                 share_for(service, learned, value)
             }
         };
-        let (terms, grid) = terms(policy, objective, share, learned, at);
-        learned.take(value, at, &terms, &grid);
+        let terms = terms(policy, objective, share, learned, at);
+        take(objective, name, &mut occasions, learned, (value, at), terms);
     }
+    memory.occasions = occasions;
     (memory.objectives, memory.services, memory.ceilings) = (known, services, ceilings);
+}
+
+/// Takes a load into what was learned of it, and of the calendar's events where the rule has some.
+fn take(
+    objective: &Objective,
+    name: &str,
+    occasions: &mut BTreeMap<Box<str>, Vec<Occasion>>,
+    learned: &mut Learned,
+    (value, at): (f64, Timestamp),
+    (terms, grid): (Terms, Grid),
+) {
+    if objective.events.is_empty() {
+        occasions.remove(name);
+        learned.take(value, at, &terms, &grid);
+        return;
+    }
+    calendar::take(objective, occasions.entry(name.into()).or_default(), learned, (value, at), (terms, grid));
 }
 
 /// Whether the metric tells what is wanted. Nothing is kept of one that never was beyond what the fleet could do.
@@ -153,8 +173,8 @@ pub(crate) fn learn_history(policy: &Policy, memory: &mut FleetMemory, metric: u
                     share_for(memory.services.entry(name.into()).or_default(), learned, *value)
                 }
             };
-            let (terms, grid) = terms(policy, objective, share, learned, *at);
-            learned.take(*value, *at, &terms, &grid);
+            let terms = terms(policy, objective, share, learned, *at);
+            take(objective, name, &mut memory.occasions, learned, (*value, *at), terms);
         }
     }
 }
@@ -212,6 +232,11 @@ fn full_at(objective: &Objective) -> f64 {
     CENSORED.max(objective.utilization + 0.02)
 }
 
+fn position(policy: &Policy, name: &str) -> u16 {
+    let at = policy.rules.iter().position(|rule| rule.name.as_ref() == name);
+    at.and_then(|at| u16::try_from(at).ok()).unwrap_or(u16::MAX)
+}
+
 /// The answer when it is known what one instance carries; with what was learned of it, and how busy they are.
 fn by_share(
     context: &Context<'_>,
@@ -231,7 +256,10 @@ fn by_share(
         headroom: 0.0,
         bound: Bound::Present,
     };
-    let outlook = learned.outlook(now, &terms, &grid).unwrap_or(nothing);
+    let occasions = context.memory.occasions.get(rule).map_or(&[][..], Vec::as_slice);
+    let factors = calendar::factors(context.policy, occasions, context.current, at, &grid);
+    let outlook = learned.outlook(now / factors.now, &terms, &grid);
+    let outlook = outlook.map_or(nothing, |outlook| factors.apply(outlook, whole(now / share)));
     let mut capacity = outlook.capacity.max(whole(now / share)).min(CAPACITY_MAX);
     let mut bound = outlook.bound;
     let full = match learned_from {
@@ -256,6 +284,8 @@ fn by_share(
         share,
         now,
         bound,
+        event: factors.event.map(|event| (position(context.policy, rule), event)),
+        factor: factors.ahead,
         sizing,
     };
     if covered && !sizing.is_some_and(|sizing| sizing.unknown) {

@@ -72,4 +72,5 @@ pub(crate) fn forget(policy: &Policy, memory: &mut FleetMemory) {
     memory.objectives.retain(|name, _| known(name));
     memory.services.retain(|name, _| known(name));
     memory.ceilings.retain(|name, _| known(name));
+    memory.occasions.retain(|name, _| known(name));
 }

@@ -1,6 +1,7 @@
 //! `capacity = "learn"`: what one instance can do, learned from how busy the instances are.
 
 use crate::fleet::*;
+use policies::memory::FleetMemory;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -313,6 +314,18 @@ fn another_limit_holds_at_once() {
 }
 
 #[test]
+fn what_is_kept_of_an_instance_is_small() {
+    let mut world = World::new(5);
+    world.learn(100);
+    let saved: Value = serde_json::from_str(&world.fleet.decider.save()).expect("JSON");
+    let web: FleetMemory = serde_json::from_value(saved["fleets"]["web"].clone()).expect("a memory");
+    let without = FleetMemory { services: Default::default(), ..web.clone() };
+    let size = web.encode().len() - without.encode().len();
+    assert!(size <= 250, "{size} bytes");
+    assert_eq!(FleetMemory::decode(&web.encode()), Ok(web));
+}
+
+#[test]
 fn a_damaged_memory_is_refused() {
     let mut world = World::new(10);
     world.learn(50);
@@ -339,7 +352,7 @@ fn number(at: f64, most: f64) -> impl Strategy<Value = Value> {
 
 /// Gaps between the lines in seconds, instances, and what is read at each.
 fn cycles() -> impl Strategy<Value = Vec<(f64, u32, Value, Value)>> {
-    let gaps = prop::collection::vec(prop_oneof![9 => Just(60.0), 1 => 1.0..5000.0], 1..120);
+    let gaps = prop::collection::vec(prop_oneof![9 => Just(60.0), 1 => 1.0..5000.0], 1..80);
     gaps.prop_flat_map(|gaps| {
         let ends = gaps.into_iter().scan(0.0, |sum: &mut f64, gap: f64| {
             *sum += gap.floor();

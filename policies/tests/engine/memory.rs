@@ -1,6 +1,6 @@
 //! Memory of every version so far can be read: `tests/memory/vN.hex` holds bytes as version N wrote them.
 
-use policies::memory::{FleetMemory, Learned, Service};
+use policies::memory::{FleetMemory, Learned, Occasion, Service};
 use std::path::Path;
 
 fn golden(name: &str) -> Vec<u8> {
@@ -33,6 +33,7 @@ fn version_2_had_nothing_of_instances() {
 fn version_3_is_as_it_was_written() {
     let mut memory = FleetMemory::decode(&golden("v2.hex")).expect("readable");
     memory.services.insert("objective".into(), Service::default());
+    memory.occasions.insert("objective".into(), vec![Occasion::default()]);
     assert_eq!(hex(&memory.encode()), hex(&golden("v3.hex")));
     assert_eq!(FleetMemory::decode(&golden("v3.hex")), Ok(memory));
 }
