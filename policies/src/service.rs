@@ -151,6 +151,9 @@ impl Service {
             && self.newest.len() <= NEWEST
             && self.open.2 < u32::MAX / 2
             && [self.variance, self.share, self.unit, self.sustained, fit.weight].iter().all(|number| *number >= 0.0)
+            // A share is one at a limit.
+            && (0.0..=1.0).contains(&self.limit)
+            && (self.share == 0.0 || self.limit > 0.0)
             && self.last.is_none_or(|last| last.unsigned_abs() < 1 << 40)
     }
 

@@ -87,7 +87,7 @@ impl Ceiling {
             self.counted = load;
         }
         if load >= FULL && same(self.stop) {
-            self.stopped += 1;
+            self.stopped = self.stopped.saturating_add(1);
         } else {
             (self.stop, self.stopped) = (load, u32::from(load >= FULL));
         }

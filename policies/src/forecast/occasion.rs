@@ -79,6 +79,7 @@ impl Occasion {
             && self.factors.iter().all(|factor| *factor < 0.0 || f64::from(*factor) >= FACTOR.0 / 2.0)
             && self.span.is_none_or(|(open, close)| open < close && close < 1 << 50)
             && self.span.is_none_or(|(open, _)| open > -(1 << 50))
+            && self.closed.is_none_or(|closed| closed.unsigned_abs() < 1 << 50)
             && self.judged < u32::MAX / 2
     }
 

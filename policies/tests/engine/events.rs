@@ -2,6 +2,7 @@
 
 use crate::fleet::*;
 use policies::memory::FleetMemory;
+use proptest::prelude::*;
 use serde_json::{Value, json};
 
 /// 10 instances' worth of work is 800; the event opens at midnight of every 24th, for six hours.
@@ -169,4 +170,58 @@ fn what_is_learned_of_events_is_bounded_and_survives_a_restart() {
     assert_eq!(unbroken.fleet.decider.save(), broken.fleet.decider.save());
     let damaged = saved.replacen("\"factors\":[", "\"factors\":[1e39,", 1);
     assert!(broken.fleet.decider.load(&damaged).is_err());
+}
+
+/// Seconds between lines, from a minute to weeks, and the load: sound, absurd or unknown.
+fn cycles() -> impl Strategy<Value = Vec<(f64, Option<f64>)>> {
+    let gap = prop_oneof![8 => Just(60.0), 2 => Just(1800.0), 1 => 60.0..3e6_f64];
+    let load = prop_oneof![
+        8 => (0.0..4000.0).prop_map(Some),
+        1 => prop_oneof![Just(0.0), Just(1e-300), Just(1e300)].prop_map(Some),
+        1 => Just(None),
+    ];
+    prop::collection::vec((gap, load), 1..120)
+}
+
+/// Three events, one of them hourly, on a capacity that is learned.
+fn busy_calendar() -> String {
+    let events = "events = [ { name = \"hourly\", cron = \"20 * * * *\", for = \"20m\" }, \
+                  { name = \"month-end\", cron = \"0 20 24 * *\", for = \"7d\", tz = \"Asia/Jakarta\" }, \
+                  { name = \"night\", cron = \"0 22 * * *\", until = \"0 5 * * *\", tz = \"Europe/Berlin\" } ]";
+    let cpu = "learn_from = \"cpu\"\n[fleet.web.metric.cpu]\nsource = \"prom\"\nquery = \"cpu\"\nunit = \"ratio\"\n";
+    policy_of(events).replace("capacity = 100.0", "capacity = \"learn\"") + cpu
+}
+
+fn run(fleet: &mut Fleet, cycles: &[(f64, Option<f64>)], mut between: impl FnMut(&mut Fleet)) -> Vec<Value> {
+    let (mut secs, mut current, mut decisions) = (0.0_f64, 12, Vec::new());
+    for (gap, load) in cycles {
+        secs += gap.floor();
+        let cycle = Cycle::new(secs, current).read("cpu", load.map_or(0.5, |load| (load / 4000.0).min(1.0)));
+        let decision = fleet.decide(load.into_iter().fold(cycle, |cycle, load| cycle.read("rps", *load)));
+        current = desired(&decision).min(40) as u32;
+        decisions.push(decision);
+        between(fleet);
+    }
+    decisions
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 16, ..ProptestConfig::default() })]
+
+    #[test]
+    fn whatever_comes_decisions_stay_lawful_and_survive_a_restart(cycles in cycles()) {
+        let unbroken = run(&mut Fleet::new(&busy_calendar()), &cycles, |_| ());
+        let broken = run(&mut Fleet::new(&busy_calendar()), &cycles, |fleet| {
+            let saved = fleet.decider.save();
+            *fleet = Fleet::new(&busy_calendar());
+            fleet.decider.load(&saved).expect("its own memory");
+        });
+        prop_assert_eq!(&unbroken, &broken);
+        for (decision, (_, load)) in unbroken.iter().zip(&cycles) {
+            prop_assert!((1..=1000).contains(&desired(decision)), "{decision}");
+            if load.is_none() {
+                prop_assert!(desired(decision) >= decision["current"].as_u64().unwrap_or(0), "{decision}");
+            }
+        }
+    }
 }
