@@ -197,7 +197,7 @@ fn run(fleet: &mut Fleet, cycles: &[(f64, Option<f64>)], mut between: impl FnMut
     for (gap, load) in cycles {
         secs += gap.floor();
         let cycle = Cycle::new(secs, current).read("cpu", load.map_or(0.5, |load| (load / 4000.0).min(1.0)));
-        let decision = fleet.decide(load.into_iter().fold(cycle, |cycle, load| cycle.read("rps", *load)));
+        let decision = fleet.decide(load.iter().fold(cycle, |cycle, load| cycle.read("rps", *load)));
         current = desired(&decision).min(40) as u32;
         decisions.push(decision);
         between(fleet);
