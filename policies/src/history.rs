@@ -2,7 +2,7 @@
 //! what its rules have learned. Out: what is missing. The shell asks a metrics store for it, has a copy learn it with
 //! [`crate::absorb_history`], and puts that in the place of what was learned live meanwhile: nothing waits for it.
 
-use crate::memory::{FleetMemory, Learned, MemoryError};
+use crate::memory::{FleetMemory, Learned, MemoryError, Occasion};
 use crate::policy::{Metric, Policy, RuleKind};
 use contract::Timestamp;
 
@@ -46,14 +46,52 @@ pub fn learns(policy: &Policy) -> bool {
     loads(policy).next().is_some()
 }
 
-/// What a rule begins with that learns its metric's whole past: the delays that it has seen.
-pub fn afresh(memory: &FleetMemory, rule: &str) -> Learned {
-    memory.objectives.get(rule).map(Learned::afresh).unwrap_or_default()
+/// A memory of its own in which these rules learn recorded values: they go on from what `known` gives, or begin their
+/// metric's whole past with nothing but the delays that were seen.
+pub fn copy(memory: &FleetMemory, rules: &[Box<str>], known: impl Fn(&str) -> Option<Learned>) -> FleetMemory {
+    let mut copy = FleetMemory::default();
+    for rule in rules {
+        if let Some(service) = memory.services.get(rule) {
+            copy.services.insert(rule.clone(), service.clone());
+        }
+        let known = known(rule);
+        if let Some(occasions) = memory.occasions.get(rule).filter(|_| known.is_some()) {
+            copy.occasions.insert(rule.clone(), occasions.clone());
+        }
+        let afresh = || memory.objectives.get(rule).map(Learned::afresh).unwrap_or_default();
+        copy.objectives.insert(rule.clone(), known.unwrap_or_else(afresh));
+    }
+    copy
 }
 
-/// Puts what was learned from recorded values into memory, unless the rule has learned from more meanwhile; says whether.
-pub fn succeed(memory: &mut FleetMemory, rule: &str, learned: Learned) -> bool {
-    learned.succeed(memory.objectives.entry(rule.into()).or_default())
+/// Puts what a rule of [`copy`] learned into the fleet's memory, unless the rule has learned from more meanwhile; says
+/// whether.
+pub fn succeed(memory: &mut FleetMemory, rule: &str, copy: &mut FleetMemory) -> bool {
+    let Some(mut learned) = copy.objectives.remove(rule) else { return false };
+    if let (Some(live), Some(own)) = (memory.services.get_mut(rule), copy.services.get(rule))
+        && let Some((factor, share)) = live.unit_instead_of(own)
+    {
+        learned.count_in(factor, share);
+    }
+    if !learned.succeed(memory.objectives.entry(rule.into()).or_default()) {
+        return false;
+    }
+    let is_known = |occasions: &Vec<Occasion>| occasions.iter().any(Occasion::is_known);
+    // A past without an occurrence of an event does not make one forgotten.
+    if let Some(own) = copy.occasions.remove(rule)
+        && (is_known(&own) || !memory.occasions.get(rule).is_some_and(is_known))
+    {
+        memory.occasions.insert(rule.into(), own);
+    }
+    true
+}
+
+/// Drops everything that a rule has learned.
+pub fn forget(memory: &mut FleetMemory, rule: &str) {
+    memory.objectives.remove(rule);
+    memory.services.remove(rule);
+    memory.ceilings.remove(rule);
+    memory.occasions.remove(rule);
 }
 
 /// Drops what rules have learned of loads that they read no more: under the same name, another query is another load.
@@ -66,7 +104,7 @@ pub fn forget_other_loads<'a>(old: &Policy, new: &'a Policy, memory: &mut FleetM
     for (rule, metric) in loads(new) {
         let before = loads(old).find(|(name, _)| *name == rule).map(|(_, metric)| &old.metrics[usize::from(metric)]);
         if before.is_some_and(|before| !same(before, &new.metrics[usize::from(metric)])) {
-            memory.objectives.remove(rule);
+            forget(memory, rule);
             changed.push(rule);
         }
     }
@@ -75,15 +113,16 @@ pub fn forget_other_loads<'a>(old: &Policy, new: &'a Policy, memory: &mut FleetM
 
 /// A memory as bytes, without what its rules have learned: that is large, changes slowly, and is kept apart.
 pub fn encode_without_learned(memory: &mut FleetMemory) -> Vec<u8> {
-    let objectives = std::mem::take(&mut memory.objectives);
+    let learned = (std::mem::take(&mut memory.objectives), std::mem::take(&mut memory.occasions));
     let bytes = memory.encode();
-    memory.objectives = objectives;
+    (memory.objectives, memory.occasions) = learned;
     bytes
 }
 
 /// What a memory's rules have learned, as bytes; a memory without it takes it back with [`restore_learned`].
 pub fn encode_learned(memory: &FleetMemory) -> Vec<u8> {
-    FleetMemory { objectives: memory.objectives.clone(), ..FleetMemory::default() }.encode()
+    let (objectives, occasions) = (memory.objectives.clone(), memory.occasions.clone());
+    FleetMemory { objectives, occasions, ..FleetMemory::default() }.encode()
 }
 
 /// Puts back what [`encode_learned`] wrote, in place of what the memory has.
@@ -91,7 +130,8 @@ pub fn encode_learned(memory: &FleetMemory) -> Vec<u8> {
 /// # Errors
 /// When the bytes come from a newer version, or are nothing learned; the memory is as it was then.
 pub fn restore_learned(memory: &mut FleetMemory, bytes: &[u8]) -> Result<(), MemoryError> {
-    memory.objectives = FleetMemory::decode(bytes)?.objectives;
+    let learned = FleetMemory::decode(bytes)?;
+    (memory.objectives, memory.occasions) = (learned.objectives, learned.occasions);
     Ok(())
 }
 

@@ -16,6 +16,7 @@ pub mod plan;
 pub mod policy;
 mod propose;
 mod rules;
+mod service;
 mod settle;
 mod stages;
 pub mod text;

@@ -1,14 +1,16 @@
 //! What a fleet carries from one cycle to the next, and over a restart. Small on purpose: windows, not samples.
 
-pub use crate::forecast::Learned;
+pub use crate::forecast::{Ceiling, Learned, Occasion};
+pub use crate::service::Service;
 use contract::{Capacity, InstanceId, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// The format's version; a memory from a newer skala is refused, never guessed at.
 ///
-/// 2 added [`FleetMemory::objectives`] at the end.
-pub const VERSION: u8 = 2;
+/// 2 added [`FleetMemory::objectives`] at the end, 3 added [`FleetMemory::services`],
+/// [`FleetMemory::ceilings`] and [`FleetMemory::occasions`].
+pub const VERSION: u8 = 3;
 
 /// One fleet's memory.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -50,6 +52,15 @@ pub struct FleetMemory {
     /// What was learned for each objective rule, by its name.
     #[serde(default)]
     pub objectives: BTreeMap<Box<str>, Learned>,
+    /// What was learned of the instances for each objective rule that learns it, by its name.
+    #[serde(default)]
+    pub services: BTreeMap<Box<str>, Service>,
+    /// What was seen of the metrics of objective rules that went beyond what the fleet could do, by the rule's name.
+    #[serde(default)]
+    pub ceilings: BTreeMap<Box<str>, Ceiling>,
+    /// What was learned of the calendar's events of objective rules, by the rule's name.
+    #[serde(default)]
+    pub occasions: BTreeMap<Box<str>, Vec<Occasion>>,
 }
 
 /// One group's memory.
@@ -180,6 +191,9 @@ impl FleetMemory {
     /// Whether what forecasters learned has the shape they count on; nothing else can be wrong in a memory that decodes.
     pub(crate) fn is_sound(&self) -> bool {
         self.objectives.values().all(Learned::is_sound)
+            && self.services.values().all(Service::is_sound)
+            && self.ceilings.values().all(Ceiling::is_sound)
+            && self.occasions.values().flatten().all(Occasion::is_sound)
     }
 
     /// Reads [`FleetMemory::encode`]'s bytes.
@@ -191,7 +205,9 @@ impl FleetMemory {
             None => Err(MemoryError::Unreadable("no bytes".into())),
             Some((&found, _)) if found > VERSION => Err(MemoryError::Newer { found }),
             Some((0, _)) => Err(MemoryError::Unreadable("version 0".into())),
-            Some((1, rest)) => read(&from_version_1(rest)),
+            // Every version so far added maps at the end, and an empty one is one zero byte.
+            Some((1, rest)) => read(&with_empty(rest, MAPS + 1)),
+            Some((2, rest)) => read(&with_empty(rest, MAPS)),
             Some((_, rest)) => read(rest),
         }
     }
@@ -203,10 +219,12 @@ fn read(fields: &[u8]) -> Result<FleetMemory, MemoryError> {
     if memory.is_sound() { Ok(memory) } else { Err(MemoryError::Unreadable("damaged forecasts".into())) }
 }
 
-/// Version 1 ended before the objectives; none of them is one zero byte.
-fn from_version_1(fields: &[u8]) -> Vec<u8> {
+/// The maps that version 3 added.
+const MAPS: usize = 3;
+
+fn with_empty(fields: &[u8], maps: usize) -> Vec<u8> {
     let mut fields = fields.to_vec();
-    fields.push(0);
+    fields.resize(fields.len() + maps, 0);
     fields
 }
 

@@ -1,7 +1,8 @@
 //! Text of the typed reasons, made only where it is shown.
 
-use crate::policy::Policy;
-use crate::trace::{Answer, Bound, Calculation, LimitBy, Why};
+use crate::policy::{Policy, RuleKind};
+use crate::service::TRUSTED;
+use crate::trace::{Answer, Bound, Calculation, Forecaster, LimitBy, Sizing, SizingBound, Why};
 use contract::Timestamp;
 use std::fmt::{self, Formatter, Result};
 use std::time::Duration;
@@ -162,7 +163,13 @@ pub(crate) fn answer(f: &mut Formatter<'_>, answer: &Answer, policy: &Policy) ->
         Answer::Value(_, calculation) => self::calculation(f, calculation, policy),
         Answer::OutOnly(_, calculation) => {
             self::calculation(f, calculation, policy)?;
-            f.write_str("; too few members to recommend less")
+            f.write_str(match calculation {
+                Calculation::Learning { .. } => ", and not less",
+                Calculation::Objective { sizing: Some(Sizing { unknown: true, .. }), .. } => {
+                    "; the utilization is unknown now, so not less"
+                }
+                _ => "; too few members to recommend less",
+            })
         }
         Answer::Abstain(value) => write!(f, "no step matches {}", Number(*value)),
         Answer::Unknown(metric, why) => {
@@ -191,7 +198,12 @@ fn calculation(f: &mut Formatter<'_>, calculation: &Calculation, policy: &Policy
             }
             f.write_str(if *kept { ", kept" } else { "" })
         }
-        Calculation::Objective { .. } => objective(f, calculation),
+        Calculation::Objective { .. } => objective(f, calculation, policy),
+        Calculation::Learning { busy, serving, limit, full, windows } => {
+            let twice = if *full { " x 2, since all may be busy," } else { "" };
+            write!(f, "{} x {serving} serving / {}{twice}", Number(*busy), Number(*limit))?;
+            write!(f, " until an instance's capacity is learned from {TRUSTED} windows, {windows} so far")
+        }
         Calculation::Step { value, row, warming } => {
             write!(f, "{} matches step {}", Number(*value), row + 1)?;
             if *warming > 0 { write!(f, ", {warming} of it still warming") } else { Ok(()) }
@@ -223,10 +235,37 @@ fn calculation(f: &mut Formatter<'_>, calculation: &Calculation, policy: &Policy
     }
 }
 
-fn objective(f: &mut Formatter<'_>, calculation: &Calculation) -> Result {
-    let Calculation::Objective { forecaster, load, ahead, headroom, share, now, bound } = calculation else {
+fn event_name(policy: &Policy, event: Option<(u16, u8)>) -> Option<&str> {
+    let (rule, event) = event?;
+    match &policy.rules.get(usize::from(rule))?.kind {
+        RuleKind::Objective(objective) => objective.events.get(usize::from(event)).map(|event| event.name.as_ref()),
+        _ => None,
+    }
+}
+
+/// Where a forecast comes from: `blend`, or `event:month-end (9.5 x blend)`.
+struct By<'a> {
+    forecaster: Forecaster,
+    event: Option<&'a str>,
+    factor: f64,
+}
+
+impl fmt::Display for By<'_> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> Result {
+        match self.event {
+            None => self.forecaster.fmt(f),
+            Some(event) => write!(f, "event:{event} ({} x {})", Number(self.factor), self.forecaster),
+        }
+    }
+}
+
+fn objective(f: &mut Formatter<'_>, calculation: &Calculation, policy: &Policy) -> Result {
+    let Calculation::Objective { forecaster, load, ahead, headroom, share, now, bound, event, factor, sizing } =
+        calculation
+    else {
         return Ok(());
     };
+    let forecaster = By { forecaster: *forecaster, event: event_name(policy, *event), factor: *factor };
     match bound {
         Bound::Present => write!(f, "{} now", Number(*now))?,
         Bound::Censored => write!(f, "{} now, which may be all that the fleet can do", Number(*now))?,
@@ -244,8 +283,19 @@ fn objective(f: &mut Formatter<'_>, calculation: &Calculation) -> Result {
     write!(f, " / {} per instance", Number(*share))?;
     match bound {
         Bound::Present | Bound::CatchUp | Bound::Censored => {
-            write!(f, "; {forecaster} expects {} + {}", Number(*load), Number(*headroom))
+            write!(f, "; {forecaster} expects {} + {}", Number(*load), Number(*headroom))?;
         }
-        _ => Ok(()),
+        _ => {}
+    }
+    let Some(Sizing { capacity, background, windows, bound, .. }) = sizing else { return Ok(()) };
+    write!(f, "; capacity {} learned from {windows} windows", Number(*capacity))?;
+    f.write_str(match bound {
+        SizingBound::Law => "",
+        SizingBound::Sustained => " (1.25 x the most that one has carried)",
+        SizingBound::Rising => " (and rising)",
+    })?;
+    match background {
+        Some(background) => write!(f, ", {} of it background", Share(*background)),
+        None => f.write_str(", with no background known"),
     }
 }

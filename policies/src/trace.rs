@@ -442,6 +442,25 @@ pub enum Calculation {
         now: f64,
         /// What made the answer this much.
         bound: Bound,
+        /// Indices of the rule and of its event of the calendar that changes the load.
+        event: Option<(u16, u8)>,
+        /// What the event multiplies the forecast with; 1 without one.
+        factor: f64,
+        /// What was learned of one instance, where that is learned.
+        sizing: Option<Sizing>,
+    },
+    /// value x serving / limit, until it is known what one instance can do.
+    Learning {
+        /// The average utilization.
+        busy: f64,
+        /// Instances serving at the reading's time.
+        serving: Capacity,
+        /// The highest allowed utilization.
+        limit: f64,
+        /// It is so high that more may be wanted than was measured: twice as many.
+        full: bool,
+        /// Windows learned from so far.
+        windows: u32,
     },
     /// A step of the table.
     Step {
@@ -491,6 +510,32 @@ pub enum Calculation {
         /// The workers were busy, so that the load may be larger than what was measured: not less than current.
         saturated: bool,
     },
+}
+
+/// What was learned of the work that one instance can do.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Sizing {
+    /// The work at 100 %, as it is counted with.
+    pub capacity: f64,
+    /// The utilization without any work; `None`: it could not be told, and is taken for 0.
+    pub background: Option<f64>,
+    /// Windows that it was learned from.
+    pub windows: u32,
+    /// What made it this much.
+    pub bound: SizingBound,
+    /// The utilization is unknown now, so that nothing is removed.
+    pub unknown: bool,
+}
+
+/// What made a learned capacity what it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SizingBound {
+    /// The law that was learned.
+    Law,
+    /// No more than 1.25 times what an instance was seen to carry.
+    Sustained,
+    /// The law says more, and it may only rise so fast.
+    Rising,
 }
 
 impl Answer {

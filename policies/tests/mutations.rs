@@ -2,7 +2,9 @@
 
 #![allow(clippy::disallowed_methods)] // The core is pure; its tests read their cases.
 
-use policies::policy::{FILE_BYTES_MAX, FILES_MAX, ParseOptions, Policy, RuleKind, Severity, SourceFile, Term, parse};
+use policies::policy::{
+    FILE_BYTES_MAX, FILES_MAX, InstanceCapacity, ParseOptions, Policy, RuleKind, Severity, SourceFile, Term, parse,
+};
 use proptest::prelude::*;
 use std::path::Path;
 use std::time::Duration;
@@ -61,7 +63,12 @@ fn assert_sound(policy: &Policy) {
             }
             RuleKind::Objective(objective) => {
                 metric(objective.metric);
-                assert!(objective.share() > 0.0 && objective.coverage < 1.0);
+                match objective.capacity {
+                    InstanceCapacity::Told(capacity) => finite(capacity * objective.utilization),
+                    InstanceCapacity::Learned { from } => metric(from),
+                }
+                assert!(objective.events.len() <= 4);
+                assert!(objective.utilization > 0.0 && objective.coverage < 1.0);
             }
             RuleKind::Schedule(schedule) => assert!(schedule.min.is_some() || schedule.max.is_some()),
         }

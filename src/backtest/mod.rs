@@ -40,7 +40,8 @@ pub(crate) enum Feed {
     Load,
     /// Another recorded series.
     Series(Series),
-    /// The load over what serves: the metric of a `utilization` rule that has no series, or that is the load.
+    /// The load over what serves: the metric of a `utilization` rule, or of one that learns from it, that has no series, or
+    /// that is the load.
     Utilization,
     /// Nothing: it is missing all the time.
     Nothing,
@@ -220,8 +221,11 @@ pub fn is_utilization(policy: &Policy, index: usize) -> bool {
 
 /// Whether rules take a metric for the average over instances, and none for the fleet's total.
 pub fn is_averaged(policy: &Policy, index: usize) -> bool {
-    let average =
-        |kind: &RuleKind| matches!(kind, RuleKind::Utilization { metric, .. } if usize::from(*metric) == index);
+    let average = |kind: &RuleKind| match kind {
+        RuleKind::Utilization { metric, .. } => usize::from(*metric) == index,
+        RuleKind::Objective(objective) => objective.learn_from().is_some_and(|from| usize::from(from) == index),
+        _ => false,
+    };
     let total = |kind: &RuleKind| {
         let metric = match kind {
             RuleKind::PerInstance { metric, .. } => *metric,

@@ -7,7 +7,6 @@ use super::recorded::{Job, Learned, PAST, Seeker};
 use super::{Cycle, Fleet};
 use contract::Timestamp;
 use policies::history;
-use policies::memory::FleetMemory;
 use policies::policy::Policy;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -207,9 +206,7 @@ impl Cycle {
     fn seeker(&self, of: Wanted) -> Seeker {
         let fleet = &self.fleets[of.fleet as usize];
         let base = |rule: &str| fleet.past.as_ref().and_then(|past| past.bases.get(rule).cloned());
-        let begin = |rule: &str| base(rule).unwrap_or_else(|| history::afresh(&fleet.memory, rule));
-        let objectives = of.rules.iter().map(|rule| (rule.clone(), begin(rule))).collect();
-        let memory = FleetMemory { objectives, ..FleetMemory::default() };
+        let memory = history::copy(&fleet.memory, &of.rules, base);
         let policy = Arc::clone(&fleet.policy);
         Seeker { fleet: of.fleet, policy, metric: of.metric, rules: of.rules, memory, values: 0 }
     }
@@ -256,8 +253,9 @@ impl Cycle {
         if came {
             past.failures = 0;
             past.not_before = monotonic + AGAIN;
-            for (rule, learned) in seeker.memory.objectives {
-                changed |= seeker.rules.contains(&rule) && history::succeed(&mut fleet.memory, &rule, learned);
+            let mut copy = seeker.memory;
+            for rule in &seeker.rules {
+                changed |= history::succeed(&mut fleet.memory, rule, &mut copy);
             }
             past.given.extend(seeker.rules);
         } else {

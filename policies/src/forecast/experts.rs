@@ -104,6 +104,14 @@ impl Forecast {
         loads.chain(others).all(|number| number.is_finite())
     }
 
+    /// Counts in instances that are `factor` as many, with loads of `most` at most.
+    pub(super) fn count_in(&mut self, factor: f32, most: f32) {
+        self.errors.iter_mut().flatten().for_each(|error| *error = bounded(*error * factor));
+        self.loads.iter_mut().flatten().for_each(|load| *load = load.min(most));
+        self.needed = bounded(self.needed * factor).ceil();
+        self.planned = instances(f64::from(self.planned) * f64::from(factor), 1.0) as Capacity;
+    }
+
     /// A forecaster's load; where it has none, the level stands in.
     pub fn load(&self, forecaster: usize) -> f64 {
         f64::from(self.loads[forecaster].or(self.loads[0]).unwrap_or(0.0))
@@ -181,6 +189,33 @@ impl Learned {
         Some(then * ratio.clamp(RATIO.0, RATIO.1))
     }
 
+    /// The last steps' load: against their profile (0: there is none), and by itself.
+    pub(super) fn level(&self, terms: &Terms, grid: &Grid) -> (f32, f32) {
+        let compared = newest(&self.recent, COMPARED);
+        let Some(end) = self.last.filter(|_| !compared.is_empty()) else { return (0.0, 0.0) };
+        let usual = (0..compared.len() as i64).map(|back| self.usual_at(local_middle(end - back, terms, grid)));
+        let usual: Option<f64> = usual.sum();
+        let flat = mean(compared);
+        let level = usual.filter(|usual| *usual > 0.0).map_or(0.0, |usual| flat * compared.len() as f64 / usual);
+        (level.clamp(0.0, 1e6) as f32, flat as f32)
+    }
+
+    /// The usual load at a time, in seconds since 1970, at a level; `None` without profile or level.
+    pub(super) fn usual(&self, at: i64, level: f64, terms: &Terms) -> Option<f64> {
+        Some(self.usual_at(at + terms.offset_secs)? * level).filter(|usual| *usual > 0.0)
+    }
+
+    fn usual_at(&self, local: i64) -> Option<f64> {
+        self.profiles.at(Period::Week, local).or_else(|| self.profiles.at(Period::Day, local))
+    }
+
+    /// What was forecast for the newest step by the last ones of then, if something was; how many seconds before.
+    pub(crate) fn foretold(&self, grid: &Grid) -> Option<(f64, i64)> {
+        let due = self.last? - grid.ahead as i64;
+        let forecast = self.forecasts.iter().find(|forecast| forecast.end == due)?;
+        Some((forecast.load(0), grid.ahead as i64 * grid.step))
+    }
+
     /// Judges the forecasts of a step that has come.
     pub(super) fn judge(&mut self, forecast: &Forecast, end: i64, load: f64, terms: &Terms, grid: &Grid) {
         let half_hour = half_hour(local_middle(end, terms, grid));
@@ -208,6 +243,14 @@ impl Errors {
         let known = [self.absolute, self.fast, self.slow];
         matches!((self.seen, self.half_hours.len()), (0, 0) | (1.., HALF_HOURS))
             && known.iter().chain(&self.half_hours).all(|error| error.is_finite())
+    }
+
+    pub(super) fn count_in(&mut self, factor: f32) {
+        self.absolute = bounded(self.absolute * factor);
+        let squares = [&mut self.fast, &mut self.slow].into_iter().chain(&mut self.half_hours);
+        for square in squares.filter(|square| **square >= 0.0) {
+            *square = bounded(square.sqrt() * factor).powi(2);
+        }
     }
 
     fn learn(&mut self, load: f64, forecast: f64, half_hour: usize) {
@@ -241,6 +284,11 @@ impl Errors {
         };
         [general as f32, general as f32, hourly as f32]
     }
+}
+
+/// More instances than any error is off by: still a number when squared.
+fn bounded(instances: f32) -> f32 {
+    instances.min(1e12)
 }
 
 /// The least-squares line through the values, extrapolated; their mean when there are fewer than five.

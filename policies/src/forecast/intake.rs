@@ -1,12 +1,10 @@
 //! Readings into steps of equal length: the mean of what came within one, short gaps bridged, long ones forgotten.
 
-use super::{Grid, Learned, Terms};
-use contract::{CAPACITY_MAX, Timestamp};
+use super::{Grid, Learned, Terms, load_max};
+use contract::Timestamp;
 
 /// A gap of up to half an hour of minutes is bridged by a line; a longer one ends what the forecasts stand on.
 const BRIDGED_MAX: i64 = 30;
-/// Largest load that is told from larger ones.
-const LOAD_MAX: f64 = 1e30;
 
 impl Learned {
     /// Takes in one reading. A step ends with the first reading that is nearer to its end than to the end before;
@@ -14,8 +12,7 @@ impl Learned {
     pub(crate) fn take(&mut self, load: f64, at: Timestamp, terms: &Terms, grid: &Grid) {
         self.follow(grid);
         let step = grid.step * 1_000_000;
-        // More than any fleet can carry is as good as any other such number, and stays a number when squared.
-        let load = load.clamp(0.0, (terms.share * 2.0 * f64::from(CAPACITY_MAX)).min(LOAD_MAX));
+        let load = load.clamp(0.0, load_max(terms.share));
         let end = at.0.saturating_add(step / 2).div_euclid(step);
         if self.taken.is_some_and(|taken| at <= taken) {
             return;

@@ -65,6 +65,11 @@ impl Margins {
             && (!self.is_warm() || !self.candidates.is_empty())
     }
 
+    /// Costs are in instances, which are of another size from here on.
+    pub fn count_in(&mut self, factor: f32) {
+        self.candidates.iter_mut().for_each(|known| known.cost = (known.cost * factor).min(1e12));
+    }
+
     /// Whether enough was scored to trust the multiples.
     pub fn is_warm(&self) -> bool {
         self.scored >= WARM

@@ -8,13 +8,16 @@
 //! thing that counts, instance-hours at equal coverage; decisions.md section 3 describes the reference that it follows.
 //!
 //! Files: [`delays`] how far ahead, [`intake`] readings into steps, [`profile`] `blend` `experts` the forecasters,
-//! `margin` and `shadow` the head-room, `outlook` the answer, `past` recorded loads.
+//! `margin` and `shadow` the head-room, `outlook` the answer, `past` recorded loads, `occasion` events of the calendar,
+//! `ceiling` whether the load can be believed.
 
 mod blend;
+mod ceiling;
 mod delays;
 mod experts;
 mod intake;
 mod margin;
+mod occasion;
 mod outlook;
 mod past;
 mod profile;
@@ -22,13 +25,16 @@ mod shadow;
 #[cfg(test)]
 mod tests;
 
+pub use ceiling::Ceiling;
+pub(crate) use ceiling::Loaded;
 use delays::Delays;
 pub use experts::Forecaster;
+pub use occasion::Occasion;
 pub use outlook::Bound;
 pub(crate) use outlook::Outlook;
 
 use blend::Blend;
-use contract::{Capacity, Timestamp};
+use contract::{CAPACITY_MAX, Capacity, Timestamp};
 use experts::{Errors, FORECASTERS, Forecast};
 use margin::Margins;
 use profile::Profiles;
@@ -57,6 +63,8 @@ pub(crate) struct Terms {
     pub window: Duration,
     /// Local time minus UTC, in seconds.
     pub offset_secs: i64,
+    /// The load is an event's, so that profiles learn nothing from it.
+    pub unusual: bool,
 }
 
 /// The terms in whole steps.
@@ -76,7 +84,7 @@ pub(crate) struct Grid {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Learned {
     pub(crate) delays: Delays,
-    /// The metric has exceeded what the fleet could do: it tells what is wanted, not what is served.
+    /// The metric tells what is wanted, not what is served; [`Ceiling`] has the reasons.
     pub(crate) tells_demand: bool,
     /// Seconds of the steps that the fields below count in; 0 before the first.
     step: u32,
@@ -126,6 +134,23 @@ impl Learned {
             && self.forecasts.iter().all(Forecast::is_sound)
     }
 
+    /// Steps learned from.
+    pub(crate) fn steps(&self) -> u32 {
+        self.steps
+    }
+
+    /// Counts in instances of another size from here on, of which one carries `share`: what were so many of the old ones
+    /// are `factor` as many. Loads stay below what is told from larger ones, as when they were taken.
+    pub(crate) fn count_in(&mut self, factor: f64, share: f64) {
+        let (factor, most) = (factor.clamp(1e-9, 1e9) as f32, load_max(share) as f32);
+        self.errors.iter_mut().for_each(|errors| errors.count_in(factor));
+        self.margins.count_in(factor);
+        self.forecasts.iter_mut().for_each(|forecast| forecast.count_in(factor, most));
+        let loads = self.recent.iter_mut().chain([&mut self.mean, &mut self.short]).chain(self.profiles.loads_mut());
+        loads.for_each(|load| *load = load.min(most));
+        self.open.0 = self.open.0.min(load_max(share) * f64::from(self.open.1));
+    }
+
     /// Learns from one step's load; `end` is the step's end in steps since 1970, the one after the last.
     fn learn(&mut self, end: i64, load: f64, terms: &Terms, grid: &Grid) {
         self.remember(end, load, terms, grid);
@@ -154,10 +179,18 @@ impl Learned {
         self.recent.push(load as f32);
         self.recent.drain(..self.recent.len().saturating_sub(RECENT_MAX));
         let local_end = end * grid.step + terms.offset_secs;
-        self.profiles.learn(local_end, grid.step, &self.recent);
+        if !terms.unusual {
+            self.profiles.learn(local_end, grid.step, &self.recent);
+        }
         let week = 7.0 * 86_400.0 / grid.step as f32;
         self.mean += (load as f32 - self.mean) / week.min(self.steps as f32 + 1.0);
     }
+}
+
+/// Largest load that is told from larger ones: more than any fleet can carry is as good as any other such number, and
+/// stays a number when squared.
+fn load_max(share: f64) -> f64 {
+    (share * 2.0 * f64::from(CAPACITY_MAX)).min(1e30)
 }
 
 /// The least whole number of instances that carries a load; a relative 1e-6 absorbs what single precision rounds.

@@ -55,6 +55,11 @@ impl Profiles {
         }
     }
 
+    /// Every load that is kept, those not seen yet too.
+    pub fn loads_mut(&mut self) -> impl Iterator<Item = &mut f32> {
+        self.day.iter_mut().chain(&mut self.week)
+    }
+
     /// The usual load at a local time, in seconds since 1970; `None` before it was seen.
     pub fn at(&self, period: Period, local: i64) -> Option<f64> {
         match period {

@@ -6,7 +6,7 @@ const GRID: Grid = Grid { step: 60, ahead: 4, boot: 2, window: 10 };
 
 fn terms(coverage: f64) -> Terms {
     let window = Duration::from_secs(600);
-    Terms { share: 80.0, coverage, headroom_max: 50.0, min: 1, window, offset_secs: 0 }
+    Terms { share: 80.0, coverage, headroom_max: 50.0, min: 1, window, offset_secs: 0, unusual: false }
 }
 
 /// Noise from 0 to 1, the same for everybody.
@@ -98,7 +98,8 @@ fn what_is_learned_of_a_metric_stays_within_32_kib() {
     assert!(learned.is_sound());
     assert_eq!((learned.forecasts.len(), learned.recent.len()), (FORECASTS_MAX, RECENT_MAX));
     let size = postcard::to_stdvec(&learned).expect("plain data").len() + 5 * 32;
-    assert!(size <= 32 * 1024, "{size} bytes, the most boots included");
+    // Beside it four events take 1 KiB at most (see the engine's tests), an instance's law and a ceiling 300 bytes.
+    assert!(size + 1024 + 300 <= 32 * 1024, "{size} bytes, the most boots included");
 }
 
 #[test]

@@ -29,6 +29,7 @@ pub use diagnostic::{At, Diagnostic, Finding, Findings, Related, Severity};
 pub use expression::{Expression, One, Term, Two};
 pub use fleet::read_rate;
 pub use model::*;
+pub use objective::{CalendarEvent, InstanceCapacity, Objective};
 pub use parse::{FILES_MAX, ParseOptions, QueryCheck, QueryError, QueryFacts, parse, settings};
 pub use places::{Place, Places, Setting};
 pub use queueing::{Latency, Queue};

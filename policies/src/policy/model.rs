@@ -3,6 +3,7 @@
 //! Text comes in through [`crate::policy::parse`]; nothing here fails or allocates once it is built.
 
 use super::expression::Expression;
+use super::objective::Objective;
 use super::places::{Place, Places, Setting};
 use super::queueing::{Latency, Queue};
 use super::tables::PolicyTest;
@@ -316,30 +317,6 @@ pub enum RuleKind {
         /// How long it goes on after it was last true.
         linger: Duration,
     },
-}
-
-/// What an `objective` rule keeps.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Objective {
-    /// The fleet's total work.
-    pub metric: u16,
-    /// The work one instance can do at 100 % utilization, in the metric's unit.
-    pub capacity: f64,
-    /// The highest utilization at which the objective still holds, 0 to 1.
-    pub utilization: f64,
-    /// The share of minutes in which it holds, 0 to 1.
-    pub coverage: f64,
-    /// Head-room at most, as a ratio of the larger of forecast and the week's mean load: 2.0 is 200 %.
-    pub headroom_max: f64,
-    /// Whose days and weeks the profiles follow.
-    pub tz: jiff::tz::TimeZone,
-}
-
-impl Objective {
-    /// The work that one instance carries while the objective holds.
-    pub fn share(&self) -> f64 {
-        self.capacity * self.utilization
-    }
 }
 
 /// The band around a target in which nothing changes, as ratios: 0.1 is 10 %.

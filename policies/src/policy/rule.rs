@@ -234,7 +234,9 @@ fn check_rows(r: &Reader<'_>, rows: &[(StepRow, At)], scale: f64) {
 /// Whether any amount of a step changes a fleet of no instance: it does, since each is at least 1.
 pub(super) fn leaves_zero(kind: &RuleKind, by: impl Fn(u16) -> bool) -> bool {
     match kind {
-        RuleKind::PerInstance { metric, .. } | RuleKind::Objective(super::Objective { metric, .. }) => !by(*metric),
+        RuleKind::PerInstance { metric, .. } => !by(*metric),
+        // How busy instances are takes an instance to learn.
+        RuleKind::Objective(objective) => objective.learn_from().is_none() && !by(objective.metric),
         RuleKind::Step { metric, steps } => !by(*metric) && steps.iter().any(|row| adds(row.change)),
         RuleKind::Schedule(schedule) => schedule.min.is_some_and(|min| min > 0),
         RuleKind::Queue(_) | RuleKind::Latency(_) | RuleKind::Expression(_) => true,

@@ -13,20 +13,7 @@ use std::time::Duration;
 const FOR_MAX: Duration = Duration::from_secs(366 * 86_400);
 
 pub(super) fn read(r: &mut Reader<'_>) -> Option<Schedule> {
-    let cron = r.need_or("cron", read_cron, Some("minute hour day month weekday: cron = \"0 8 * * 1-5\""));
-    let until = r.take("until", read_cron);
-    let lasts = r.take("for", units::duration(Duration::from_secs(60)..=FOR_MAX));
-    match (r.has("until"), r.has("for")) {
-        (true, true) => {
-            let found = Finding::new("a schedule has `until` or `for`, not both");
-            r.findings().error(r.at_of("for"), found.related(r.at_of("until"), "`until` is here"));
-        }
-        (false, false) => {
-            let found = Finding::new("a schedule needs `until` or `for`: it must close again");
-            r.lacks(&["until", "for"], found.hint("until = \"0 18 * * 1-5\", or for = \"10h\""));
-        }
-        _ => {}
-    }
+    let (cron, closes) = read_times(r, "a schedule");
     let tz = r.need_or("tz", read_tz, Some("an IANA name, so that 8 o'clock is somebody's: tz = \"Asia/Jakarta\""));
     let lead = r.take("lead", units::up_to_a_day).unwrap_or_default();
     let min = r.take("min", units::capacity);
@@ -41,8 +28,26 @@ pub(super) fn read(r: &mut Reader<'_>) -> Option<Schedule> {
         let found = Finding::new(format!("the schedule's `min` is {min}, above its `max` of {max}"));
         r.findings().error(r.at_of("min"), found.related(r.at_of("max"), "`max` is here"));
     }
-    let closes = until.map(Closes::Until).or(lasts.map(Closes::After));
     Some(Schedule { cron: cron?, closes: closes?, tz: tz?, lead, min, max })
+}
+
+/// When it opens and closes again.
+pub(super) fn read_times(r: &mut Reader<'_>, what: &str) -> (Option<Cron>, Option<Closes>) {
+    let cron = r.need_or("cron", read_cron, Some("minute hour day month weekday: cron = \"0 8 * * 1-5\""));
+    let until = r.take("until", read_cron);
+    let lasts = r.take("for", units::duration(Duration::from_secs(60)..=FOR_MAX));
+    match (r.has("until"), r.has("for")) {
+        (true, true) => {
+            let found = Finding::new(format!("{what} has `until` or `for`, not both"));
+            r.findings().error(r.at_of("for"), found.related(r.at_of("until"), "`until` is here"));
+        }
+        (false, false) => {
+            let found = Finding::new(format!("{what} needs `until` or `for`: it must close again"));
+            r.lacks(&["until", "for"], found.hint("until = \"0 18 * * 1-5\", or for = \"10h\""));
+        }
+        _ => {}
+    }
+    (cron, until.map(Closes::Until).or(lasts.map(Closes::After)))
 }
 
 fn read_cron(node: &Node) -> Result<Cron, Fault> {
@@ -63,6 +68,21 @@ fn read_cron(node: &Node) -> Result<Cron, Fault> {
         Ok(Ok(_)) => Ok(cron),
         _ => Err(Fault::new("never comes: there is no such date")),
     }
+}
+
+/// Whether it opens again before it has closed, by its first times from 2024 on.
+pub(super) fn reopens(cron: &Cron, closes: &Closes) -> bool {
+    let from = jiff::civil::date(2024, 1, 1).at(0, 0, 0, 0).to_zoned(TimeZone::UTC).ok();
+    let opens = from.and_then(|from| cron.find_next_occurrence(&from, true).ok());
+    let again = opens.as_ref().and_then(|opens| cron.find_next_occurrence(opens, false).ok());
+    let (Some(opens), Some(again)) = (opens, again) else { return false };
+    let closed = match closes {
+        Closes::After(after) => {
+            jiff::SignedDuration::try_from(*after).ok().and_then(|after| opens.checked_add(after).ok())
+        }
+        Closes::Until(until) => until.find_next_occurrence(&opens, false).ok(),
+    };
+    closed.is_none_or(|closed| closed > again)
 }
 
 /// The library's words without its own names.

@@ -27,8 +27,8 @@ pub(crate) fn guard(context: &Context<'_>, rule: &Rule) -> Option<(GuardState, B
         Err(_) => GuardState::Unknown,
         Ok(Usable::One { value, .. }) if when.is_met(value) => GuardState::True,
         // With one value per instance, any instance beyond the threshold is enough.
-        Ok(Usable::Each { values: [] }) => GuardState::Unknown,
-        Ok(Usable::Each { values })
+        Ok(Usable::Each { values: [], .. }) => GuardState::Unknown,
+        Ok(Usable::Each { values, .. })
             if values.iter().any(|(_, v)| in_range(*v, unit).is_err() || when.is_met(*v / unit.full())) =>
         {
             GuardState::True

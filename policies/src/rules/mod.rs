@@ -1,5 +1,7 @@
 //! One recommendation for each rule, side by side: no rule sees another's answer, and their order never matters.
 
+mod busy;
+mod calendar;
 mod erlang;
 mod expression;
 mod guard;

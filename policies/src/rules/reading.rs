@@ -17,7 +17,7 @@ pub(super) enum Usable<'a> {
     /// One value, a percentage as a ratio.
     One { value: f64, at: Timestamp, members: Option<f64> },
     /// One value for each instance, as given; each is judged on its own by [`in_range`].
-    Each { values: &'a [(InstanceId, f64)] },
+    Each { values: &'a [(InstanceId, f64)], at: Timestamp },
 }
 
 impl Unit {
@@ -56,7 +56,7 @@ pub(super) fn judge<'a>(metric: &Metric, raw: &'a RawReading<'a>, now: Timestamp
                 *at,
             )
         }
-        RawReading::PerInstance { values, at } => (Usable::Each { values }, *at),
+        RawReading::PerInstance { values, at } => (Usable::Each { values, at: *at }, *at),
     };
     if at > now.after(FUTURE_MAX) {
         return Err(UnknownWhy::Missing(MissingWhy::Future));

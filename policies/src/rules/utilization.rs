@@ -12,7 +12,7 @@ pub(super) fn recommend(context: &Context<'_>, metric: u16, target: f64, toleran
     let (value, at, count) =
         match judge(context.metric(metric), &context.facts.readings[usize::from(metric)], context.now) {
             Err(why) => return Context::unknown(metric, why),
-            Ok(Usable::Each { values }) => {
+            Ok(Usable::Each { values, .. }) => {
                 return members::recommend(context, metric, values, target, tolerance);
             }
             Ok(Usable::One { value, at, members }) => (value, at, members),

@@ -3,7 +3,7 @@
 use super::{Walk, held};
 use crate::memory::FleetMemory;
 use crate::policy::{Combine, Policy, RuleKind, Setting};
-use crate::trace::{Answer, Hold, HoldReason, Recommendation, Stage, Why};
+use crate::trace::{Answer, Calculation, Hold, HoldReason, Recommendation, Sizing, Stage, Why};
 use contract::{Capacity, Timestamp};
 
 /// What the rules say together.
@@ -94,9 +94,24 @@ fn blocked_by(policy: &Policy, answers: &[Recommendation]) -> Setting {
     let blocking = answers.iter().find(|r| r.answer.blocks_scale_in());
     match blocking.map(|r| (&r.answer, r.rule)) {
         Some((Answer::Unknown(metric, _), _)) => Setting::Metric(*metric),
+        Some((Answer::OutOnly(_, calculation), rule)) => out_only_for(policy, calculation, rule),
         Some((_, rule)) => metric_of(policy, rule).map_or(Setting::Rule(rule), Setting::Metric),
         None => Setting::Fleet,
     }
+}
+
+/// What keeps an answer from recommending less.
+fn out_only_for(policy: &Policy, calculation: &Calculation, rule: u16) -> Setting {
+    let learned_from = || match &policy.rules[usize::from(rule)].kind {
+        RuleKind::Objective(objective) => objective.learn_from(),
+        _ => None,
+    };
+    let metric = match calculation {
+        Calculation::Learning { .. } => return Setting::Rule(rule),
+        Calculation::Objective { sizing: Some(Sizing { unknown: true, .. }), .. } => learned_from(),
+        _ => metric_of(policy, rule),
+    };
+    metric.map_or(Setting::Rule(rule), Setting::Metric)
 }
 
 fn metric_of(policy: &Policy, rule: u16) -> Option<u16> {

@@ -70,4 +70,7 @@ pub(crate) fn forget(policy: &Policy, memory: &mut FleetMemory) {
     memory.guards.retain(|name, _| known(name));
     memory.steps.retain(|name, _| known(name));
     memory.objectives.retain(|name, _| known(name));
+    memory.services.retain(|name, _| known(name));
+    memory.ceilings.retain(|name, _| known(name));
+    memory.occasions.retain(|name, _| known(name));
 }

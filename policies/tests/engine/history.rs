@@ -3,9 +3,10 @@
 use crate::fleet::*;
 use contract::Timestamp;
 use policies::absorb_history;
-use policies::history::{afresh, forget_other_loads, lacking, learns, succeed};
+use policies::history::{copy, forget_other_loads, lacking, learns, succeed};
 use policies::memory::FleetMemory;
 use policies::policy::{ParseOptions, Policy, SourceFile, parse};
+use serde_json::Value;
 use std::sync::Arc;
 
 const RULE: &str = "name = \"load\"\nkind = \"objective\"\ncapacity = 100.0\nutilization = 0.8";
@@ -67,14 +68,14 @@ fn policy_of_requests() -> String {
 #[test]
 fn a_gap_that_is_filled_was_none() {
     let policy = read(&objective());
-    let mut filled = taught(&policy, 0..600);
+    let filled = taught(&policy, 0..600);
     // What came live after the gap, and what a copy of before it learned of both.
     let mut live = filled.clone();
     absorb_history(&policy, &mut live, "rps", &minutes(900..902));
     assert_ne!(live, taught(&policy, 0..902));
-    absorb_history(&policy, &mut filled, "rps", &minutes(595..902));
-    let learned = filled.objectives.remove("load").unwrap();
-    assert!(succeed(&mut live, "load", learned));
+    let mut apart = copy(&live, &["load".into()], |rule| filled.objectives.get(rule).cloned());
+    absorb_history(&policy, &mut apart, "rps", &minutes(595..902));
+    assert!(succeed(&mut live, "load", &mut apart));
     assert_eq!(live, taught(&policy, 0..902));
 }
 
@@ -83,11 +84,12 @@ fn only_more_takes_the_place_of_what_is_known() {
     let policy = read(&objective());
     let mut live = taught(&policy, 0..600);
     let before = live.clone();
-    let fewer = taught(&policy, 100..600).objectives.remove("load").unwrap();
-    assert!(!succeed(&mut live, "load", fewer) && live == before);
-    assert!(!succeed(&mut live, "load", afresh(&before, "load")) && live == before);
+    let mut fewer = taught(&policy, 100..600);
+    assert!(!succeed(&mut live, "load", &mut fewer) && live == before);
+    let mut nothing = copy(&before, &["load".into()], |_| None);
+    assert!(!succeed(&mut live, "load", &mut nothing) && live == before);
     let mut empty = FleetMemory::default();
-    assert!(succeed(&mut empty, "load", before.objectives["load"].clone()));
+    assert!(succeed(&mut empty, "load", &mut before.clone()));
     assert_eq!(empty.objectives, before.objectives);
 }
 
@@ -111,4 +113,75 @@ fn another_query_under_the_same_name_is_another_load() {
     let mut memory = known.clone();
     let changed = policy_of_requests();
     assert!(forget_other_loads(&old, &read(&changed), &mut memory).is_empty());
+}
+
+fn memory_of(fleet: &mut Fleet) -> FleetMemory {
+    let saved: Value = serde_json::from_str(&fleet.decider.save()).unwrap();
+    serde_json::from_value(saved["fleets"]["web"].clone()).unwrap()
+}
+
+fn load_memory(fleet: &mut Fleet, memory: &FleetMemory) {
+    let mut saved: Value = serde_json::from_str(&fleet.decider.save()).unwrap();
+    saved["fleets"]["web"] = serde_json::to_value(memory).unwrap();
+    fleet.decider.load(&saved.to_string()).unwrap();
+}
+
+/// A capacity that is learned gives the forecasts their unit; records are learned in the unit of their time.
+#[test]
+fn records_are_taken_in_under_the_capacity_that_is_learned_meanwhile() {
+    let rule = "name = \"load\"\nkind = \"objective\"\ncapacity = \"learn\"\nlearn_from = \"cpu\"\nutilization = 0.8";
+    let cpu = "[fleet.web.metric.cpu]\nsource = \"prom\"\nquery = \"cpu\"\nunit = \"ratio\"\n";
+    let text = policy("interval = \"60s\"", &format!("{}{cpu}{FREE}", metric_rule("rps", "count", rule)));
+    let policy = read(&text);
+    let mut fleet = Fleet::new(&text);
+    let run = |fleet: &mut Fleet, range: std::ops::Range<i64>| {
+        let mut last = Value::Null;
+        for (at, load) in minutes(range) {
+            let secs = at.as_secs_f64() - EPOCH as f64;
+            let cycle = Cycle::new(secs, 10).read("rps", load).read("cpu", load / 10.0 / 100.0);
+            last = fleet.decide(cycle);
+        }
+        last
+    };
+    run(&mut fleet, 6_000..6_100);
+    let mut live = memory_of(&mut fleet);
+    let mut apart = copy(&live, &["load".into()], |_| None);
+    absorb_history(&policy, &mut apart, "rps", &minutes(0..6_100));
+    assert!(succeed(&mut live, "load", &mut apart));
+    let mut taught = Fleet::new(&text);
+    load_memory(&mut taught, &live);
+    let decided = run(&mut taught, 6_101..6_102);
+    let why = decided["recommendations"][0]["why"].as_str().unwrap();
+    assert!(why.contains("capacity 100 learned from"), "{why}");
+    // The head-room was learned from the records: what varies within an hour, not the quarter of before.
+    let value = decided["recommendations"][0]["value"].as_u64().unwrap();
+    assert!((8..=13).contains(&value), "{decided}");
+}
+
+/// A past in which an event did not occur leaves what is known of it; one in which it did makes it known.
+#[test]
+fn events_are_learned_from_records_and_not_forgotten_over_them() {
+    let rule = format!("{RULE}\ntz = \"UTC\"\nevents = [ {{ name = \"noon\", cron = \"0 12 * * *\", for = \"1h\" }} ]");
+    let policy = read(&policy("interval = \"60s\"", &format!("{}{FREE}", metric_rule("rps", "count", &rule))));
+    let noon = |minute: i64| (at(minute).as_secs_f64() as i64).rem_euclid(86_400) / 3_600 == 12;
+    let days = |range: std::ops::Range<i64>| -> Vec<(Timestamp, f64)> {
+        range.map(|minute| (at(minute), if noon(minute) { 5_000.0 } else { 500.0 })).collect()
+    };
+    let mut live = FleetMemory::default();
+    let mut apart = copy(&live, &["load".into()], |_| None);
+    absorb_history(&policy, &mut apart, "rps", &days(0..4 * 1_440));
+    let known = apart.occasions.clone();
+    assert!(known.contains_key("load"));
+    assert!(succeed(&mut live, "load", &mut apart));
+    assert_eq!(live.occasions, known);
+    let mut quiet = copy(&live, &["load".into()], |_| None);
+    absorb_history(&policy, &mut quiet, "rps", &minutes(-9_000..-8_400));
+    quiet.objectives = live.objectives.clone();
+    live.objectives.clear();
+    assert!(succeed(&mut live, "load", &mut quiet));
+    assert_eq!(live.occasions, known, "what is known of an event stays");
+    let bytes = policies::history::encode_learned(&live);
+    let mut back = FleetMemory::default();
+    policies::history::restore_learned(&mut back, &bytes).unwrap();
+    assert_eq!((&back.objectives, &back.occasions), (&live.objectives, &live.occasions));
 }

@@ -2,6 +2,7 @@
 
 #![allow(clippy::disallowed_methods, clippy::unwrap_used)] // Tests read their cases, and may unwrap.
 
+mod events;
 mod explained;
 mod expressions;
 mod flap;
@@ -9,6 +10,7 @@ mod fleet;
 mod golden;
 mod history;
 mod hpa;
+mod learned;
 mod memory;
 mod objective;
 mod peers;

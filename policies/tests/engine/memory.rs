@@ -1,6 +1,6 @@
 //! Memory of every version so far can be read: `tests/memory/vN.hex` holds bytes as version N wrote them.
 
-use policies::memory::{FleetMemory, Learned};
+use policies::memory::{FleetMemory, Learned, Occasion, Service};
 use std::path::Path;
 
 fn golden(name: &str) -> Vec<u8> {
@@ -18,14 +18,22 @@ fn version_1_had_no_objectives() {
     let memory = FleetMemory::decode(&golden("v1.hex")).expect("readable");
     assert!(memory.objectives.is_empty() && memory.pinned && memory.groups[0].desired == Some(7));
     let again = memory.encode();
-    assert_eq!(again[0], 2);
+    assert_eq!(again[0], 3);
     assert_eq!(FleetMemory::decode(&again), Ok(memory));
 }
 
 #[test]
-fn version_2_is_as_it_was_written() {
+fn version_2_had_nothing_of_instances() {
     let mut memory = FleetMemory::decode(&golden("v1.hex")).expect("readable");
     memory.objectives.insert("objective".into(), Learned::default());
-    assert_eq!(hex(&memory.encode()), hex(&golden("v2.hex")));
     assert_eq!(FleetMemory::decode(&golden("v2.hex")), Ok(memory));
+}
+
+#[test]
+fn version_3_is_as_it_was_written() {
+    let mut memory = FleetMemory::decode(&golden("v2.hex")).expect("readable");
+    memory.services.insert("objective".into(), Service::default());
+    memory.occasions.insert("objective".into(), vec![Occasion::default()]);
+    assert_eq!(hex(&memory.encode()), hex(&golden("v3.hex")));
+    assert_eq!(FleetMemory::decode(&golden("v3.hex")), Ok(memory));
 }

@@ -255,7 +255,7 @@ fn the_boot_time_is_learned_and_a_restarted_instance_says_nothing_of_it() {
         }
         why(&last).split(" by ").next().unwrap_or("").to_owned()
     };
-    assert_eq!((ahead(120).as_str(), ahead(600).as_str()), ("800 in 3m", "800 in 11m"));
+    assert_eq!((ahead(120).as_str(), ahead(600).as_str()), ("800 in 4m", "800 in 12m"), "and a minute to warm up");
     assert_eq!(ahead(86_400), ahead(120), "the configured two minutes stay");
 }
 
@@ -266,11 +266,65 @@ fn a_total_at_what_the_fleet_can_do_is_taken_for_less_than_is_wanted() {
     let decision = fleet.decide(Cycle::new(0.0, 10).read("rps", 1000.0));
     assert!(why(&decision).contains("may be all that the fleet can do"), "{}", why(&decision));
     assert_eq!(recommended(&decision), 25);
-    // A total beyond what all instances can do is no measure of what they do.
-    let mut arrivals = Fleet::new(&objective(""));
-    arrivals.decide(Cycle::new(0.0, 10).read("rps", 1500.0));
-    let decision = arrivals.decide(Cycle::new(60.0, 10).read("rps", 1000.0));
-    assert!(!why(&decision).contains("may be all"), "{}", why(&decision));
+}
+
+/// A fleet that has all the instances that it may.
+fn ten() -> String {
+    objective("").replace("max = 100", "max = 10")
+}
+
+/// Reads these totals a minute apart with ten instances, and whether the last is taken for less than is wanted.
+fn doubted(fleet: &mut Fleet, minute: &mut u32, loads: &[f64]) -> bool {
+    let mut last = Value::Null;
+    for load in loads {
+        last = fleet.decide(Cycle::new(f64::from(*minute) * 60.0, 10).read("rps", *load));
+        *minute += 1;
+    }
+    why(&last).contains("may be all that the fleet can do")
+}
+
+#[test]
+fn totals_beyond_what_the_fleet_can_do_are_believed_once_they_are_different() {
+    let mut fleet = Fleet::new(&ten());
+    let minute = &mut 0;
+    assert!(doubted(&mut fleet, minute, &[1500.0, 1000.0]), "one reading may be anything");
+    assert!(doubted(&mut fleet, minute, &[1510.0, 1490.0, 1500.0, 1000.0]), "one ceiling, at more than was thought");
+    assert!(!doubted(&mut fleet, minute, &[1800.0, 1300.0, 1000.0]), "what is served has one ceiling");
+    // It stays so over a quiet week.
+    assert!(!doubted(&mut fleet, minute, &[500.0]));
+    *minute += 7 * 1440;
+    assert!(!doubted(&mut fleet, minute, &[500.0, 1000.0]));
+}
+
+#[test]
+fn a_total_that_stays_at_its_ceiling_is_doubted_again() {
+    let mut fleet = Fleet::new(&ten());
+    let minute = &mut 0;
+    // One instance does 150, not the 100 of the policy: a rise looks like demand beyond.
+    assert!(!doubted(&mut fleet, minute, &[1100.0, 1200.0, 1400.0, 1500.0]));
+    assert!(!doubted(&mut fleet, minute, &[1500.0; 8]));
+    assert!(doubted(&mut fleet, minute, &[1510.0, 1490.0, 1500.0, 1500.0]), "ten minutes later");
+    assert!(doubted(&mut fleet, minute, &[1500.0; 60]), "it does not come back by itself");
+}
+
+#[test]
+fn another_capacity_is_doubted_anew() {
+    let mut fleet = Fleet::new(&ten());
+    let minute = &mut 0;
+    assert!(!doubted(&mut fleet, minute, &[1100.0, 1200.0, 1400.0, 1000.0]));
+    let saved = fleet.decider.save();
+    let mut fleet = Fleet::new(&ten().replace("capacity = 100.0", "capacity = 150.0"));
+    fleet.decider.load(&saved).expect("its own memory");
+    assert!(doubted(&mut fleet, minute, &[1500.0]));
+}
+
+#[test]
+fn readings_of_one_minute_count_once() {
+    let mut fleet = Fleet::new(&ten());
+    for (secs, load) in [(0.0, 1100.0), (15.0, 1300.0), (30.0, 1500.0), (45.0, 1800.0)] {
+        fleet.decide(Cycle::new(secs, 10).read("rps", load));
+    }
+    assert!(doubted(&mut fleet, &mut 1, &[1000.0]));
 }
 
 #[test]
