@@ -4,7 +4,7 @@
 use contract::{CAPACITY_MAX, Capacity};
 use policies::policy::units::{self, DAY};
 use policies::policy::{
-    At, Diagnostic, Fault, Findings, Node, Policy, Reader, RuleKind, SourceFile, nearest, read_toml,
+    At, Diagnostic, Fault, Findings, InstanceCapacity, Node, Policy, Reader, RuleKind, SourceFile, nearest, read_toml,
 };
 use std::time::Duration;
 
@@ -81,13 +81,15 @@ impl Model {
     }
 
     /// The model that a policy's first `objective` rule implies, with the rule's name: what an instance can do is the
-    /// rule's, how long it boots the policy's, the rest as when a model is silent. `None` when there is no such rule.
+    /// rule's, how long it boots the policy's, the rest as when a model is silent. `None` when there is no such rule, or it
+    /// learns what an instance can do.
     pub fn implied(policy: &Policy) -> Option<(Self, &str)> {
         policy.rules.iter().find_map(|rule| match &rule.kind {
             RuleKind::Objective(objective) => {
+                let InstanceCapacity::Told(capacity) = objective.capacity else { return None };
                 let model = Self {
                     metric: objective.metric,
-                    capacity_per_instance: objective.capacity,
+                    capacity_per_instance: capacity,
                     slo_utilization: objective.utilization,
                     boot_delay: policy.boot,
                     metric_lag: LAG_DEFAULT,
