@@ -87,8 +87,8 @@ impl Delays {
 
     /// The steps to count in: minutes, or as many of them as keep the horizon short and hold one decision.
     pub fn grid(&self, policy: &Policy, window: Duration) -> Grid {
-        // An instance that runs serves only when it has warmed up.
-        let boot = (self.boot(policy) + policy.warmup).as_secs_f32();
+        // Warm-up is not in it: an instance that warms up already takes load, it is only not counted on yet.
+        let boot = self.boot(policy).as_secs_f32();
         let period = self.period.unwrap_or(0.0).max(policy.interval.as_secs_f32());
         let horizon = self.lag.unwrap_or(LAG_START) + boot + period;
         let minutes = |secs: f32| (secs / 60.0 - 0.05).ceil().max(1.0);

@@ -255,7 +255,7 @@ fn the_boot_time_is_learned_and_a_restarted_instance_says_nothing_of_it() {
         }
         why(&last).split(" by ").next().unwrap_or("").to_owned()
     };
-    assert_eq!((ahead(120).as_str(), ahead(600).as_str()), ("800 in 4m", "800 in 12m"), "and a minute to warm up");
+    assert_eq!((ahead(120).as_str(), ahead(600).as_str()), ("800 in 3m", "800 in 11m"));
     assert_eq!(ahead(86_400), ahead(120), "the configured two minutes stay");
 }
 
