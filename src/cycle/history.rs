@@ -4,7 +4,7 @@
 //! the place of that when it comes, and covers the same time. A source that fails costs the past alone.
 
 use super::recorded::{Job, Learned, PAST, Seeker};
-use super::{Cycle, Fleet};
+use super::{Cycle, Fleet, loads};
 use contract::Timestamp;
 use policies::history;
 use policies::memory::FleetMemory;
@@ -297,13 +297,15 @@ impl Cycle {
 impl Fleet {
     /// What the rules of another policy know of the past, and what they have to ask for anew.
     pub(super) fn history_under(&mut self, policy: &Policy) {
-        let changed = history::forget_other_loads(&self.policy, policy, &mut self.memory);
-        if !changed.is_empty() || self.past.is_none() && history::learns(policy) {
+        let now = loads::of(policy);
+        let changed = loads::keep_same(&mut self.memory, &loads::of(&self.policy), &now);
+        if !changed.is_empty() || self.past.is_none() && !now.is_empty() {
             self.learned_due = Some(Duration::ZERO);
+            self.dirty = true;
         }
-        let known = |rule: &str| policy.rules.iter().any(|own| *own.name == *rule) && !changed.contains(&rule);
+        let known = |rule: &str| now.contains_key(rule) && !changed.iter().any(|changed| **changed == *rule);
         match &mut self.past {
-            Some(past) if history::learns(policy) => {
+            Some(past) if !now.is_empty() => {
                 past.given.retain(|rule| known(rule));
                 past.bases.retain(|rule, _| known(rule));
             }
@@ -312,7 +314,14 @@ impl Fleet {
         if !changed.is_empty() {
             self.past = Past::of(policy);
             self.run.end();
-            tracing::info!(fleet = %self.id, rules = ?changed, "The rules read another load now, and learn it from the start.");
         }
+        say_changed(&self.id, &changed);
+    }
+}
+
+/// Says which rules begin anew.
+pub(super) fn say_changed(fleet: &str, rules: &[Box<str>]) {
+    if !rules.is_empty() {
+        tracing::info!(%fleet, ?rules, "The rules read another load now, and learn it from the start.");
     }
 }

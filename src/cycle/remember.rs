@@ -2,7 +2,7 @@
 //! changes in memory here, saved within 30 s. An acted decision is in the store before it comes here.
 
 use super::plan::{Batch, Planned};
-use super::{Cycle, Trouble};
+use super::{Cycle, Trouble, loads};
 use crate::store::{JournalEntry, RunExtension};
 use contract::{Capacity, InstanceId, Timestamp};
 use policies::history;
@@ -213,7 +213,7 @@ impl Cycle {
         }
         let learned = due.iter().map(|fleet| {
             let fleet = &self.fleets[*fleet as usize];
-            (Arc::clone(&fleet.id), history::encode_learned(&fleet.memory))
+            (Arc::clone(&fleet.id), loads::encode(&fleet.policy, &fleet.memory))
         });
         if let Err(error) = self.store.keep_learned(learned.collect()).await {
             self.note_store_error(&error);

@@ -4,12 +4,13 @@
 use super::world::{EPOCH, Life, World, cloud, load, policy, secs};
 use contract::{BoxFuture, Timestamp};
 use policies::facts::MissingWhy;
+use policies::policy::SourceFile;
 use policies::trace::{Answer, Bound, Calculation};
 use skala::api::{Replay, Wanted, explain};
 use skala::sources::sim::SimSource;
 use skala::sources::{MetricSource, QueryAsk, RangeError, RangeSeries, Recorder, Span};
 use skala::store::memory::MemoryStore;
-use skala::store::{Options, Store};
+use skala::store::{Options, PolicyFiles, Store};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -336,6 +337,73 @@ fn a_reload_asks_for_what_it_brings() {
     runtime.block_on(assert_explained(&world, "a"));
 }
 
+/// What the objective says a minute after a start with these policies, while the records fail.
+fn after_a_start(world: &World, records: &Records, policies: &[&str], fleet: &str) -> Bound {
+    records.act(Act::Fail);
+    world.files.set(policies);
+    world.live(async |life| {
+        tokio::time::sleep(secs(60)).await;
+        bound(&life, fleet).expect("an objective")
+    })
+}
+
+#[test]
+fn what_was_learned_of_another_load_does_not_outlive_a_crash_after_a_reload() {
+    let records = Records::new(Act::Answer);
+    let [old, new] = [objective("a", "sum(rps)"), objective("a", "sum(new)")];
+    let world = world(&[&old], Some(records.clone()));
+    world.live(async |life| {
+        tokio::time::sleep(secs(120)).await;
+        assert_eq!(bound(&life, "a"), Some(Bound::Learned));
+        world.files.set(&[&new]);
+        tokio::time::sleep(secs(4)).await;
+        let revision = life.published.process().config.revision;
+        assert!(world.store.policies(revision).await.unwrap().is_some(), "the new policies are kept at once");
+        assert!(!world.store.load().await.unwrap().learned[0].1.is_empty());
+    });
+    assert_ne!(after_a_start(&world, &records, &[&new], "a"), Bound::Learned);
+    assert_eq!(records.asked().last().unwrap().0, "sum(new)");
+}
+
+#[test]
+fn what_was_learned_of_another_load_is_known_without_the_last_good_policies() {
+    for (query, is_same) in [("sum(new)", false), ("sum(rps)", true)] {
+        let records = Records::new(Act::Answer);
+        let world = world(&[&objective("a", "sum(rps)")], Some(records.clone()));
+        world.live(async |life| {
+            tokio::time::sleep(secs(120)).await;
+            life.stop().await
+        });
+        let files = vec![SourceFile { name: "a.toml".into(), text: "[fleet.a]\nmin = \"of another day\"\n".into() }];
+        let kept = PolicyFiles { revision: "b".into(), interval: secs(15), files };
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(world.store.keep_policies(kept, world.time.now())).unwrap();
+        let bound = after_a_start(&world, &records, &[&objective("a", query)], "a");
+        assert_eq!(bound == Bound::Learned, is_same, "{query}: {bound:?}");
+    }
+}
+
+#[test]
+fn a_fleet_that_comes_back_with_another_load_learns_it_from_the_start() {
+    for (query, is_same) in [("sum(new)", false), ("sum(other)", true)] {
+        let records = Records::new(Act::Answer);
+        let [a, b] = [objective("a", "sum(rps)"), objective("b", "sum(other)")];
+        let mut world = world(&[&a, &b], Some(records.clone()));
+        world.settings.allow_removal = true;
+        // Both; then without it, which the second of these lives begins with.
+        for policies in [&[&*a, &b][..], &[&a], &[&a]] {
+            world.files.set(policies);
+            world.live(async |life| {
+                tokio::time::sleep(secs(120)).await;
+                assert_eq!(bound(&life, "a"), Some(Bound::Learned));
+                life.stop().await
+            });
+        }
+        let bound = after_a_start(&world, &records, &[&a, &objective("b", query)], "b");
+        assert_eq!(bound == Bound::Learned, is_same, "{query}: {bound:?}");
+    }
+}
+
 #[test]
 fn what_was_learned_is_saved_apart_and_seldom() {
     let world = world(&[&objective("a", "sum(rps)")], Some(Records::new(Act::Answer)));
@@ -353,7 +421,8 @@ fn what_was_learned_is_saved_apart_and_seldom() {
     assert!((4..=6).contains(&seen.len()), "every 15 minutes, and when the records came: {}", seen.len());
     assert!(seen.iter().skip(1).all(|bytes| bytes.len() > 10_000));
     // A memory of the old form has it inside, and loses nothing to crashes on the way to the new one.
-    let learned = policies::memory::FleetMemory::decode(seen.last().unwrap()).unwrap().objectives;
+    let bytes = seen.last().unwrap().splitn(2, |byte| *byte == b'\n').last().unwrap();
+    let learned = policies::memory::FleetMemory::decode(bytes).unwrap().objectives;
     let old = MemoryStore::new(Options::new("old"));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
     runtime.block_on(async {
