@@ -20,10 +20,11 @@ const AT_ONCE: usize = 2;
 const GATHER: Duration = Duration::from_secs(5);
 /// Fleets that learn from one answer at most, since each has a copy of some 30 KiB meanwhile; more of them ask again.
 const SEEKERS_MAX: usize = 1_024;
-/// Fleets of which is kept what they knew before a gap. With more, the others' gaps are not filled: they have learned
-/// before, and go on learning.
+/// Fleets of which is kept what they knew before a gap, until it is filled or given up. With more, the others' gaps are not
+/// filled: they have learned before, and go on learning.
 const BASES_MAX: usize = 1_024;
-/// The shortest time between two requests for one fleet; it doubles with each failure, up to 32 times.
+/// The shortest time between two requests for one fleet; it doubles with each failure, up to 32 times. After one more a gap
+/// is given up.
 const AGAIN: Duration = Duration::from_secs(600);
 const DOUBLINGS: u32 = 5;
 
@@ -75,6 +76,17 @@ struct Round {
     taught: usize,
     values: usize,
     failed: usize,
+}
+
+impl Histories {
+    /// Counts a fleet again, of which was kept nothing before, or something.
+    fn count_bases(&mut self, had_none: bool, past: &Past) {
+        match (had_none, past.bases.is_empty()) {
+            (true, false) => self.bases += 1,
+            (false, true) => self.bases = self.bases.saturating_sub(1),
+            _ => {}
+        }
+    }
 }
 
 impl Past {
@@ -145,10 +157,13 @@ impl Cycle {
         let Some(past) = fleet.past.as_mut() else { return };
         let step = fleet.policy.interval.as_secs().div_ceil(60).max(1) * 60;
         let had_none = past.bases.is_empty();
+        past.bases.extend(bases);
         for of in wanted {
             let query = index.fleets[at as usize].metrics[usize::from(of.metric)].value;
             let source = index.queries[query as usize].source;
             if !polls.records(&index.sources[source as usize]) {
+                // Its gaps will never be filled.
+                past.bases.retain(|rule, _| !of.rules.contains(rule));
                 past.given.extend(of.rules);
                 continue;
             }
@@ -156,11 +171,9 @@ impl Cycle {
             let waiting = histories.waiting.entry((query, step));
             waiting.or_insert_with(|| Waiting { since: monotonic, seekers: Vec::new() }).seekers.push(of);
         }
-        if past.waits > 0 {
-            past.bases.extend(bases);
-            histories.bases += usize::from(had_none && !past.bases.is_empty());
-        } else {
-            // Its gaps will never be filled, so they need not be looked for often.
+        histories.count_bases(had_none, past);
+        if past.waits == 0 {
+            // There is nobody to ask, so gaps need not be looked for often.
             past.not_before = monotonic + AGAIN;
         }
     }
@@ -252,6 +265,7 @@ impl Cycle {
         let fleet = &mut self.fleets[seeker.fleet as usize];
         let Some(past) = fleet.past.as_mut() else { return false };
         past.waits = past.waits.saturating_sub(1);
+        let had_none = past.bases.is_empty();
         let mut changed = false;
         if came {
             past.failures = 0;
@@ -259,15 +273,18 @@ impl Cycle {
             for (rule, learned) in seeker.memory.objectives {
                 changed |= seeker.rules.contains(&rule) && history::succeed(&mut fleet.memory, &rule, learned);
             }
+            past.bases.retain(|rule, _| !seeker.rules.contains(rule));
             past.given.extend(seeker.rules);
         } else {
             past.not_before = monotonic + AGAIN * (1 << past.failures.min(DOUBLINGS));
             past.failures += 1;
+            if past.failures > DOUBLINGS && seeker.rules.iter().any(|rule| past.bases.contains_key(rule)) {
+                // The gap is given up, so that others' can be filled; the next one is asked for as often.
+                past.bases.retain(|rule, _| !seeker.rules.contains(rule));
+                past.failures = 0;
+            }
         }
-        if past.waits == 0 && !past.bases.is_empty() {
-            past.bases = BTreeMap::new();
-            self.histories.bases = self.histories.bases.saturating_sub(1);
-        }
+        self.histories.count_bases(had_none, past);
         if changed {
             // The next entry of the journal has the memory from which it was decided.
             fleet.run.end();

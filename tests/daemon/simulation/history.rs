@@ -36,6 +36,10 @@ enum Act {
     Panic,
     /// They answer for at most so many points.
     AtMost(i64),
+    /// More points than these take too long: the source says so.
+    SlowBeyond(i64),
+    /// The same, and it says nothing.
+    HangBeyond(i64),
 }
 
 /// Records of the day's load, and every question that they were asked.
@@ -75,7 +79,15 @@ impl Recorder for Records {
                 Act::AtMost(points) if span.to.0 - span.from.0 >= points * 60_000_000 => {
                     failed(MissingWhy::Other("answer_too_large".into()), true)
                 }
-                Act::Answer | Act::AtMost(_) => self.of.recorder().expect("it records").recorded(ask, span).await,
+                Act::SlowBeyond(points) if span.to.0 - span.from.0 >= points * 60_000_000 => {
+                    failed(MissingWhy::Timeout, false)
+                }
+                Act::HangBeyond(points) if span.to.0 - span.from.0 >= points * 60_000_000 => {
+                    std::future::pending().await
+                }
+                Act::Answer | Act::AtMost(_) | Act::SlowBeyond(_) | Act::HangBeyond(_) => {
+                    self.of.recorder().expect("it records").recorded(ask, span).await
+                }
             }
         })
     }
@@ -218,6 +230,49 @@ fn a_metric_outage_is_filled_when_it_is_over() {
     assert!(from >= EPOCH.after(secs(1_740)) && from <= EPOCH.after(secs(1_860)), "{from}");
 }
 
+#[test]
+fn a_gap_whose_first_request_fails_is_filled_by_the_next() {
+    let records = Records::new(Act::Answer);
+    let world = world(&[&objective("a", "sum(rps)")], Some(records.clone()));
+    world.live(async |life| {
+        tokio::time::sleep(secs(600)).await;
+        life.stop().await
+    });
+    let before = records.asked().len();
+    world.time.pass(secs(5 * HOUR));
+    let gap = world.time.now().before(secs(5 * HOUR));
+    records.act(Act::Fail);
+    world.live(async |life| {
+        tokio::time::sleep(secs(500)).await;
+        assert_eq!(records.asked().len(), before + 1, "not again before 10 minutes");
+        records.act(Act::Answer);
+        tokio::time::sleep(secs(200)).await;
+        let asked = records.asked().split_off(before);
+        assert_eq!(asked.len(), 2, "{asked:?}");
+        let (from, to) = (asked[1].1.from, asked[1].1.to);
+        assert!(from >= gap.before(secs(120)) && from <= gap.after(secs(60)), "the same gap: {from} {gap}");
+        assert!(to > world.time.now().before(secs(200)), "with what was learned live since: {to}");
+        assert_eq!((counted(&life, "other"), counted(&life, "ok")), (1, 1));
+        tokio::time::sleep(secs(2 * HOUR)).await;
+        assert_eq!(records.asked().len(), before + 2, "it is filled");
+    });
+}
+
+#[test]
+fn a_gap_is_given_up_when_no_request_for_it_was_answered() {
+    let records = Records::new(Act::Answer);
+    let world = world(&[&objective("a", "sum(rps)")], Some(records.clone()));
+    world.live(async |_life| tokio::time::sleep(secs(600)).await);
+    let before = records.asked().len();
+    world.time.pass(secs(5 * HOUR));
+    records.act(Act::Fail);
+    world.live(async |life| {
+        tokio::time::sleep(secs(48 * HOUR)).await;
+        assert_eq!(records.asked().len() - before, 6, "at once, after 10 minutes, and four times after twice as long");
+        assert_eq!(bound(&life, "a"), Some(Bound::Learned));
+    });
+}
+
 /// When and to what the daemon raised a group.
 fn raises(world: &World, group: &str) -> Vec<String> {
     let audit = world.clouds["cloud"].audit().into_iter();
@@ -239,7 +294,7 @@ fn records_that_fail_cost_no_decision() {
                 _ => "other",
             };
             assert_eq!(counted(&life, outcome), u64::from(past.is_some()));
-            tokio::time::sleep(secs(400)).await;
+            tokio::time::sleep(secs(700)).await;
             assert_eq!(counted(&life, outcome), 2 * u64::from(past.is_some()), "once more after 10 minutes");
         });
         (raises(&world, "a"), raises(&world, "b"), records.map_or(0, |records| records.asked().len()))
@@ -290,6 +345,35 @@ fn an_answer_that_is_too_large_is_asked_for_in_smaller_pieces() {
     let asked = records.asked();
     assert_eq!(asked.len(), 2 + 24, "two were too large, and as many as is bearable were not");
     assert!(asked[2].1.from >= EPOCH.before(secs(450 * 24 * 60)), "the newest days: {asked:?}");
+}
+
+#[test]
+fn a_range_that_takes_too_long_is_asked_for_in_smaller_pieces() {
+    for act in [Act::SlowBeyond(1_800), Act::HangBeyond(1_800)] {
+        let records = Records::new(act);
+        let world = world(&[&objective("a", "sum(rps)")], Some(records.clone()));
+        world.live(async |life| {
+            tokio::time::sleep(secs(300)).await;
+            assert_eq!((bound(&life, "a"), counted(&life, "ok")), (Some(Bound::Learned), 1), "{act:?}");
+        });
+        let asked = records.asked().len();
+        assert!(
+            (1 + 12..=1 + 13).contains(&asked),
+            "one took too long, and the days went on meanwhile: {act:?} {asked}"
+        );
+    }
+}
+
+#[test]
+fn a_source_that_always_takes_too_long_is_left_soon() {
+    for act in [Act::SlowBeyond(0), Act::Hang] {
+        let records = Records::new(act);
+        let world = world(&[&objective("a", "sum(rps)")], Some(records.clone()));
+        world.live(async |life| {
+            tokio::time::sleep(secs(500)).await;
+            assert_eq!((records.asked().len(), counted(&life, "timeout")), (3, 1), "{act:?}");
+        });
+    }
 }
 
 #[test]
