@@ -113,6 +113,8 @@ struct Fleet {
     past: Option<Box<history::Past>>,
     /// When what its rules have learned is saved next, in monotonic time; `None`: there is nothing to save.
     learned_due: Option<Duration>,
+    /// The store has that inside the memory alone, as memories of old do.
+    learned_inside: bool,
     dirty: bool,
     status: Arc<FleetStatus>,
 }

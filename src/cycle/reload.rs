@@ -178,7 +178,8 @@ impl Cycle {
                 events.push(Event::Outcome { group: at, outcome: Outcome::Unclear });
             }
         }
-        let learns = policies::history::learns(&policy) || !kept.memory.objectives.is_empty();
+        let has_learned = !kept.memory.objectives.is_empty();
+        let learns = policies::history::learns(&policy) || has_learned;
         Fleet {
             id,
             in_air: Vec::new(),
@@ -195,6 +196,7 @@ impl Cycle {
             past: Past::of(&policy),
             // A memory of old has it inside, so it is saved at the first opportunity.
             learned_due: learns.then_some(now),
+            learned_inside: has_learned && kept.loads.is_none(),
             dirty: false,
             status: Arc::new(FleetStatus::undecided(Arc::clone(&policy))),
             policy,

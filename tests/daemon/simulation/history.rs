@@ -4,12 +4,14 @@
 use super::world::{EPOCH, Life, World, cloud, load, policy, secs};
 use contract::{BoxFuture, Timestamp};
 use policies::facts::MissingWhy;
+use policies::memory::FleetMemory;
 use policies::policy::SourceFile;
 use policies::trace::{Answer, Bound, Calculation};
 use skala::api::{Replay, Wanted, explain};
+use skala::app::StopReason;
 use skala::sources::sim::SimSource;
 use skala::sources::{MetricSource, QueryAsk, RangeError, RangeSeries, Recorder, Span};
-use skala::store::memory::MemoryStore;
+use skala::store::memory::{Fault, MemoryStore};
 use skala::store::{Options, PolicyFiles, Store};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -421,6 +423,66 @@ fn a_reload_asks_for_what_it_brings() {
     runtime.block_on(assert_explained(&world, "a"));
 }
 
+#[test]
+fn on_a_full_disk_all_is_saved_but_what_was_learned() {
+    let records = Records::new(Act::Answer);
+    let mut world = world(&[&objective("a", "sum(rps)")], Some(records));
+    world.load = load(|_, elapsed| if elapsed < secs(3_000) { 1_500.0 } else { 3_900.0 });
+    let loaded = async || world.store.load().await.unwrap();
+    world.live(async |life| {
+        tokio::time::sleep(secs(600)).await;
+        world.store.set_fault(Fault::Full);
+        let before = loaded().await;
+        tokio::time::sleep(secs(1_800)).await;
+        let after = loaded().await;
+        assert!(before.learned == after.learned, "the reserve is not for it");
+        assert!(before.memories != after.memories, "memories go on to be saved");
+        let last = world.store.journal("a".into(), None, 1).await.unwrap().remove(0);
+        assert!(last.until >= world.time.now().before(secs(60)), "and the journal: {}", last.until);
+        tokio::time::sleep(secs(900)).await;
+        assert!(world.desired("cloud", "a") >= 48, "more is asked for");
+        world.store.set_fault(Fault::None);
+        tokio::time::sleep(secs(120)).await;
+        assert!(loaded().await.learned != before.learned, "with room it is saved again");
+        assert_eq!(life.stop().await, StopReason::Asked);
+    });
+}
+
+#[test]
+fn on_a_full_disk_a_memory_of_old_keeps_what_is_inside() {
+    let records = Records::new(Act::Answer);
+    let mut world = world(&[&objective("a", "sum(rps)")], Some(records.clone()));
+    world.live(async |life| {
+        tokio::time::sleep(secs(120)).await;
+        life.stop().await
+    });
+    world.store = of_old(&world.store);
+    world.store.set_fault(Fault::Full);
+    let bound = after_a_start(&world, &records, &[&objective("a", "sum(rps)")], "a");
+    assert_eq!(bound, Bound::Learned);
+    world.live(async |life| {
+        tokio::time::sleep(secs(60)).await;
+        assert_eq!(self::bound(&life, "a"), Some(Bound::Learned), "also after a crash");
+        assert!(!world.store.journal("a".into(), None, 9).await.unwrap().is_empty(), "decisions are saved");
+        assert!(matches!(life.stop().await, StopReason::Unsaved(_)));
+    });
+}
+
+/// A store of old, with what was learned inside the memory of the fleet `a`.
+fn of_old(store: &MemoryStore) -> MemoryStore {
+    let old = MemoryStore::new(Options::new("old"));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    runtime.block_on(async {
+        let mut loaded = store.load().await.unwrap();
+        let (_, learned) = loaded.learned.remove(0);
+        let learned = learned.splitn(2, |byte| *byte == b'\n').last().unwrap();
+        let mut memory = FleetMemory::decode(&loaded.memories.remove(0).1).unwrap();
+        memory.objectives = FleetMemory::decode(learned).unwrap().objectives;
+        old.checkpoint(vec![("a".into(), memory.encode())], vec![], vec![]).await.unwrap();
+    });
+    old
+}
+
 /// What the objective says a minute after a start with these policies, while the records fail.
 fn after_a_start(world: &World, records: &Records, policies: &[&str], fleet: &str) -> Bound {
     records.act(Act::Fail);
@@ -505,16 +567,7 @@ fn what_was_learned_is_saved_apart_and_seldom() {
     assert!((4..=6).contains(&seen.len()), "every 15 minutes, and when the records came: {}", seen.len());
     assert!(seen.iter().skip(1).all(|bytes| bytes.len() > 10_000));
     // A memory of the old form has it inside, and loses nothing to crashes on the way to the new one.
-    let bytes = seen.last().unwrap().splitn(2, |byte| *byte == b'\n').last().unwrap();
-    let learned = policies::memory::FleetMemory::decode(bytes).unwrap().objectives;
-    let old = MemoryStore::new(Options::new("old"));
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
-    runtime.block_on(async {
-        let (_, memory) = world.store.load().await.unwrap().memories.remove(0);
-        let mut memory = policies::memory::FleetMemory::decode(&memory).unwrap();
-        memory.objectives = learned;
-        old.checkpoint(vec![("a".into(), memory.encode())], vec![], vec![]).await.unwrap();
-    });
+    let old = of_old(&world.store);
     let records = Records::new(Act::Hang);
     let mut world = self::world(&[&objective("a", "sum(rps)")], Some(records));
     world.store = old;
