@@ -46,8 +46,8 @@ pub(super) fn restore(memory: &mut FleetMemory, bytes: &[u8]) -> Result<Loads, M
 /// Drops what rules have learned of loads that they do not read now; says which rules now learn another.
 pub(super) fn keep_same(memory: &mut FleetMemory, learned: &Loads, now: &Loads) -> Vec<Box<str>> {
     memory.objectives.retain(|rule, _| now.get(rule).is_some_and(|load| learned.get(rule) == Some(load)));
-    let is_other = |(rule, load): &(&Box<str>, &u64)| learned.get(*rule).is_some_and(|old| old != *load);
-    now.iter().filter(is_other).map(|(rule, _)| rule.clone()).collect()
+    let other = now.iter().filter(|(rule, load)| learned.get(*rule).is_some_and(|old| old != *load));
+    other.map(|(rule, _)| rule.clone()).collect()
 }
 
 /// FNV-1a over what makes a metric the load that it is, texts with their lengths: the same in every version and on every
