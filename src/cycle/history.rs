@@ -4,7 +4,7 @@
 //! the place of that when it comes, and covers the same time. A source that fails costs the past alone.
 
 use super::recorded::{Job, Learned, PAST, Seeker};
-use super::{Cycle, Fleet};
+use super::{Cycle, Fleet, loads};
 use contract::Timestamp;
 use policies::history;
 use policies::policy::Policy;
@@ -19,10 +19,11 @@ const AT_ONCE: usize = 2;
 const GATHER: Duration = Duration::from_secs(5);
 /// Fleets that learn from one answer at most, since each has a copy of some 30 KiB meanwhile; more of them ask again.
 const SEEKERS_MAX: usize = 1_024;
-/// Fleets of which is kept what they knew before a gap. With more, the others' gaps are not filled: they have learned
-/// before, and go on learning.
+/// Fleets of which is kept what they knew before a gap, until it is filled or given up. With more, the others' gaps are not
+/// filled: they have learned before, and go on learning.
 const BASES_MAX: usize = 1_024;
-/// The shortest time between two requests for one fleet; it doubles with each failure, up to 32 times.
+/// The shortest time between two requests for one fleet; it doubles with each failure, up to 32 times. After one more a gap
+/// is given up.
 const AGAIN: Duration = Duration::from_secs(600);
 const DOUBLINGS: u32 = 5;
 
@@ -74,6 +75,17 @@ struct Round {
     taught: usize,
     values: usize,
     failed: usize,
+}
+
+impl Histories {
+    /// Counts a fleet again, of which was kept nothing before, or something.
+    fn count_bases(&mut self, had_none: bool, past: &Past) {
+        match (had_none, past.bases.is_empty()) {
+            (true, false) => self.bases += 1,
+            (false, true) => self.bases = self.bases.saturating_sub(1),
+            _ => {}
+        }
+    }
 }
 
 impl Past {
@@ -144,10 +156,13 @@ impl Cycle {
         let Some(past) = fleet.past.as_mut() else { return };
         let step = fleet.policy.interval.as_secs().div_ceil(60).max(1) * 60;
         let had_none = past.bases.is_empty();
+        past.bases.extend(bases);
         for of in wanted {
             let query = index.fleets[at as usize].metrics[usize::from(of.metric)].value;
             let source = index.queries[query as usize].source;
             if !polls.records(&index.sources[source as usize]) {
+                // Its gaps will never be filled.
+                past.bases.retain(|rule, _| !of.rules.contains(rule));
                 past.given.extend(of.rules);
                 continue;
             }
@@ -155,11 +170,9 @@ impl Cycle {
             let waiting = histories.waiting.entry((query, step));
             waiting.or_insert_with(|| Waiting { since: monotonic, seekers: Vec::new() }).seekers.push(of);
         }
-        if past.waits > 0 {
-            past.bases.extend(bases);
-            histories.bases += usize::from(had_none && !past.bases.is_empty());
-        } else {
-            // Its gaps will never be filled, so they need not be looked for often.
+        histories.count_bases(had_none, past);
+        if past.waits == 0 {
+            // There is nobody to ask, so gaps need not be looked for often.
             past.not_before = monotonic + AGAIN;
         }
     }
@@ -249,6 +262,7 @@ impl Cycle {
         let fleet = &mut self.fleets[seeker.fleet as usize];
         let Some(past) = fleet.past.as_mut() else { return false };
         past.waits = past.waits.saturating_sub(1);
+        let had_none = past.bases.is_empty();
         let mut changed = false;
         if came {
             past.failures = 0;
@@ -257,15 +271,18 @@ impl Cycle {
             for rule in &seeker.rules {
                 changed |= history::succeed(&mut fleet.memory, rule, &mut copy);
             }
+            past.bases.retain(|rule, _| !seeker.rules.contains(rule));
             past.given.extend(seeker.rules);
         } else {
             past.not_before = monotonic + AGAIN * (1 << past.failures.min(DOUBLINGS));
             past.failures += 1;
+            if past.failures > DOUBLINGS && seeker.rules.iter().any(|rule| past.bases.contains_key(rule)) {
+                // The gap is given up, so that others' can be filled; the next one is asked for as often.
+                past.bases.retain(|rule, _| !seeker.rules.contains(rule));
+                past.failures = 0;
+            }
         }
-        if past.waits == 0 && !past.bases.is_empty() {
-            past.bases = BTreeMap::new();
-            self.histories.bases = self.histories.bases.saturating_sub(1);
-        }
+        self.histories.count_bases(had_none, past);
         if changed {
             // The next entry of the journal has the memory from which it was decided.
             fleet.run.end();
@@ -295,13 +312,15 @@ impl Cycle {
 impl Fleet {
     /// What the rules of another policy know of the past, and what they have to ask for anew.
     pub(super) fn history_under(&mut self, policy: &Policy) {
-        let changed = history::forget_other_loads(&self.policy, policy, &mut self.memory);
-        if !changed.is_empty() || self.past.is_none() && history::learns(policy) {
+        let now = loads::of(policy);
+        let changed = loads::keep_same(&mut self.memory, &loads::of(&self.policy), &now);
+        if !changed.is_empty() || self.past.is_none() && !now.is_empty() {
             self.learned_due = Some(Duration::ZERO);
+            self.dirty = true;
         }
-        let known = |rule: &str| policy.rules.iter().any(|own| *own.name == *rule) && !changed.contains(&rule);
+        let known = |rule: &str| now.contains_key(rule) && !changed.iter().any(|changed| **changed == *rule);
         match &mut self.past {
-            Some(past) if history::learns(policy) => {
+            Some(past) if !now.is_empty() => {
                 past.given.retain(|rule| known(rule));
                 past.bases.retain(|rule, _| known(rule));
             }
@@ -310,7 +329,14 @@ impl Fleet {
         if !changed.is_empty() {
             self.past = Past::of(policy);
             self.run.end();
-            tracing::info!(fleet = %self.id, rules = ?changed, "The rules read another load now, and learn it from the start.");
         }
+        say_changed(&self.id, &changed);
+    }
+}
+
+/// Says which rules begin anew.
+pub(super) fn say_changed(fleet: &str, rules: &[Box<str>]) {
+    if !rules.is_empty() {
+        tracing::info!(%fleet, ?rules, "The rules read another load now, and learn it from the start.");
     }
 }

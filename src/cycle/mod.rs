@@ -2,7 +2,7 @@
 //!
 //! `begin` asks for what the due fleets need (`inputs`, `observe`), `arrived` puts answers on the board, `decide` plans the fleets
 //! whose inputs are there (`plan`), makes what must be durable so (`record`), has it carried out (`act`) and keeps the
-//! rest in memory (`remember`). Beside that, rules learn what sources recorded (`history`, `recorded`). One task owns all of
+//! rest in memory (`remember`). Beside that, rules learn what sources recorded (`history`, `recorded`, `loads`). One task owns all of
 //! this, so there is one order of things and one seed gives one run.
 //! Nothing here waits for a cloud: calls are tasks whose answers come back as messages.
 
@@ -12,6 +12,7 @@ pub(crate) mod dry;
 mod history;
 mod inputs;
 pub(crate) mod lease;
+mod loads;
 pub(crate) mod observe;
 pub(crate) mod overrides;
 mod plan;
@@ -112,6 +113,8 @@ struct Fleet {
     past: Option<Box<history::Past>>,
     /// When what its rules have learned is saved next, in monotonic time; `None`: there is nothing to save.
     learned_due: Option<Duration>,
+    /// The store has that inside the memory alone, as memories of old do.
+    learned_inside: bool,
     dirty: bool,
     status: Arc<FleetStatus>,
 }
@@ -129,8 +132,8 @@ struct Waits {
 #[derive(Default)]
 struct Kept {
     memory: FleetMemory,
-    /// What it was learned under, while that is known.
-    under: Option<Arc<Policy>>,
+    /// The loads that its rules have learned; `None`: a memory of old does not say.
+    loads: Option<loads::Loads>,
     refused: bool,
     override_now: Option<Arc<OverrideRow>>,
     restarted: bool,

@@ -44,6 +44,8 @@ impl Cycle {
 
     /// One transaction. Returns the plans that it did not take.
     async fn record_acting(&mut self, batch: &Batch, mut acting: Vec<Planned>) -> Vec<Planned> {
+        // What the plans were made under.
+        let known = self.trouble.clone();
         // The journal is in the order of the decisions: what these fleets have unsaved goes before.
         let is_late = |fleet: &u32| self.fleets[*fleet as usize].run.is_waiting();
         let late: Vec<u32> = acting.iter().map(|planned| planned.fleet).filter(is_late).collect();
@@ -73,12 +75,12 @@ impl Cycle {
                     let fleet = &mut self.fleets[planned.fleet as usize];
                     fleet.open.extend(rows.iter().map(|row| (row.group, row.id)));
                     fleet.in_air.extend(rows.iter().map(|row| (row.group, row.id)));
+                    fleet.learned_inside = false;
                     self.finish(batch, planned, true);
                 }
                 Vec::new()
             }
             Err(error) => {
-                let known = self.trouble.clone();
                 self.note_store_error(&error);
                 if matches!(error, StoreError::Full(_)) && matches!(known, Trouble::Full(_)) {
                     // Full was known, so nothing here removes anything: not even the reserve takes it.

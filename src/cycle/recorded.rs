@@ -21,6 +21,8 @@ const POINTS: u32 = 7_200;
 const POINTS_LEAST: u32 = 30;
 /// By how much a piece becomes smaller that is too large an answer.
 const SMALLER: u32 = 4;
+/// How often a piece becomes smaller since its answer took too long: a source that hangs does so with any piece.
+const SLOW_MAX: u32 = 2;
 /// Pieces asked for at most: a query with so many series that its pieces are small is learned from its newest days.
 const PIECES: u32 = 24;
 /// A source keeps to its own timeout; one that does not is left after this.
@@ -77,7 +79,7 @@ async fn learn_all(source: Option<&dyn MetricSource>, job: &mut Job, clock: &dyn
     let mut points = POINTS;
     // On whole steps, so that each value is one step's.
     let mut from = Timestamp(job.from.0.div_euclid(micros).saturating_add(1).saturating_mul(micros));
-    let mut is_first = true;
+    let (mut is_first, mut slow) = (true, 0);
     loop {
         let now = clock.now().before(job.ask.offset);
         let end = Timestamp(now.0.div_euclid(micros) * micros);
@@ -89,9 +91,15 @@ async fn learn_all(source: Option<&dyn MetricSource>, job: &mut Job, clock: &dyn
             Ok(answer) => answer,
             Err(_) => Err(failed(MissingWhy::Timeout, "no answer in time")),
         };
+        slow += u32::from(matches!(&answer, Err(error) if error.why == MissingWhy::Timeout));
+        // What limits a range differs from server to server, and so do their words for it.
+        let is_large = |error: &RangeError| match error.why {
+            MissingWhy::Timeout => slow <= SLOW_MAX,
+            MissingWhy::Refused => true,
+            _ => error.is_too_large,
+        };
         match answer {
-            // What limits a range differs from server to server, and so do their words for it.
-            Err(error) if (error.is_too_large || error.why == MissingWhy::Refused) && points > POINTS_LEAST => {
+            Err(error) if is_large(&error) && points > POINTS_LEAST => {
                 points = (points / SMALLER).max(POINTS_LEAST);
                 if is_first {
                     from = from.max(end.before(step * (points * PIECES - 1)));

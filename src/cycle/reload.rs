@@ -1,7 +1,8 @@
 //! Policy sets: the first one, and every change (safety rule 17). In: files. Out: the whole new set in force, or the
 //! last good one with everything that is wrong published. Memories follow their fleets by id.
 
-use super::history::Past;
+use super::history::{self, Past};
+use super::loads;
 use super::remember::Run;
 use super::{Cycle, Fleet, Kept};
 use crate::board::{Board, Index};
@@ -147,7 +148,7 @@ impl Cycle {
         tracing::info!(fleet = %fleet.id, "The fleet has left the policies; its instances are left as they are.");
         let kept = Kept {
             memory: fleet.memory,
-            under: Some(fleet.policy),
+            loads: Some(loads::of(&fleet.policy)),
             refused: fleet.refused,
             override_now: fleet.override_now,
             // Nobody looked after it meanwhile: that is what a restart is.
@@ -162,8 +163,9 @@ impl Cycle {
         let id: Arc<str> = (&*policy.id).into();
         let mut kept = self.kept.remove(&id).unwrap_or_default();
         let mut events = Vec::new();
-        if let Some(old) = &kept.under {
-            policies::history::forget_other_loads(old, &policy, &mut kept.memory);
+        if let Some(learned) = &kept.loads {
+            let changed = loads::keep_same(&mut kept.memory, learned, &loads::of(&policy));
+            history::say_changed(&id, &changed);
         }
         if kept.restarted {
             policies::absorb(&policy, &mut kept.memory, &[Event::Restarted], self.clock.now());
@@ -176,7 +178,8 @@ impl Cycle {
                 events.push(Event::Outcome { group: at, outcome: Outcome::Unclear });
             }
         }
-        let learns = policies::history::learns(&policy) || !kept.memory.objectives.is_empty();
+        let has_learned = !kept.memory.objectives.is_empty();
+        let learns = policies::history::learns(&policy) || has_learned;
         Fleet {
             id,
             in_air: Vec::new(),
@@ -193,6 +196,7 @@ impl Cycle {
             past: Past::of(&policy),
             // A memory of old has it inside, so it is saved at the first opportunity.
             learned_due: learns.then_some(now),
+            learned_inside: has_learned && kept.loads.is_none(),
             dirty: false,
             status: Arc::new(FleetStatus::undecided(Arc::clone(&policy))),
             policy,

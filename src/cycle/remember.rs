@@ -2,7 +2,7 @@
 //! changes in memory here, saved within 30 s. An acted decision is in the store before it comes here.
 
 use super::plan::{Batch, Planned};
-use super::{Cycle, Trouble};
+use super::{Cycle, Trouble, loads};
 use crate::store::{JournalEntry, RunExtension};
 use contract::{Capacity, InstanceId, Timestamp};
 use policies::history;
@@ -188,17 +188,22 @@ impl Cycle {
         let all: Vec<u32> = (0..).zip(&self.fleets).filter(|(_, fleet)| fleet.dirty).map(|(at, _)| at).collect();
         let learned: Vec<u32> =
             (0..).zip(&self.fleets).filter(|(_, fleet)| fleet.learned_due.is_some()).map(|(at, _)| at).collect();
+        let mut is_all = true;
         for part in learned.chunks(SAVE_MAX) {
-            if !self.save_learned(part, Duration::MAX).await {
-                return false;
+            is_all = self.save_learned(part, Duration::MAX).await;
+            if !is_all {
+                break;
             }
+        }
+        if !is_all && !matches!(self.trouble, Trouble::Full(_)) {
+            return false;
         }
         for part in all.chunks(SAVE_MAX) {
             if !self.save(part).await {
                 return false;
             }
         }
-        true
+        is_all
     }
 
     /// Saves what the rules of some fleets have learned, where that is due at a time.
@@ -211,9 +216,12 @@ impl Cycle {
         if due.is_empty() {
             return true;
         }
+        if matches!(self.trouble, Trouble::Full(_)) {
+            return false;
+        }
         let learned = due.iter().map(|fleet| {
             let fleet = &self.fleets[*fleet as usize];
-            (Arc::clone(&fleet.id), history::encode_learned(&fleet.memory))
+            (Arc::clone(&fleet.id), loads::encode(&fleet.policy, &fleet.memory))
         });
         if let Err(error) = self.store.keep_learned(learned.collect()).await {
             self.note_store_error(&error);
@@ -224,20 +232,22 @@ impl Cycle {
             let fleet = &mut self.fleets[fleet as usize];
             let is_any = fleet.past.is_some() || !fleet.memory.objectives.is_empty();
             fleet.learned_due = is_any.then_some(next);
+            fleet.learned_inside = false;
         }
         true
     }
 
     /// Saves memories and runs of some fleets; says whether the store took them.
     pub(super) async fn save(&mut self, fleets: &[u32]) -> bool {
-        // First, since the memories are saved without it.
-        if !self.save_learned(fleets, self.clock.monotonic()).await {
+        // First, since the memories are saved without it. On a full disk they go on without.
+        if !self.save_learned(fleets, self.clock.monotonic()).await && !matches!(self.trouble, Trouble::Full(_)) {
             return false;
         }
         let (mut memories, mut entries, mut runs) = (Vec::new(), Vec::new(), Vec::new());
         for &at in fleets {
             let fleet = &mut self.fleets[at as usize];
-            if !fleet.refused {
+            // A memory of old stays until what is inside is saved.
+            if !fleet.refused && !fleet.learned_inside {
                 memories.push((Arc::clone(&fleet.id), history::encode_without_learned(&mut fleet.memory)));
             }
             entries.extend(fleet.run.unsaved.iter().cloned());

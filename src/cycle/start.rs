@@ -170,9 +170,12 @@ impl Cycle {
     pub(super) fn recall_learned(&mut self, learned: Vec<(Arc<str>, Vec<u8>)>) {
         for (fleet, bytes) in learned {
             let Some(kept) = self.kept.get_mut(&fleet).filter(|kept| !kept.refused) else { continue };
-            if let Err(error) = policies::history::restore_learned(&mut kept.memory, &bytes) {
-                tracing::error!(%fleet, %error, "The fleet's rules start without what they had learned.");
-                kept.refused = matches!(error, MemoryError::Newer { .. });
+            match super::loads::restore(&mut kept.memory, &bytes) {
+                Ok(loads) => kept.loads = Some(loads),
+                Err(error) => {
+                    tracing::error!(%fleet, %error, "The fleet's rules start without what they had learned.");
+                    kept.refused = matches!(error, MemoryError::Newer { .. });
+                }
             }
         }
     }

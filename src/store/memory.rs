@@ -23,7 +23,7 @@ pub enum Fault {
     /// Nothing.
     #[default]
     None,
-    /// The disk is full and the reserve is in use: nothing is recorded that removes instances.
+    /// The disk is full and the reserve is in use: nothing is recorded that removes instances, and nothing learned kept.
     Full,
     /// The disk and the reserve are full: nothing is written.
     FullToTheBrim,
@@ -120,6 +120,9 @@ impl Store for MemoryStore {
 
     fn keep_learned(&self, learned: Vec<(Arc<str>, Vec<u8>)>) -> BoxFuture<'_, Result<(), StoreError>> {
         self.run(true, move |state| {
+            if state.fault == Fault::Full && !learned.is_empty() {
+                return Err(StoreError::Full("what was learned is not kept while it is".into()));
+            }
             state.learned.extend(learned);
             Ok(())
         })

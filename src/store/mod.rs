@@ -255,7 +255,7 @@ pub trait Store: Send + Sync {
     ) -> BoxFuture<'_, Result<(), StoreError>>;
 
     /// Keeps what fleets' rules have learned, in place of the last; need not be durable at once. It is kept as long as the
-    /// fleet's memory.
+    /// fleet's memory. On a full disk it is refused: the reserve is for what matters more.
     fn keep_learned(&self, learned: Vec<(Arc<str>, Vec<u8>)>) -> BoxFuture<'_, Result<(), StoreError>>;
 
     /// Keeps an override, replacing the fleet's last; `None` releases it. Durable.

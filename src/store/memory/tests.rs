@@ -41,6 +41,7 @@ async fn faults_are_what_the_trait_says() {
     let removal = store.record(vec![record("a", 1, vec![row(1, "a", -1, 1)])]).await.expect_err("removes");
     assert!(matches!(removal, StoreError::Full(_)));
     store.record(vec![record("a", 1, vec![row(1, "a", 1, 1)])]).await.expect("adding goes on");
+    assert!(matches!(store.keep_learned(vec![("a".into(), vec![1])]).await, Err(StoreError::Full(_))));
     assert!(store.tend(secs(0)).await.expect("tends").full);
     store.set_fault(Fault::FullToTheBrim);
     assert!(matches!(store.record(vec![record("a", 1, vec![])]).await, Err(StoreError::Full(_))));

@@ -23,6 +23,8 @@ pub(super) struct Write {
 pub(super) const DURABLE: Write = Write { durable: true, on_reserve: true };
 /// Memories and grown runs.
 pub(super) const LAZY: Write = Write { durable: false, on_reserve: true };
+/// What rules have learned: it is large, and can be learned again.
+pub(super) const SPARE: Write = Write { durable: false, on_reserve: false };
 
 /// An open store. Fields are dropped in this order: the lock goes last.
 #[derive(Debug)]

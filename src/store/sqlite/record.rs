@@ -1,7 +1,7 @@
 //! Decisions and their actions: records in, the right to act out, only after the commit. What the brakes have spent is
 //! read from the actions themselves, so it can never differ from them.
 
-use super::db::{DURABLE, Db, LAZY, Write};
+use super::db::{DURABLE, Db, LAZY, SPARE, Write};
 use super::journal;
 use crate::store::ledger::RecordedAction;
 use crate::store::{ActionRow, JournalEntry, OpenAction, Record, RunExtension, Spent, StoreError};
@@ -88,8 +88,12 @@ pub(super) fn keep_learned(db: &mut Db, learned: &[(Arc<str>, Vec<u8>)]) -> Resu
     if learned.is_empty() {
         return Ok(());
     }
+    if db.full {
+        // There may be room in what was the reserve, and that is not for this.
+        return Err(StoreError::Full("what was learned is not kept while it is".into()));
+    }
     let sql = "INSERT INTO learned (fleet, bytes) VALUES (?1, ?2) ON CONFLICT DO UPDATE SET bytes = excluded.bytes";
-    db.write(LAZY, |tx| {
+    db.write(SPARE, |tx| {
         for (fleet, bytes) in learned {
             let fleet = name(tx, fleet)?;
             tx.prepare_cached(sql)?.execute(params![fleet, bytes])?;

@@ -4,12 +4,15 @@
 use super::world::{EPOCH, Life, World, cloud, load, policy, secs};
 use contract::{BoxFuture, Timestamp};
 use policies::facts::MissingWhy;
+use policies::memory::FleetMemory;
+use policies::policy::SourceFile;
 use policies::trace::{Answer, Bound, Calculation};
 use skala::api::{Replay, Wanted, explain};
+use skala::app::StopReason;
 use skala::sources::sim::SimSource;
 use skala::sources::{MetricSource, QueryAsk, RangeError, RangeSeries, Recorder, Span};
-use skala::store::memory::MemoryStore;
-use skala::store::{Options, Store};
+use skala::store::memory::{Fault, MemoryStore};
+use skala::store::{Options, PolicyFiles, Store};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -35,6 +38,10 @@ enum Act {
     Panic,
     /// They answer for at most so many points.
     AtMost(i64),
+    /// More points than these take too long: the source says so.
+    SlowBeyond(i64),
+    /// The same, and it says nothing.
+    HangBeyond(i64),
 }
 
 /// Records of the day's load, and every question that they were asked.
@@ -74,7 +81,15 @@ impl Recorder for Records {
                 Act::AtMost(points) if span.to.0 - span.from.0 >= points * 60_000_000 => {
                     failed(MissingWhy::Other("answer_too_large".into()), true)
                 }
-                Act::Answer | Act::AtMost(_) => self.of.recorder().expect("it records").recorded(ask, span).await,
+                Act::SlowBeyond(points) if span.to.0 - span.from.0 >= points * 60_000_000 => {
+                    failed(MissingWhy::Timeout, false)
+                }
+                Act::HangBeyond(points) if span.to.0 - span.from.0 >= points * 60_000_000 => {
+                    std::future::pending().await
+                }
+                Act::Answer | Act::AtMost(_) | Act::SlowBeyond(_) | Act::HangBeyond(_) => {
+                    self.of.recorder().expect("it records").recorded(ask, span).await
+                }
             }
         })
     }
@@ -217,6 +232,49 @@ fn a_metric_outage_is_filled_when_it_is_over() {
     assert!(from >= EPOCH.after(secs(1_740)) && from <= EPOCH.after(secs(1_860)), "{from}");
 }
 
+#[test]
+fn a_gap_whose_first_request_fails_is_filled_by_the_next() {
+    let records = Records::new(Act::Answer);
+    let world = world(&[&objective("a", "sum(rps)")], Some(records.clone()));
+    world.live(async |life| {
+        tokio::time::sleep(secs(600)).await;
+        life.stop().await
+    });
+    let before = records.asked().len();
+    world.time.pass(secs(5 * HOUR));
+    let gap = world.time.now().before(secs(5 * HOUR));
+    records.act(Act::Fail);
+    world.live(async |life| {
+        tokio::time::sleep(secs(500)).await;
+        assert_eq!(records.asked().len(), before + 1, "not again before 10 minutes");
+        records.act(Act::Answer);
+        tokio::time::sleep(secs(200)).await;
+        let asked = records.asked().split_off(before);
+        assert_eq!(asked.len(), 2, "{asked:?}");
+        let (from, to) = (asked[1].1.from, asked[1].1.to);
+        assert!(from >= gap.before(secs(120)) && from <= gap.after(secs(60)), "the same gap: {from} {gap}");
+        assert!(to > world.time.now().before(secs(200)), "with what was learned live since: {to}");
+        assert_eq!((counted(&life, "other"), counted(&life, "ok")), (1, 1));
+        tokio::time::sleep(secs(2 * HOUR)).await;
+        assert_eq!(records.asked().len(), before + 2, "it is filled");
+    });
+}
+
+#[test]
+fn a_gap_is_given_up_when_no_request_for_it_was_answered() {
+    let records = Records::new(Act::Answer);
+    let world = world(&[&objective("a", "sum(rps)")], Some(records.clone()));
+    world.live(async |_life| tokio::time::sleep(secs(600)).await);
+    let before = records.asked().len();
+    world.time.pass(secs(5 * HOUR));
+    records.act(Act::Fail);
+    world.live(async |life| {
+        tokio::time::sleep(secs(48 * HOUR)).await;
+        assert_eq!(records.asked().len() - before, 6, "at once, after 10 minutes, and four times after twice as long");
+        assert_eq!(bound(&life, "a"), Some(Bound::Learned));
+    });
+}
+
 /// When and to what the daemon raised a group.
 fn raises(world: &World, group: &str) -> Vec<String> {
     let audit = world.clouds["cloud"].audit().into_iter();
@@ -238,7 +296,7 @@ fn records_that_fail_cost_no_decision() {
                 _ => "other",
             };
             assert_eq!(counted(&life, outcome), u64::from(past.is_some()));
-            tokio::time::sleep(secs(400)).await;
+            tokio::time::sleep(secs(700)).await;
             assert_eq!(counted(&life, outcome), 2 * u64::from(past.is_some()), "once more after 10 minutes");
         });
         (raises(&world, "a"), raises(&world, "b"), records.map_or(0, |records| records.asked().len()))
@@ -292,6 +350,35 @@ fn an_answer_that_is_too_large_is_asked_for_in_smaller_pieces() {
 }
 
 #[test]
+fn a_range_that_takes_too_long_is_asked_for_in_smaller_pieces() {
+    for act in [Act::SlowBeyond(1_800), Act::HangBeyond(1_800)] {
+        let records = Records::new(act);
+        let world = world(&[&objective("a", "sum(rps)")], Some(records.clone()));
+        world.live(async |life| {
+            tokio::time::sleep(secs(300)).await;
+            assert_eq!((bound(&life, "a"), counted(&life, "ok")), (Some(Bound::Learned), 1), "{act:?}");
+        });
+        let asked = records.asked().len();
+        assert!(
+            (1 + 12..=1 + 13).contains(&asked),
+            "one took too long, and the days went on meanwhile: {act:?} {asked}"
+        );
+    }
+}
+
+#[test]
+fn a_source_that_always_takes_too_long_is_left_soon() {
+    for act in [Act::SlowBeyond(0), Act::Hang] {
+        let records = Records::new(act);
+        let world = world(&[&objective("a", "sum(rps)")], Some(records.clone()));
+        world.live(async |life| {
+            tokio::time::sleep(secs(500)).await;
+            assert_eq!((records.asked().len(), counted(&life, "timeout")), (3, 1), "{act:?}");
+        });
+    }
+}
+
+#[test]
 fn a_reload_asks_for_what_it_brings() {
     let records = Records::new(Act::Answer);
     let world = world(&[&policy("a", "cloud", "")], Some(records.clone()));
@@ -337,6 +424,133 @@ fn a_reload_asks_for_what_it_brings() {
 }
 
 #[test]
+fn on_a_full_disk_all_is_saved_but_what_was_learned() {
+    let records = Records::new(Act::Answer);
+    let mut world = world(&[&objective("a", "sum(rps)")], Some(records));
+    world.load = load(|_, elapsed| if elapsed < secs(3_000) { 1_500.0 } else { 3_900.0 });
+    let loaded = async || world.store.load().await.unwrap();
+    world.live(async |life| {
+        tokio::time::sleep(secs(600)).await;
+        world.store.set_fault(Fault::Full);
+        let before = loaded().await;
+        tokio::time::sleep(secs(1_800)).await;
+        let after = loaded().await;
+        assert!(before.learned == after.learned, "the reserve is not for it");
+        assert!(before.memories != after.memories, "memories go on to be saved");
+        let last = world.store.journal("a".into(), None, 1).await.unwrap().remove(0);
+        assert!(last.until >= world.time.now().before(secs(60)), "and the journal: {}", last.until);
+        tokio::time::sleep(secs(900)).await;
+        assert!(world.desired("cloud", "a") >= 48, "more is asked for");
+        world.store.set_fault(Fault::None);
+        tokio::time::sleep(secs(120)).await;
+        assert!(loaded().await.learned != before.learned, "with room it is saved again");
+        assert_eq!(life.stop().await, StopReason::Asked);
+    });
+}
+
+#[test]
+fn on_a_full_disk_a_memory_of_old_keeps_what_is_inside() {
+    let records = Records::new(Act::Answer);
+    let mut world = world(&[&objective("a", "sum(rps)")], Some(records.clone()));
+    world.live(async |life| {
+        tokio::time::sleep(secs(120)).await;
+        life.stop().await
+    });
+    world.store = of_old(&world.store);
+    world.store.set_fault(Fault::Full);
+    let bound = after_a_start(&world, &records, &[&objective("a", "sum(rps)")], "a");
+    assert_eq!(bound, Bound::Learned);
+    world.live(async |life| {
+        tokio::time::sleep(secs(60)).await;
+        assert_eq!(self::bound(&life, "a"), Some(Bound::Learned), "also after a crash");
+        assert!(!world.store.journal("a".into(), None, 9).await.unwrap().is_empty(), "decisions are saved");
+        assert!(matches!(life.stop().await, StopReason::Unsaved(_)));
+    });
+}
+
+/// A store of old, with what was learned inside the memory of the fleet `a`.
+fn of_old(store: &MemoryStore) -> MemoryStore {
+    let old = MemoryStore::new(Options::new("old"));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    runtime.block_on(async {
+        let mut loaded = store.load().await.unwrap();
+        let (_, learned) = loaded.learned.remove(0);
+        let learned = learned.splitn(2, |byte| *byte == b'\n').last().unwrap();
+        let mut memory = FleetMemory::decode(&loaded.memories.remove(0).1).unwrap();
+        memory.objectives = FleetMemory::decode(learned).unwrap().objectives;
+        old.checkpoint(vec![("a".into(), memory.encode())], vec![], vec![]).await.unwrap();
+    });
+    old
+}
+
+/// What the objective says a minute after a start with these policies, while the records fail.
+fn after_a_start(world: &World, records: &Records, policies: &[&str], fleet: &str) -> Bound {
+    records.act(Act::Fail);
+    world.files.set(policies);
+    world.live(async |life| {
+        tokio::time::sleep(secs(60)).await;
+        bound(&life, fleet).expect("an objective")
+    })
+}
+
+#[test]
+fn what_was_learned_of_another_load_does_not_outlive_a_crash_after_a_reload() {
+    let records = Records::new(Act::Answer);
+    let [old, new] = [objective("a", "sum(rps)"), objective("a", "sum(new)")];
+    let world = world(&[&old], Some(records.clone()));
+    world.live(async |life| {
+        tokio::time::sleep(secs(120)).await;
+        assert_eq!(bound(&life, "a"), Some(Bound::Learned));
+        world.files.set(&[&new]);
+        tokio::time::sleep(secs(4)).await;
+        let revision = life.published.process().config.revision;
+        assert!(world.store.policies(revision).await.unwrap().is_some(), "the new policies are kept at once");
+        assert!(!world.store.load().await.unwrap().learned[0].1.is_empty());
+    });
+    assert_ne!(after_a_start(&world, &records, &[&new], "a"), Bound::Learned);
+    assert_eq!(records.asked().last().unwrap().0, "sum(new)");
+}
+
+#[test]
+fn what_was_learned_of_another_load_is_known_without_the_last_good_policies() {
+    for (query, is_same) in [("sum(new)", false), ("sum(rps)", true)] {
+        let records = Records::new(Act::Answer);
+        let world = world(&[&objective("a", "sum(rps)")], Some(records.clone()));
+        world.live(async |life| {
+            tokio::time::sleep(secs(120)).await;
+            life.stop().await
+        });
+        let files = vec![SourceFile { name: "a.toml".into(), text: "[fleet.a]\nmin = \"of another day\"\n".into() }];
+        let kept = PolicyFiles { revision: "b".into(), interval: secs(15), files };
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(world.store.keep_policies(kept, world.time.now())).unwrap();
+        let bound = after_a_start(&world, &records, &[&objective("a", query)], "a");
+        assert_eq!(bound == Bound::Learned, is_same, "{query}: {bound:?}");
+    }
+}
+
+#[test]
+fn a_fleet_that_comes_back_with_another_load_learns_it_from_the_start() {
+    for (query, is_same) in [("sum(new)", false), ("sum(other)", true)] {
+        let records = Records::new(Act::Answer);
+        let [a, b] = [objective("a", "sum(rps)"), objective("b", "sum(other)")];
+        let mut world = world(&[&a, &b], Some(records.clone()));
+        world.settings.allow_removal = true;
+        // Both; then without it, which the second of these lives begins with.
+        for policies in [&[&*a, &b][..], &[&a], &[&a]] {
+            world.files.set(policies);
+            world.live(async |life| {
+                tokio::time::sleep(secs(120)).await;
+                assert_eq!(bound(&life, "a"), Some(Bound::Learned));
+                life.stop().await
+            });
+        }
+        let bound = after_a_start(&world, &records, &[&a, &objective("b", query)], "b");
+        assert_eq!(bound == Bound::Learned, is_same, "{query}: {bound:?}");
+    }
+}
+
+#[test]
 fn what_was_learned_is_saved_apart_and_seldom() {
     let world = world(&[&objective("a", "sum(rps)")], Some(Records::new(Act::Answer)));
     let store = world.store.reopen();
@@ -353,15 +567,7 @@ fn what_was_learned_is_saved_apart_and_seldom() {
     assert!((4..=6).contains(&seen.len()), "every 15 minutes, and when the records came: {}", seen.len());
     assert!(seen.iter().skip(1).all(|bytes| bytes.len() > 10_000));
     // A memory of the old form has it inside, and loses nothing to crashes on the way to the new one.
-    let learned = policies::memory::FleetMemory::decode(seen.last().unwrap()).unwrap().objectives;
-    let old = MemoryStore::new(Options::new("old"));
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
-    runtime.block_on(async {
-        let (_, memory) = world.store.load().await.unwrap().memories.remove(0);
-        let mut memory = policies::memory::FleetMemory::decode(&memory).unwrap();
-        memory.objectives = learned;
-        old.checkpoint(vec![("a".into(), memory.encode())], vec![], vec![]).await.unwrap();
-    });
+    let old = of_old(&world.store);
     let records = Records::new(Act::Hang);
     let mut world = self::world(&[&objective("a", "sum(rps)")], Some(records));
     world.store = old;

@@ -49,6 +49,26 @@ async fn a_full_disk_frees_the_reserve_and_refuses_scale_in() {
 }
 
 #[tokio::test]
+async fn what_was_learned_does_not_use_up_the_reserve() {
+    let place = OnDisk::new();
+    let store = place.store().expect("opens");
+    let learned = |byte| vec![("a".into(), vec![byte; 100_000])];
+    store.checkpoint(vec![("a".into(), vec![1])], vec![], vec![]).await.expect("saves");
+    store.keep_learned(learned(1)).await.expect("keeps");
+    limit(&store, 2);
+    let bigger = vec![("a".into(), vec![2; 300_000])];
+    let full = store.keep_learned(bigger).await.expect_err("full");
+    assert!(matches!(full, StoreError::Full(_)), "{full}");
+    limit(&store, 1_000);
+    let full = store.keep_learned(learned(3)).await.expect_err("there is room in what was the reserve");
+    assert_eq!(full.to_string(), "the store's disk is full: what was learned is not kept while it is");
+    store.checkpoint(vec![("a".into(), vec![4; 100_000])], vec![], vec![]).await.expect("memories are");
+    assert!(store.load().await.expect("loads").learned == learned(1));
+    assert!(!store.tend(secs(10)).await.expect("tends").full);
+    store.keep_learned(learned(5)).await.expect("there is room again");
+}
+
+#[tokio::test]
 async fn what_was_refused_is_tried_once_more_on_the_reserve() {
     let place = OnDisk::new();
     let store = place.store().expect("opens");
