@@ -3,7 +3,7 @@
 //! [`crate::absorb_history`], and puts that in the place of what was learned live meanwhile: nothing waits for it.
 
 use crate::memory::{FleetMemory, Learned, MemoryError, Occasion};
-use crate::policy::{Metric, Policy, RuleKind};
+use crate::policy::{Policy, RuleKind};
 use contract::Timestamp;
 
 /// A gap of up to so many steps is bridged by what comes.
@@ -92,23 +92,6 @@ pub fn forget(memory: &mut FleetMemory, rule: &str) {
     memory.services.remove(rule);
     memory.ceilings.remove(rule);
     memory.occasions.remove(rule);
-}
-
-/// Drops what rules have learned of loads that they read no more: under the same name, another query is another load.
-/// Says which.
-pub fn forget_other_loads<'a>(old: &Policy, new: &'a Policy, memory: &mut FleetMemory) -> Vec<&'a str> {
-    let same = |a: &Metric, b: &Metric| {
-        (&a.source, &a.query, &a.select, a.unit, a.offset) == (&b.source, &b.query, &b.select, b.unit, b.offset)
-    };
-    let mut changed = Vec::new();
-    for (rule, metric) in loads(new) {
-        let before = loads(old).find(|(name, _)| *name == rule).map(|(_, metric)| &old.metrics[usize::from(metric)]);
-        if before.is_some_and(|before| !same(before, &new.metrics[usize::from(metric)])) {
-            forget(memory, rule);
-            changed.push(rule);
-        }
-    }
-    changed
 }
 
 /// A memory as bytes, without what its rules have learned: that is large, changes slowly, and is kept apart.

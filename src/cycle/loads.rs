@@ -14,8 +14,10 @@ pub(super) type Loads = BTreeMap<Box<str>, u64>;
 pub(super) fn of(policy: &Policy) -> Loads {
     let learning = policy.rules.iter().filter_map(|rule| match &rule.kind {
         RuleKind::Objective(objective) => {
-            let metric = policy.metrics.get(usize::from(objective.metric))?;
-            Some((rule.name.clone(), fingerprint(metric)))
+            let metric = |index: u16| policy.metrics.get(usize::from(index));
+            // What one instance can do was learned from two metrics, and is as much another's if one of them is.
+            let busy = objective.learn_from().and_then(metric).map_or(0, fingerprint);
+            Some((rule.name.clone(), fingerprint(metric(objective.metric)?) ^ busy.rotate_left(1)))
         }
         _ => None,
     });
@@ -45,9 +47,12 @@ pub(super) fn restore(memory: &mut FleetMemory, bytes: &[u8]) -> Result<Loads, M
 
 /// Drops what rules have learned of loads that they do not read now; says which rules now learn another.
 pub(super) fn keep_same(memory: &mut FleetMemory, learned: &Loads, now: &Loads) -> Vec<Box<str>> {
-    memory.objectives.retain(|rule, _| now.get(rule).is_some_and(|load| learned.get(rule) == Some(load)));
+    let is_same = |rule: &str| now.get(rule).is_some_and(|load| learned.get(rule) == Some(load));
     let other = now.iter().filter(|(rule, load)| learned.get(*rule).is_some_and(|old| old != *load));
-    other.map(|(rule, _)| rule.clone()).collect()
+    let other: Vec<Box<str>> = other.map(|(rule, _)| rule.clone()).collect();
+    let untold: Vec<Box<str>> = memory.objectives.keys().filter(|rule| !is_same(rule)).cloned().collect();
+    untold.iter().chain(&other).for_each(|rule| history::forget(memory, rule));
+    other
 }
 
 /// FNV-1a over what makes a metric the load that it is, texts with their lengths: the same in every version and on every
@@ -73,7 +78,7 @@ fn fingerprint(metric: &Metric) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use policies::memory::Learned;
+    use policies::memory::{Learned, Service};
     use policies::policy::{Severity, SourceFile};
     use std::time::Duration;
 
@@ -109,6 +114,9 @@ mod tests {
 
     #[test]
     fn a_load_is_told_from_every_other_and_the_same_for_ever() {
+        let cpu = "capacity = \"learn\"\nlearn_from = \"cpu\"";
+        let learning = TEXT.replace("capacity = 10.0", cpu)
+            + "\n[fleet.web.metric.cpu]\nsource = \"load\"\nquery = \"avg(busy)\"\nunit = \"ratio\"\n";
         let all = [
             TEXT.to_owned(),
             TEXT.replace("\"load\"", "\"other\""),
@@ -116,6 +124,8 @@ mod tests {
             TEXT.replace("app = \"web\"", "app = \"other\""),
             TEXT.replace("\"count\"", "\"seconds\""),
             TEXT.replace("unit =", "offset = \"1m\"\nunit ="),
+            learning.clone(),
+            learning.replace("(busy)", "(busier)"),
         ];
         let mut prints: Vec<u64> = all.iter().map(|text| of(&policy(text))["goal"]).collect();
         assert_eq!(prints[0], FIRST, "what is in stores was made with it");
@@ -129,8 +139,8 @@ mod tests {
 
     #[test]
     fn what_was_learned_comes_back_with_its_loads() {
-        let learned =
-            FleetMemory { objectives: [("goal".into(), Learned::default())].into(), ..FleetMemory::default() };
+        let goal = || Box::<str>::from("goal");
+        let learned = FleetMemory { objectives: [(goal(), Learned::default())].into(), ..FleetMemory::default() };
         let (policy, other) = (policy(TEXT), policy(&TEXT.replace("(rps)", "(more)")));
         let bytes = encode(&policy, &learned);
         let mut memory = FleetMemory::default();
@@ -138,8 +148,9 @@ mod tests {
         assert_eq!((&memory, &loads), (&learned, &of(&policy)));
         assert!(keep_same(&mut memory, &loads, &of(&policy)).is_empty());
         assert_eq!(memory, learned);
-        assert_eq!(keep_same(&mut memory, &loads, &of(&other)), ["goal".into()]);
-        assert!(memory.objectives.is_empty());
+        memory.services.insert(goal(), Service::default());
+        assert_eq!(keep_same(&mut memory, &loads, &of(&other)), [goal()]);
+        assert_eq!(memory, FleetMemory::default(), "nor what one instance can do of the other load");
         // Of a load that nobody knows.
         memory = learned.clone();
         assert!(keep_same(&mut memory, &Loads::new(), &of(&policy)).is_empty());

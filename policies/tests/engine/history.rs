@@ -3,7 +3,7 @@
 use crate::fleet::*;
 use contract::Timestamp;
 use policies::absorb_history;
-use policies::history::{copy, forget_other_loads, lacking, learns, succeed};
+use policies::history::{copy, lacking, learns, succeed};
 use policies::memory::FleetMemory;
 use policies::policy::{ParseOptions, Policy, SourceFile, parse};
 use serde_json::Value;
@@ -91,28 +91,6 @@ fn only_more_takes_the_place_of_what_is_known() {
     let mut empty = FleetMemory::default();
     assert!(succeed(&mut empty, "load", &mut before.clone()));
     assert_eq!(empty.objectives, before.objectives);
-}
-
-#[test]
-fn another_query_under_the_same_name_is_another_load() {
-    let old = read(&objective());
-    let known = taught(&old, 0..100);
-    let under = |text: &str| {
-        let mut memory = known.clone();
-        let changed = forget_other_loads(&old, &read(text), &mut memory).len();
-        assert_eq!(changed == 1, memory.objectives.is_empty(), "{text}");
-        changed
-    };
-    let text = objective();
-    assert_eq!(under(&text), 0);
-    assert_eq!(under(&text.replace("capacity = 100.0", "capacity = 50.0")), 0, "the load is the same");
-    assert_eq!(under(&text.replace("metric.rps", "metric.work").replace("metric = \"rps\"", "metric = \"work\"")), 0);
-    assert_eq!(under(&text.replace("query = \"rps\"", "query = \"sum(rps)\"")), 1);
-    assert_eq!(under(&text.replace("query = \"rps\"", "query = \"rps\"\nselect = { asg = \"a\" }")), 1);
-    assert_eq!(under(&text.replace("source = \"prom\"", "source = \"other\"")), 1);
-    let mut memory = known.clone();
-    let changed = policy_of_requests();
-    assert!(forget_other_loads(&old, &read(&changed), &mut memory).is_empty());
 }
 
 fn memory_of(fleet: &mut Fleet) -> FleetMemory {
