@@ -38,6 +38,8 @@ const TUNED_STEP: usize = 2;
 pub(crate) enum Feed {
     /// It is the load.
     Load,
+    /// The load as this policy's own query shows it, where need is judged by another's.
+    Own(Series),
     /// Another recorded series.
     Series(Series),
     /// The load over what serves: the metric of a `utilization` rule that has no series, or that is the load.
@@ -147,6 +149,14 @@ impl Backtest {
     /// The same, from a capacity that is known to have been there at the first step.
     pub fn starting_with(mut self, capacity: Capacity) -> Self {
         self.scene.start = Some(capacity);
+        self
+    }
+
+    /// The same, where the policy sees this of the load, and need is judged by the load's series all the same.
+    pub fn seeing(mut self, own: Series) -> Self {
+        if let Some(feed) = self.feeds.0.get_mut(usize::from(self.scene.model.metric)) {
+            *feed = Feed::Own(own);
+        }
         self
     }
 

@@ -145,6 +145,12 @@ impl<'a> Replayed<'a> {
         match self.feeds.of(metric) {
             Feed::Load => seen.visible.get(step).copied().flatten(),
             Feed::Series(series) => series.at(self.scene.time(step)),
+            Feed::Own(series) => {
+                // What was not served is not seen: of this as little as of the load.
+                let load = self.scene.load.values[step].filter(|load| *load > 0.0);
+                let shown = load.zip(seen.visible.get(step).copied().flatten()).map_or(1.0, |(load, seen)| seen / load);
+                series.at(self.scene.time(step)).map(|value| value * shown)
+            }
             Feed::Utilization => {
                 let load = seen.visible.get(step).copied().flatten()?;
                 // An average over no instances is none.
@@ -165,7 +171,8 @@ impl<'a> Replayed<'a> {
         let Some(newest) = seen.newest.filter(|_| self.policy.metrics[metric].by.is_some()) else { return Vec::new() };
         let Some(value) = self.value(metric, newest, seen) else { return Vec::new() };
         let served = seen.served.get(newest).copied().unwrap_or(0).max(1);
-        let value = if matches!(self.feeds.of(metric), Feed::Load) { value / f64::from(served) } else { value };
+        let value =
+            if matches!(self.feeds.of(metric), Feed::Load | Feed::Own(_)) { value / f64::from(served) } else { value };
         let at = self.scene.time(newest);
         let serving = |instance: &&Instance| instance.running_since.is_some_and(|since| since <= at);
         self.groups[0].instances.iter().filter(serving).map(|instance| (instance.id.clone(), value)).collect()

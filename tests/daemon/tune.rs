@@ -3,6 +3,7 @@
 
 use crate::backtest::{Files, MODEL, POLICY, STEPS};
 use crate::living::{Said, run, skala};
+use crate::report::{config, scripted};
 use serde_json::{Value, json};
 
 /// A fleet that keeps for an hour what it does not need.
@@ -337,4 +338,156 @@ fn wrong_arguments_of_a_comparison_are_said() {
     let files = files.put("new/moved.toml", &changed);
     let said = plan(&files, &REPLAY);
     assert!(said.code == 64 && said.err.contains("2 fleets differ: add --fleet"), "{said:?}");
+}
+
+/// An objective that asks for this, with other text put in for some.
+fn objective(replaced: &[(&str, &str)]) -> String {
+    let head = POLICY.split("[fleet.shop.metric.cpu]").next().unwrap().replace("\"60s\"", "\"0s\"");
+    let rule = "[[fleet.shop.rule]]\nkind = \"objective\"\nmetric = \"rps\"\ncapacity = 125\nutilization = 0.8\n";
+    replaced.iter().fold(format!("{head}{rule}"), |text, (from, to)| {
+        assert!(text.contains(from), "{from} is not in {text}");
+        text.replace(from, to)
+    })
+}
+
+/// Two policies of one fleet, and a configuration.
+fn pair(before: &str, after: &str, config: &str) -> Files {
+    let files = Files::new();
+    std::fs::create_dir(files.path("new")).unwrap();
+    files.put("policies/shop.toml", before).put("new/shop.toml", after).put("skala.toml", config)
+}
+
+/// A total of some thousands a second, and a ratio that a slip takes for it.
+fn two_loads(query: &str, minute: usize) -> Vec<(&'static str, f64)> {
+    let wave = (720 - (minute % 1_440).abs_diff(720)) as f64 / 720.0;
+    match query {
+        "rps" => vec![("{}", 500.0 + 2_000.0 * wave)],
+        "rpm" => vec![("{}", 30_000.0 + 120_000.0 * wave)],
+        "cpu" => vec![("{}", 0.6)],
+        _ => Vec::new(),
+    }
+}
+
+/// Everything a comparison says of a note: as text, Markdown, and JSON, with the exit code of each.
+#[track_caller]
+fn said_everywhere(files: &Files, base: &[&str], code: i32, part: &str) -> Value {
+    let ask = |more: &[&str]| plan(files, &[base, more, &["--detailed-exitcode"]].concat());
+    let (text, markdown, json) = (ask(&[]), ask(&["--markdown"]), ask(&["--json"]));
+    for said in [&text, &markdown, &json] {
+        assert_eq!((said.code, said.err.as_str()), (code, ""), "{said:?}");
+        assert!(said.out.replace('\\', "").contains(part), "{part} is not in\n{}", said.out);
+    }
+    assert!(text.out.contains(&format!("\n  note: {part}")), "{}", text.out);
+    let found: Value = serde_json::from_str(&json.out).unwrap();
+    assert!(found["fleets"][0]["notes"].as_array().unwrap().iter().any(|one| one.as_str().unwrap().starts_with(part)));
+    assert_eq!(found["changes"], json!(code == 2));
+    found
+}
+
+#[test]
+fn another_query_of_the_load_is_seen() {
+    let config = config(&scripted(two_loads, None));
+    let base = ["--model", "model.toml", "--config", "skala.toml"];
+    let note = "metric `rps`, the load, is asked for otherwise";
+    let only_rps = POLICY.split("[fleet.shop.metric.cpu]").next().unwrap().to_owned()
+        + "[[fleet.shop.rule]]\nkind = \"per-instance\"\nmetric = \"rps\"\ntarget = 170\n";
+    // The new query shows almost nothing: few instances, and short of what the old one's load needs.
+    let slip = only_rps.replace("query  = \"rps\"", "query = \"cpu\"");
+    let files = pair(&only_rps, &slip, &config);
+    let found = said_everywhere(&files, &base, 2, note);
+    let fleet = &found["fleets"][0];
+    let short = |side: &str| fleet[side]["tau_U"].as_f64().unwrap();
+    assert!(fleet["differing_steps"].as_u64().unwrap() > 2_000, "{found:#}");
+    assert!(short("before") < 5.0 && short("after") > 95.0, "{found:#}");
+    assert_eq!(fleet["after"]["capacity_p95"], 2, "{found:#}");
+    // The other way round the new one is right, and by the old one's truth it has far too many.
+    let files = pair(&slip, &only_rps, &config);
+    let found = said_everywhere(&files, &base, 2, note);
+    assert_eq!(
+        (&found["fleets"][0]["before"]["tau_U"], &found["fleets"][0]["after"]["tau_U"]),
+        (&json!(0.0), &json!(0.0))
+    );
+    // Another unit of time and a target that follows it: nothing changes, and that is known.
+    let minutes = only_rps.replace("query  = \"rps\"", "query = \"rpm\"").replace("target = 170", "target = 10200");
+    let files = pair(&only_rps, &minutes, &config);
+    let found = said_everywhere(&files, &base, 0, note);
+    assert_eq!(found["fleets"][0]["differing_steps"], 0, "{found:#}");
+    // One file for both says nothing of another query.
+    let base = ["--model", "model.toml", "--series", "rps=rps.csv"];
+    let found =
+        said_everywhere(&files, &base, 2, "metric `rps` is asked for otherwise, and both policies see the values of");
+    assert_eq!(found["capacity_differs"], json!(true));
+    let files = pair(&only_rps, &slip, &config);
+    let found =
+        said_everywhere(&files, &base, 2, "metric `rps` is asked for otherwise, and both policies see the values of");
+    assert_eq!(found["capacity_differs"], json!(false));
+}
+
+#[test]
+fn going_live_is_a_change() {
+    let mode = |mode: &str| POLICY.replace("\"on\"", &format!("\"{mode}\""));
+    let base = ["--model", "model.toml", "--series", "rps=rps.csv"];
+    for (before, after, note) in [
+        ("observe", "on", "mode: observe -> on: skala begins to act; the replay takes observe for on"),
+        ("on", "observe", "mode: on -> observe: skala no longer acts; the replay takes observe for on"),
+    ] {
+        let files = pair(&mode(before), &mode(after), "");
+        let found = said_everywhere(&files, &base, 2, note);
+        assert_eq!(found["capacity_differs"], json!(false), "{found:#}");
+        assert_eq!(found["fleets"][0]["mode"], json!({ "before": before, "after": after }));
+    }
+    let files = pair(&mode("off"), &mode("scale-out-only"), "");
+    said_everywhere(&files, &base, 2, "mode: off -> scale-out-only: skala begins to act");
+}
+
+#[test]
+fn a_change_is_not_judged_by_its_own_claim() {
+    let (weak, strong) = (objective(&[]), objective(&[("capacity = 125", "capacity = 250")]));
+    let base = ["--series", "rps=rps.csv"];
+    let files = pair(&weak, &strong, "");
+    let note = "need is judged by the old policy's claim: one instance does 125 of rps at 80 %, and takes 2m until it serves. \
+        The new one claims: one instance does 250 of rps";
+    let found = said_everywhere(&files, &base, 2, note);
+    let fleet = &found["fleets"][0];
+    let short = |side: &str| fleet[side]["tau_U"].as_f64().unwrap();
+    // Half of what is needed is not as good at half the price.
+    assert!(short("before") < 10.0 && short("after") > 90.0, "{found:#}");
+    // A model says what is so, and then there is nothing to say of claims.
+    let told = parsed(&plan(&files, &[&REPLAY[..], &["--json"]].concat()));
+    assert_eq!(told["fleets"][0]["notes"], json!([]));
+    // The same claim on both sides is no news.
+    let files = pair(&weak, &objective(&[("utilization = 0.8", "utilization = 0.8\ncoverage = 0.9")]), "");
+    assert_eq!(parsed(&plan(&files, &[&base[..], &["--json"]].concat()))["fleets"][0]["notes"], json!([]));
+    let files = pair(&POLICY.replace("\"60s\"", "\"0s\""), &weak, "");
+    said_everywhere(&files, &base, 2, "need is judged by the new policy's own claim");
+}
+
+#[test]
+fn a_recorded_average_is_not_taken_for_the_total() {
+    let cpu = MODEL.replace("\"rps\"", "\"cpu\"");
+    let files = pair(POLICY, &POLICY.replace("0.65", "0.7"), &config(&scripted(two_loads, None)));
+    let files = files.put("model.toml", &cpu);
+    let source =
+        ["--policies", "policies", "--fleet", "shop", "--from", "prometheus", "--last", "2d", "--config", "skala.toml"];
+    let run = |args: &[&str]| {
+        let all = [args, &["--model", "model.toml"]].concat();
+        Said::new(skala(&all).current_dir(files.0.path()).output().unwrap())
+    };
+    for args in [
+        [&["backtest"][..], &source].concat(),
+        [&["tune"][..], &source].concat(),
+        vec!["plan", "--replay", "2d", "--policies", "new", "--against", "policies", "--config", "skala.toml"],
+    ] {
+        let said = run(&args);
+        assert_eq!((said.code, said.out.as_str()), (78, ""), "{said:?}");
+        assert!(
+            said.err.contains("metric `cpu` is the load, and its rules take it for an average over instances"),
+            "{said:?}"
+        );
+    }
+    // As a file it is the total, and that is documented.
+    assert_eq!(
+        run(&[&["backtest"][..], &source, &["--series", "cpu=rps.csv", "--series", "rps=rps.csv"]].concat()).code,
+        0
+    );
 }
