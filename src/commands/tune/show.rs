@@ -24,10 +24,10 @@ pub struct Json<'a> {
     settings: Vec<JsonSetting>,
     /// Settings that cannot be searched, and why.
     left_out: BTreeMap<&'a str, &'static str>,
-    /// From least short to cheapest; `number` is what --pick takes.
+    /// From least short, on the part where that is worse, to cheapest; `number` is what --pick takes.
     front: Vec<JsonPoint>,
     present: JsonPoint,
-    /// The cheapest point that is at least as good as the present setting in both.
+    /// The cheapest point that is at least as good as the present setting in both, on both parts.
     beaten_by: Option<usize>,
     picked: Option<JsonPicked<'a>>,
 }
@@ -129,13 +129,13 @@ pub fn text(fleet: &str, scene: &Scene, tuning: &Tuning<'_>, tuned: &Tuned, out:
     points(tuning, tuned).write("", out)?;
     let more = match tuned.dropped {
         0 => String::new(),
-        1 => " Another point was on the front of the searched part only.".into(),
-        more => format!(" {more} more points were on the front of the searched part only."),
+        1 => " Another point was on the searched part's front only.".into(),
+        more => format!(" {more} more points were on the searched part's front only."),
     };
     writeln!(
         out,
-        "\nThe front of shortage against cost on the judging part; in brackets the same on the part that was searched, in {} \
-         replays.{more}",
+        "\nEach number is the judging part's, and in brackets that of the part that was searched, in {} replays. The front is of \
+         SHORT, the larger\nof the two, against COST/DAY on the judging part.{more}",
         tuned.replays
     )?;
     writeln!(out, "{}", verdict(tuned))
@@ -172,7 +172,12 @@ fn points(tuning: &Tuning<'_>, tuned: &Tuned) -> Table {
 /// How the present setting stands.
 fn verdict(tuned: &Tuned) -> String {
     let Some(better) = tuned.beaten_by.and_then(|at| Some((at + 1, tuned.front.get(at)?))) else {
-        return "The present setting (*) is on the front: nothing found is both cheaper and less short.".into();
+        return match tuned.on_front {
+            Some(_) => "The present setting (*) is on the front: nothing found is both cheaper and less short.".into(),
+            None => {
+                "The present setting (*) is not on the front, and nothing found is as good as it on both parts.".into()
+            }
+        };
     };
     let (number, one) = better;
     let (now, then) = (&tuned.present.judged, &one.judged);
@@ -182,5 +187,7 @@ fn verdict(tuned: &Tuned) -> String {
         true => "short no more often".to_owned(),
         false => format!("short for {points:.2} points less of the time"),
     };
-    format!("The present setting (*) is beaten by {number}: {saved:.1} % cheaper, and {short}.")
+    format!(
+        "The present setting (*) is beaten by {number} on both parts: on the judging part it is {saved:.1} % cheaper, and {short}."
+    )
 }
