@@ -1,10 +1,22 @@
 //! `skala tune` and `skala plan --replay` through the real binary: what they print, that the diff does what was scored,
 //! exit codes, and what they say of arguments that are wrong.
 
-use crate::backtest::{Files, MODEL, POLICY, STEPS};
+use crate::backtest::{Files, MODEL, POLICY, START, STEPS};
 use crate::living::{Said, run, skala};
 use crate::report::{config, scripted};
 use serde_json::{Value, json};
+
+/// The steps without load.
+const GAP: std::ops::Range<usize> = 2_000..2_060;
+
+/// The same load without its gap.
+fn filled(files: Files) -> Files {
+    let csv = files.read("rps.csv");
+    let mut rows: Vec<String> = csv.lines().map(str::to_owned).collect();
+    let missing: Vec<String> = GAP.map(|step| format!("{},1000", START + step * 60)).collect();
+    rows.splice(GAP.start + 1..GAP.start + 1, missing);
+    files.put("rps.csv", &rows.join("\n"))
+}
 
 /// A fleet that keeps for an hour what it does not need.
 fn wasteful() -> Files {
@@ -98,8 +110,11 @@ fn what_is_picked_scores_as_it_was_promised() {
     let from = found["judged_from"].as_f64().unwrap();
     let supply = files.read("supply.csv");
     let rows = supply.lines().skip(1).map(|row| row.split(',').map(|cell| cell.parse().unwrap()).collect::<Vec<f64>>());
-    let rows: Vec<Vec<f64>> = rows.filter(|row| row[0] >= from).collect();
-    assert_eq!(rows.len(), STEPS / 3);
+    // But not where the load is unknown.
+    let unknown = (START + GAP.start * 60) as f64..(START + GAP.end * 60) as f64;
+    let rows: Vec<Vec<f64>> = rows.filter(|row| row[0] >= from && !unknown.contains(&row[0])).collect();
+    assert_eq!(rows.len(), STEPS / 3 - GAP.len());
+    assert_eq!((&found["trained_unknown_steps"], &found["judged_unknown_steps"]), (&json!(0), &json!(GAP.len())));
     let short = rows.iter().filter(|row| row[2] < row[1]).count() as f64;
     assert!((number(promised, "tau_U") - 100.0 * short / rows.len() as f64).abs() < 1e-9);
 }
@@ -110,7 +125,7 @@ fn people_read_the_front_and_how_the_present_setting_stands() {
     let said = tune(&files, &["--max-shortage", "3"]);
     assert_eq!((said.code, said.err.as_str()), (0, ""), "{said:?}");
     let begin = "shop: 2d from 2023-11-15T00:00:00Z to 2023-11-17T00:00:00Z; searched on the first 1d8h, of which 2h are \
-        not scored, and judged on the last 16h\n";
+        not scored, and judged on the last 16h\n\nthe load is unknown for 0s of the first part and 1h of the last: not scored\n";
     assert!(said.out.starts_with(begin), "{}", said.out);
     for part in [
         "rule.requests.target",
@@ -175,7 +190,7 @@ fn wrong_arguments_of_tune_are_said() {
 const GOLDEN: &str = "\
 ### shop
 
-2d from 2023-11-15T00:00:00Z to 2023-11-17T00:00:00Z; the first 2h are not scored
+2d from 2023-11-15T00:00:00Z to 2023-11-17T00:00:00Z; the first 2h are not scored, nor 1h in which the load is unknown
 
 | setting | before | after |
 |---|---|---|
@@ -185,15 +200,15 @@ const GOLDEN: &str = "\
 
 | | before | after | difference |
 |---|--:|--:|--:|
-| capacity, mean | 18.41 | 16.61 | -1.80 (-9.8 %) |
+| capacity, mean | 18.33 | 16.54 | -1.79 (-9.8 %) |
 | capacity, p95 | 28 | 24 | -4 |
 | capacity, max | 28 | 26 | -2 |
-| instance hours | 846.8 | 764.1 | -82.7 (-9.8 %) |
-| cost | 84.68 | 76.42 | -8.27 (-9.8 %) |
-| short (tau_U) | 0.36 % | 0.43 % | +0.07 |
-| lack | 0.22 % | 0.26 % | +0.04 |
+| instance hours | 824.8 | 744.1 | -80.7 (-9.8 %) |
+| cost | 82.48 | 74.42 | -8.07 (-9.8 %) |
+| short (tau_U) | 0.37 % | 0.44 % | +0.07 |
+| lack | 0.23 % | 0.27 % | +0.04 |
 | longest shortage | 5m | 5m | 0 |
-| changes a day | 42.8 | 37.6 | -5.2 |
+| changes a day | 43.7 | 38.4 | -5.3 |
 
 | capacity differs most at | before | after | why |
 |---|--:|--:|---|
@@ -224,7 +239,7 @@ const REPLAY: [&str; 4] = ["--model", "model.toml", "--series", "rps=rps.csv"];
 
 #[test]
 fn two_sets_of_policies_side_by_side() {
-    let files = two_shelves();
+    let files = filled(two_shelves());
     let said = plan(&files, &[&REPLAY[..], &["--json"]].concat());
     let found = parsed(&said);
     let fleets = found["fleets"].as_array().unwrap();
@@ -240,6 +255,7 @@ fn two_sets_of_policies_side_by_side() {
             { "setting": "scale_in.stabilization", "before": null, "after": "\"5m\"" },
         ])
     );
+    assert_eq!(shop["unknown_steps"], 0);
     // Each side is what a backtest of it says.
     for (side, directory) in [("before", "policies"), ("after", "new")] {
         let base = ["backtest", "--policies", directory, "--fleet", "shop", "--json"];
@@ -278,6 +294,28 @@ fn two_sets_of_policies_side_by_side() {
 }
 
 #[test]
+fn what_is_needed_where_the_load_is_unknown_is_not_scored() {
+    let files = two_shelves();
+    let base = [&REPLAY[..], &["--fleet", "shop"]].concat();
+    let fleet = parsed(&plan(&files, &[&base[..], &["--json"]].concat()))["fleets"][0].clone();
+    assert_eq!((&fleet["steps"], &fleet["unknown_steps"]), (&json!(STEPS), &json!(GAP.len())));
+    assert_eq!(fleet["before"]["days"].as_f64().unwrap(), (STEPS - 120 - GAP.len()) as f64 / 1_440.0);
+    for form in [&[][..], &["--markdown"]] {
+        let said = plan(&files, &[&base[..], form].concat());
+        assert!(said.out.contains("the first 2h are not scored, nor 1h in which the load is unknown\n"), "{said:?}");
+    }
+    // A load that is known in the warm-up alone says nothing.
+    let rows: String = files.read("rps.csv").lines().take(100).map(|row| format!("{row}\n")).collect();
+    let files = files.put("rps.csv", &format!("{rows}{},\n", START + (STEPS - 1) * 60));
+    let said = plan(&files, &base);
+    assert_eq!(said.code, 78, "{said:?}");
+    assert!(said.err.contains("the load is unknown in all of the time that is scored"), "{said:?}");
+    let said = tune(&files, &[]);
+    assert_eq!(said.code, 78, "{said:?}");
+    assert!(said.err.contains("the load is unknown in all of the searched part"), "{said:?}");
+}
+
+#[test]
 fn markdown_for_a_pull_request() {
     let files = two_shelves();
     let said = plan(&files, &[&REPLAY[..], &["--fleet", "shop", "--markdown"]].concat());
@@ -288,7 +326,7 @@ fn markdown_for_a_pull_request() {
 #[test]
 fn an_objective_says_what_an_instance_can_do() {
     let objective = |coverage: &str| {
-        let head = POLICY.split("[fleet.shop.metric.cpu]").next().unwrap();
+        let head = POLICY.split("[fleet.shop.metric.cpu]").next().unwrap().replace("\"60s\"", "\"0s\"");
         format!(
             "{head}[[fleet.shop.rule]]\nkind = \"objective\"\nmetric = \"rps\"\ncapacity = 250\nutilization = 0.8\ncoverage = {coverage}\n"
         )
@@ -307,8 +345,16 @@ fn an_objective_says_what_an_instance_can_do() {
         assert_eq!(told["fleets"][0][side]["instance_hours"], fleet[side]["instance_hours"]);
     }
     let text = plan(&files, &["--series", "rps=rps.csv"]);
-    assert!(text.out.contains("; by rule objective one instance does 250 at 80 %, and boots 2m\n"), "{text:?}");
+    assert!(
+        text.out.contains("; by rule objective one instance does 250 at 80 %, and takes 2m until it serves\n"),
+        "{text:?}"
+    );
     assert!(!text.out.contains("\n  cost "), "a rule knows no price: {text:?}");
+    // Warm-up counts, as in a report.
+    let warm = |coverage: &str| objective(coverage).replace("\"0s\"", "\"3m\"");
+    let files = files.put("policies/shop.toml", &warm("0.99")).put("new/shop.toml", &warm("0.9"));
+    let text = plan(&files, &["--series", "rps=rps.csv"]);
+    assert!(text.out.contains(" at 80 %, and takes 5m until it serves\n"), "{text:?}");
 }
 
 #[test]

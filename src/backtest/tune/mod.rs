@@ -138,6 +138,11 @@ impl<'a> Tuning<'a> {
         if split < first + 2 || end < split + 2 {
             return Err(Unusable("the load is too short to search on one part and judge on the rest".into()));
         }
+        for (part, steps) in [("searched", first..split), ("judging", split..end)] {
+            if whole.scene().known(steps).is_empty() {
+                return Err(Unusable(format!("the load is unknown in all of the {part} part")));
+            }
+        }
         let home = Home::find(files, &policy.id)
             .ok_or_else(|| Unusable(format!("fleet `{}` has no table of its own", policy.id)))?;
         let kept: Vec<SourceFile> = home.files.iter().map(|file| files[*file].clone()).collect();
@@ -449,15 +454,12 @@ impl<'a> Tuning<'a> {
         self.score(policy, end)
     }
 
-    /// A policy's scores on both parts, when it is replayed up to before the step `end`.
+    /// A policy's scores on both parts, where the load is known, when it is replayed up to before the step `end`.
     fn score(&self, policy: &Policy, end: usize) -> Result<(Score, Score), Unusable> {
         let backtest = Backtest::new(policy, self.model.clone(), self.series.to_vec())?;
         let (first, split, _) = self.parts;
-        let (mut supply, _) = backtest.replay(end, &mut |_| {});
-        let judged = backtest.score_from(&supply, split);
-        supply.ready.truncate(split);
-        supply.paid.truncate(split);
-        Ok((backtest.score_from(&supply, first), judged))
+        let (supply, _) = backtest.replay(end, &mut |_| {});
+        Ok((backtest.score_known(&supply, first..split), backtest.score_known(&supply, split..end)))
     }
 }
 

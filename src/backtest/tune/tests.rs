@@ -88,6 +88,7 @@ fn waste_is_found_and_the_diff_does_what_was_scored() {
             let (supply, _) = backtest.replay(STEPS, &mut |_| {});
             let (first, split, _) = tuning.parts();
             assert_eq!(backtest.score_from(&supply, split), candidate.judged, "{diff}");
+            assert_eq!(backtest.score_known(&supply, split..STEPS), candidate.judged, "no gap");
             // What was searched on ends where judging begins, and what comes later changes nothing of it.
             let (begun, _) = backtest.replay(split, &mut |_| {});
             assert_eq!(begun.paid, supply.paid[..split]);

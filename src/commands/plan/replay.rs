@@ -79,6 +79,8 @@ struct Compared {
     /// The first step, the first that is scored, and the end.
     times: (Timestamp, Timestamp, Timestamp),
     steps: usize,
+    /// Those after the warm-up in which the load is unknown: they are not scored.
+    unknown: usize,
     /// The modes of both.
     modes: (Mode, Mode),
     /// One asks otherwise for a metric, and a file gave both the same values: what that does is not known.
@@ -225,11 +227,18 @@ impl Replay<'_> {
         let (one, other) = (sides.before, sides.after);
         self.warn(&one, &other)?;
         let scene = other.scene();
+        if scene.known(scene.first_scored()..scene.steps()).is_empty() {
+            return Err(invalid(format!(
+                "fleet `{}`: the load is unknown in all of the time that is scored",
+                after.id
+            )));
+        }
         Ok(Compared {
             settings: Vec::new(),
             implied_by,
             times: (scene.time(0), scene.time(scene.first_scored()), scene.time(scene.steps())),
             steps: scene.steps(),
+            unknown: scene.unknown(scene.first_scored()..scene.steps()),
             modes: (before.mode, after.mode),
             uncompared: sides.uncompared,
             notes: said,
@@ -361,7 +370,8 @@ impl Replay<'_> {
     fn warn(&self, one: &Backtest, other: &Backtest) -> io::Result<()> {
         let named = || self.args.series.iter().map(|(name, _)| name.as_str());
         arguments::warn(other, named())?;
-        if one.unfed().iter().any(|metric| !other.unfed().contains(metric)) {
+        let more = one.unfed().iter().any(|metric| !other.unfed().contains(metric));
+        if more || one.patchy().iter().any(|patch| !other.patchy().contains(patch)) {
             arguments::warn(one, named())?;
         }
         Ok(())

@@ -20,6 +20,9 @@ pub struct Json<'a> {
     trained_from: f64,
     judged_from: f64,
     to: f64,
+    /// Steps of either part in which the load is unknown: they are not scored.
+    trained_unknown_steps: usize,
+    judged_unknown_steps: usize,
     replays: usize,
     settings: Vec<JsonSetting>,
     /// Settings that cannot be searched, and why.
@@ -92,6 +95,8 @@ impl<'a> Json<'a> {
             trained_from: scene.time(first).as_secs_f64(),
             judged_from: scene.time(split).as_secs_f64(),
             to: scene.time(end).as_secs_f64(),
+            trained_unknown_steps: scene.unknown(first..split),
+            judged_unknown_steps: scene.unknown(split..end),
             replays: tuned.replays,
             settings: tuning.searched().into_iter().map(setting).collect(),
             left_out: tuning.left_out().iter().map(|(name, why)| (name.as_str(), *why)).collect(),
@@ -120,6 +125,11 @@ pub fn text(fleet: &str, scene: &Scene, tuning: &Tuning<'_>, tuned: &Tuned, out:
         steps(first),
         steps(end - split),
     )?;
+    let unknown = (scene.unknown(first..split), scene.unknown(split..end));
+    if unknown != (0, 0) {
+        let (searched, judged) = (steps(unknown.0), steps(unknown.1));
+        writeln!(out, "the load is unknown for {searched} of the first part and {judged} of the last: not scored\n")?;
+    }
     let mut table = Table::new(&["SEARCHED", "NOW", "FROM", "TO", "WRITTEN"]);
     for one in tuning.searched() {
         table.row([one.name, one.now, one.ladder.0, one.ladder.1, one.written]);

@@ -129,6 +129,7 @@ fn of(fleet: &str, verdict: &Verdict) -> Value {
                 "scored_from": compared.times.1.as_secs_f64(),
                 "to": compared.times.2.as_secs_f64(),
                 "steps": compared.steps,
+                "unknown_steps": compared.unknown,
                 "differing_steps": compared.comparison.differing_steps,
                 "model_of_rule": compared.implied_by,
                 "mode": { "before": compared.modes.0.word(), "after": compared.modes.1.word() },
@@ -171,14 +172,19 @@ fn period(compared: &Compared, last: Duration) -> String {
     let asked = if had < last { format!(" (of {} asked for)", duration_text(last)) } else { String::new() };
     let model = compared.implied_by.as_ref().map(|rule| {
         format!(
-            "; by rule {rule} one instance does {} at {} %, and boots {}",
+            "; by rule {rule} one instance does {} at {} %, and takes {} until it serves",
             compared.model.capacity_per_instance,
             compared.model.slo_utilization * 100.0,
             duration_text(compared.model.boot_delay)
         )
     });
+    let unknown = compared.model.step * u32::try_from(compared.unknown).unwrap_or(u32::MAX);
+    let unknown = match compared.unknown {
+        0 => String::new(),
+        _ => format!(", nor {} in which the load is unknown", duration_text(unknown)),
+    };
     format!(
-        "{}{asked} from {} to {}; the first {} are not scored{}",
+        "{}{asked} from {} to {}; the first {} are not scored{unknown}{}",
         duration_text(had),
         Time(from),
         Time(to),
