@@ -16,10 +16,10 @@ const P95: f64 = 0.95;
 /// One policy's side.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Side {
-    /// The score after the warm-up. What is needed is the same on both sides: the load's own need, at least the smaller of
+    /// The score after the warm-up, where the load is known. What is needed is the same on both sides: the load's own need, at least the smaller of
     /// the two mins.
     pub score: Score,
-    /// Mean of the instances paid, after the warm-up.
+    /// Mean of the instances paid, in the same steps.
     pub mean: f64,
     /// Their 95th percentile.
     pub p95: Capacity,
@@ -76,9 +76,10 @@ pub fn compare(before: &Backtest, after: &Backtest) -> Comparison {
 }
 
 fn side(of: &Backtest, needed: &[Capacity], supply: &Supply) -> Side {
-    let (scene, first) = (&of.scene, of.scene.first_scored());
-    let score = Score::of(needed, supply, first, scene.model.step, scene.model.price_per_hour);
-    let mut paid = supply.paid[first..].to_vec();
+    let scene = &of.scene;
+    let known = scene.known(scene.first_scored()..scene.steps());
+    let score = Score::over(needed, supply, &known, scene.model.step, scene.model.price_per_hour);
+    let mut paid: Vec<Capacity> = known.into_iter().flat_map(|stretch| supply.paid[stretch].to_vec()).collect();
     paid.sort_unstable();
     // The cast is of a number below the length.
     let rank = (paid.len() as f64 * P95).ceil() as usize;

@@ -38,6 +38,8 @@ const TUNED_STEP: usize = 2;
 pub(crate) enum Feed {
     /// It is the load.
     Load,
+    /// The load as this policy's own query shows it, where need is judged by another's.
+    Own(Series),
     /// Another recorded series.
     Series(Series),
     /// The load over what serves: the metric of a `utilization` rule, or of one that learns from it, that has no series, or
@@ -110,7 +112,8 @@ impl Backtest {
     /// A series whose step is longer than the gap that the policy takes for an outage is decided at its own step.
     ///
     /// # Errors
-    /// When the load has no series, or every reading would be too old for the policy.
+    /// When the load has no series or no value, another series has no value while there is load, or every reading would be
+    /// too old for the policy.
     pub fn new(policy: &Policy, model: Model, series: Vec<(u16, Series)>) -> Result<Self, Unusable> {
         let mut feeds: Vec<Feed> = policy.metrics.iter().map(|_| Feed::Nothing).collect();
         let mut load = None;
@@ -142,12 +145,22 @@ impl Backtest {
         }
         let scene = Scene::new(model, load, policy.min, policy.max);
         check_ages(&policy, &scene)?;
-        Ok(Self { policy: Arc::new(policy), scene, feeds: Feeds(feeds) })
+        let backtest = Self { policy: Arc::new(policy), scene, feeds: Feeds(feeds) };
+        backtest.check_overlap()?;
+        Ok(backtest)
     }
 
     /// The same, from a capacity that is known to have been there at the first step.
     pub fn starting_with(mut self, capacity: Capacity) -> Self {
         self.scene.start = Some(capacity);
+        self
+    }
+
+    /// The same, where the policy sees this of the load, and need is judged by the load's series all the same.
+    pub fn seeing(mut self, own: Series) -> Self {
+        if let Some(feed) = self.feeds.0.get_mut(usize::from(self.scene.model.metric)) {
+            *feed = Feed::Own(own);
+        }
         self
     }
 
@@ -166,6 +179,39 @@ impl Backtest {
         let metrics = self.policy.metrics.iter().enumerate();
         let unfed = metrics.filter(|(index, _)| matches!(self.feeds.of(*index), Feed::Nothing));
         unfed.map(|(_, metric)| metric.name.as_ref()).collect()
+    }
+
+    /// The metrics whose series lack a value where the load has one, each with the share of those steps, above 0 up to 1.
+    pub fn patchy(&self) -> Vec<(&str, f64)> {
+        let loads = self.scene.known(0..self.scene.steps());
+        let count = loads.iter().map(ExactSizeIterator::len).sum::<usize>();
+        let share = |series: &Series| {
+            let without = loads.iter().cloned().flatten().filter(|step| series.at(self.scene.time(*step)).is_none());
+            without.count() as f64 / count.max(1) as f64
+        };
+        let metrics = self.policy.metrics.iter().enumerate();
+        let patchy = metrics.filter_map(|(index, metric)| match self.feeds.of(index) {
+            Feed::Series(series) | Feed::Own(series) => Some((metric.name.as_ref(), share(series))),
+            Feed::Load | Feed::Utilization | Feed::Nothing => None,
+        });
+        patchy.filter(|(_, share)| *share > 0.0).collect()
+    }
+
+    /// A series from another time is a slip, and its rules would never have a reading.
+    fn check_overlap(&self) -> Result<(), Unusable> {
+        let scene = &self.scene;
+        let (from, to) = (scene.time(0), scene.time(scene.steps()));
+        let (from, to) = (policies::text::Time(from), policies::text::Time(to));
+        if scene.load.missing() == scene.steps() {
+            return Err(Unusable(format!("the load has no value from {from} to {to}")));
+        }
+        match self.patchy().iter().find(|(_, share)| *share >= 1.0) {
+            None => Ok(()),
+            Some((metric, _)) => Err(Unusable(format!(
+                "the series of metric `{metric}` has no value while there is load, from {from} to {to}: give one of that \
+                 time, or none"
+            ))),
+        }
     }
 
     /// Replays the policy and the alternatives: those that keep a utilization once with `target`, and once with the
@@ -206,6 +252,13 @@ impl Backtest {
     pub fn score_from(&self, supply: &Supply, first: usize) -> Score {
         let (scene, end) = (&self.scene, supply.ready.len());
         Score::of(&scene.demand[..end], supply, first.min(end), scene.model.step, scene.model.price_per_hour)
+    }
+
+    /// Scores the steps of a supply in which the load is known.
+    pub fn score_known(&self, supply: &Supply, steps: std::ops::Range<usize>) -> Score {
+        let (scene, end) = (&self.scene, supply.ready.len());
+        let known = scene.known(steps.start.min(end)..steps.end.min(end));
+        Score::over(&scene.demand[..end], supply, &known, scene.model.step, scene.model.price_per_hour)
     }
 
     fn score(&self, supply: &Supply) -> Score {

@@ -32,6 +32,9 @@ pub struct Model {
     pub slo_utilization: f64,
     /// From asking for an instance until it serves.
     pub boot_delay: Duration,
+    /// The last part of it, in which the cloud already calls the instance running: the policy's warm-up in an implied
+    /// model. A written model has none.
+    pub warming: Duration,
     /// How old the newest visible reading is.
     pub metric_lag: Duration,
     /// The time between two rows of a series.
@@ -71,6 +74,7 @@ impl Model {
             capacity_per_instance: capacity,
             slo_utilization: slo,
             boot_delay: boot,
+            warming: Duration::ZERO,
             metric_lag: lag,
             step,
             price_per_hour: price,
@@ -81,8 +85,8 @@ impl Model {
     }
 
     /// The model that a policy's first `objective` rule implies, with the rule's name: what an instance can do is the
-    /// rule's, how long it boots the policy's, the rest as when a model is silent. `None` when there is no such rule, or it
-    /// learns what an instance can do.
+    /// rule's, how long it boots and warms up the policy's, the rest as when a model is silent. `None` when there is no such
+    /// rule, or it learns what an instance can do.
     pub fn implied(policy: &Policy) -> Option<(Self, &str)> {
         policy.rules.iter().find_map(|rule| match &rule.kind {
             RuleKind::Objective(objective) => {
@@ -91,7 +95,8 @@ impl Model {
                     metric: objective.metric,
                     capacity_per_instance: capacity,
                     slo_utilization: objective.utilization,
-                    boot_delay: policy.boot,
+                    boot_delay: policy.boot + policy.warmup,
+                    warming: policy.warmup,
                     metric_lag: LAG_DEFAULT,
                     step: STEP_DEFAULT,
                     price_per_hour: PRICE_DEFAULT,

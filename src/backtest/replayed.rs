@@ -85,7 +85,8 @@ impl<'a> Replayed<'a> {
         for group in &mut self.groups {
             group.at = now;
         }
-        let boot = self.scene.model.boot_delay;
+        // It runs before it serves, as in life: what learns how long a boot takes learns no warm-up with it.
+        let boot = self.scene.model.boot_delay.saturating_sub(self.scene.model.warming);
         let group = &mut self.groups[0];
         for instance in group.instances.iter_mut().filter(|instance| instance.state == InstanceState::Pending) {
             let up = instance.launched.map(|launched| launched.after(boot)).filter(|up| *up <= now);
@@ -145,6 +146,12 @@ impl<'a> Replayed<'a> {
         match self.feeds.of(metric) {
             Feed::Load => seen.visible.get(step).copied().flatten(),
             Feed::Series(series) => series.at(self.scene.time(step)),
+            Feed::Own(series) => {
+                // What was not served is not seen: of this as little as of the load.
+                let load = self.scene.load.values[step].filter(|load| *load > 0.0);
+                let shown = load.zip(seen.visible.get(step).copied().flatten()).map_or(1.0, |(load, seen)| seen / load);
+                series.at(self.scene.time(step)).map(|value| value * shown)
+            }
             Feed::Utilization => {
                 let load = seen.visible.get(step).copied().flatten()?;
                 // An average over no instances is none.
@@ -165,9 +172,11 @@ impl<'a> Replayed<'a> {
         let Some(newest) = seen.newest.filter(|_| self.policy.metrics[metric].by.is_some()) else { return Vec::new() };
         let Some(value) = self.value(metric, newest, seen) else { return Vec::new() };
         let served = seen.served.get(newest).copied().unwrap_or(0).max(1);
-        let value = if matches!(self.feeds.of(metric), Feed::Load) { value / f64::from(served) } else { value };
+        let value =
+            if matches!(self.feeds.of(metric), Feed::Load | Feed::Own(_)) { value / f64::from(served) } else { value };
         let at = self.scene.time(newest);
-        let serving = |instance: &&Instance| instance.running_since.is_some_and(|since| since <= at);
+        let warming = self.scene.model.warming;
+        let serving = |instance: &&Instance| instance.running_since.is_some_and(|since| since.after(warming) <= at);
         self.groups[0].instances.iter().filter(serving).map(|instance| (instance.id.clone(), value)).collect()
     }
 
@@ -222,4 +231,39 @@ fn reason(policy: &Policy, decision: &Decision) -> String {
         let _ = write!(text, " ({})", step.why.text(policy));
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Model;
+    use super::super::tests::{load, policy, series};
+    use super::super::world::replay;
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn a_boot_is_learned_without_the_warm_up_behind_it() {
+        let minutes = |count: u64| Duration::from_secs(60 * count);
+        let rule = "[[fleet.web.rule]]\nkind = \"objective\"\nmetric = \"rps\"\ncapacity = 250\nutilization = 0.8\n";
+        let mut policy = policy(rule);
+        (policy.boot, policy.warmup) = (minutes(2), minutes(4));
+        let (model, _) = Model::implied(&policy).unwrap();
+        assert_eq!((model.boot_delay, model.warming), (minutes(6), minutes(4)));
+        let scene = Scene::new(model, series(load(600)), policy.min, policy.max);
+        let (policy, feeds) = (Arc::new(policy), Feeds(vec![Feed::Load]));
+        let mut fleet = Replayed::new(&scene, &policy, &feeds);
+        let supply = replay(&scene, &mut fleet, &mut |_| {});
+        let memory = serde_json::to_value(&fleet.memory).unwrap();
+        let boots = memory["objectives"]["objective"]["delays"]["boots"].as_array().unwrap();
+        assert!(!boots.is_empty() && boots.iter().all(|took| took.as_f64() == Some(120.0)), "{boots:?}");
+        // It serves after both, in the world as by the policy.
+        let first = (1..supply.paid.len()).find(|step| supply.paid[*step] > supply.paid[step - 1]).unwrap();
+        assert!(supply.ready[first..first + 6].iter().all(|ready| *ready <= supply.paid[first - 1]), "{first}");
+        let last = scene.time(scene.steps());
+        fleet.look(last);
+        let up = |one: &&Instance| one.running_since.is_some_and(|since| since.after(policy.warmup) <= last);
+        let running = fleet.groups[0].instances.iter().filter(up).count();
+        let asked = supply.paid.len() - 6;
+        assert_eq!(running, supply.paid[asked..].iter().min().copied().unwrap() as usize);
+    }
 }

@@ -24,6 +24,7 @@ pub(super) fn model() -> Model {
         capacity_per_instance: 250.0,
         slo_utilization: 0.8,
         boot_delay: Duration::from_secs(120),
+        warming: Duration::ZERO,
         metric_lag: Duration::from_secs(60),
         step: Duration::from_secs(60),
         price_per_hour: 0.1,
@@ -187,6 +188,34 @@ fn what_nothing_feeds_is_missing_and_named() {
     assert_eq!(run(None), ("errors".into(), false));
     assert_eq!(run(Some(0.5)), (String::new(), false));
     assert_eq!(run(Some(0.01)), (String::new(), true));
+}
+
+#[test]
+fn a_series_of_another_time_is_refused_and_a_part_of_one_is_named() {
+    let policy = policy(
+        "[fleet.web.metric.errors]\nsource = \"s\"\nquery = \"e\"\nunit = \"ratio\"\n\
+         [[fleet.web.rule]]\nkind = \"guard\"\nmetric = \"errors\"\nabove = 0.1\nblocks = \"in\"\n",
+    );
+    let made = |load: Series, errors: Series| {
+        Backtest::new(&policy, Model { metric: 1, ..model() }, vec![(1, load), (0, errors)])
+    };
+    let whole = || series(load(1_000));
+    let later = Series { start: whole().start.after(Duration::from_secs(60_000)), ..whole() };
+    let said = made(whole(), later).unwrap_err().0;
+    assert!(
+        said.starts_with("the series of metric `errors` has no value while there is load, from 2023-11-15T"),
+        "{said}"
+    );
+    // A series counts as missing only where there is load to decide on.
+    let mut gap = whole();
+    gap.values[..500].fill(None);
+    let errors = series(vec![0.0; 1_000]);
+    assert!(made(gap.clone(), errors.clone()).unwrap().patchy().is_empty());
+    let half = Series { values: errors.values[..750].to_vec(), ..errors };
+    assert_eq!(made(whole(), half.clone()).unwrap().patchy(), [("errors", 0.25)]);
+    assert_eq!(made(gap, half).unwrap().patchy(), [("errors", 0.5)]);
+    let none = Series { values: vec![None; 1_000], ..whole() };
+    assert!(made(none, whole()).unwrap_err().0.starts_with("the load has no value from 2023-11-15T"));
 }
 
 #[test]

@@ -8,6 +8,7 @@ use super::model::Model;
 use super::series::Series;
 use contract::{CAPACITY_MAX, Capacity, Timestamp, micros};
 use std::collections::VecDeque;
+use std::ops::Range;
 
 /// The load and what it needs, the same for whoever scales.
 #[derive(Debug)]
@@ -97,6 +98,23 @@ impl Scene {
     /// Scored steps in which more is needed than the fleet's max allows: no scaler can help there.
     pub fn above_max(&self) -> usize {
         self.demand[self.first_scored()..].iter().filter(|demand| **demand > self.max).count()
+    }
+
+    /// The stretches of these steps in which the load is known: what is needed in the others is a guess.
+    pub fn known(&self, steps: Range<usize>) -> Vec<Range<usize>> {
+        let mut found: Vec<Range<usize>> = Vec::new();
+        for step in steps.filter(|step| self.load.values.get(*step).is_some_and(Option::is_some)) {
+            match found.last_mut().filter(|last| last.end == step) {
+                Some(last) => last.end = step + 1,
+                None => found.push(step..step + 1),
+            }
+        }
+        found
+    }
+
+    /// How many of these steps have no load.
+    pub fn unknown(&self, steps: Range<usize>) -> usize {
+        steps.len() - self.known(steps).iter().map(ExactSizeIterator::len).sum::<usize>()
     }
 
     /// The newest step that is over and whose metric is visible when a step begins.
@@ -256,6 +274,17 @@ mod tests {
         };
         let scene = Scene::new(model, load, 2, 50);
         assert_eq!(scene.demand, [2, 5, 5, 2]);
+    }
+
+    #[test]
+    fn what_is_known_comes_in_stretches() {
+        let mut scene = scene(&[200.0; 9], false);
+        for gap in [0, 3, 4, 8] {
+            scene.load.values[gap] = None;
+        }
+        assert_eq!((scene.known(0..9), scene.unknown(0..9)), (vec![1..3, 5..8], 4));
+        assert_eq!((scene.known(2..6), scene.unknown(2..6)), (vec![2..3, 5..6], 2));
+        assert_eq!((scene.known(3..5), scene.unknown(3..5)), (vec![], 2));
     }
 
     #[test]

@@ -104,10 +104,7 @@ impl Report {
 
     fn model(&self, policy: &Policy) -> anyhow::Result<Model> {
         let Some(path) = &self.model else {
-            // What really served had its warm-up behind it: so must what would have.
-            let implied = Model::implied(policy).map(|(model, _)| model);
-            let slower = implied.map(|model| Model { boot_delay: model.boot_delay + policy.warmup, ..model });
-            return slower.ok_or_else(|| {
+            return Model::implied(policy).map(|(model, _)| model).ok_or_else(|| {
                 let metrics: Vec<&str> = policy.metrics.iter().map(|metric| metric.name.as_ref()).collect();
                 usage(format!(
                     "fleet `{}` has no objective rule, so nobody knows what an instance can do: give --model FILE.toml with \
@@ -164,7 +161,7 @@ impl Report {
         };
         let mut asked = ask.run()?;
         ask.nothing_recorded(&asked)?;
-        let series = std::mem::take(&mut asked.series);
+        let series = asked.overlapping(policy, &model);
         let mut backtest = Backtest::new(policy, model, series).map_err(|error| invalid(error.to_string()))?;
         if let Some(capacity) = asked.observed.current.at(backtest.scene().time(0)) {
             // The cast saturates; what is recorded is a capacity.

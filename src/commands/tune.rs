@@ -30,7 +30,7 @@ pub struct Tune {
     /// Pick this point of the front
     #[arg(long, value_name = "N")]
     pick: Option<usize>,
-    /// Pick the cheapest point that is short for at most this share of the time
+    /// Pick the cheapest point that is short for at most this share of the time, on either part
     #[arg(long, value_name = "PERCENT", value_parser = percent)]
     max_shortage: Option<f64>,
     /// Print nothing but the diff, for `git apply` or `patch -p1`; of an absolute path for `patch -p1 -d /`
@@ -124,12 +124,12 @@ impl Tune {
             return Some(at.ok_or_else(|| usage(format!("--pick {number}: the front's points are 1 to {count}"))));
         }
         let most = self.max_shortage?;
-        let able = |one: &Candidate| one.judged.tau_u <= most;
+        let able = |one: &Candidate| one.short() <= most;
         // From least short to cheapest.
         Some(match tuned.front.iter().rposition(able) {
             Some(at) => Ok(at),
             None => {
-                let least = tuned.front.first().map_or(0.0, |one| one.judged.tau_u);
+                let least = tuned.front.first().map_or(0.0, Candidate::short);
                 try_least(most, least)
             }
         })

@@ -291,6 +291,22 @@ fn a_metric_without_a_series_is_warned_of() {
     assert!(said.err.starts_with("warning: metric `errors` has no series"), "{said:?}");
     let json: Value = serde_json::from_str(&said.out).unwrap();
     assert_eq!(json["unfed"], json!(["errors"]));
+    // So is one that has values for a part of the time; one that has none is refused.
+    let errors = |from: usize, to: usize| {
+        let rows: String = (from..to).map(|step| format!("{},0.001\n", START + step * 60)).collect();
+        Files::new()
+            .put("policies/shop.toml", &format!("{POLICY}{guard}"))
+            .put("errors.csv", &format!("timestamp_s,value\n{rows}"))
+    };
+    let files = errors(0, 1_470);
+    let said = files.run(&["--series", &format!("errors={}", files.path("errors.csv"))]);
+    let expected =
+        "warning: the series of metric `errors` has no value in 47.9 % of the steps in which the load has one";
+    assert!(said.code == 0 && said.err.starts_with(expected), "{said:?}");
+    let files = errors(STEPS, STEPS + 100);
+    let said = files.run(&["--series", &format!("errors={}", files.path("errors.csv"))]);
+    assert_eq!((said.code, said.out.as_str()), (78, ""), "{said:?}");
+    assert!(said.err.contains("the series of metric `errors` has no value while there is load"), "{said:?}");
     // A recorded utilization is taken, and said to be somebody else's.
     let files = Files::new();
     let said = files.run(&["--series", &format!("cpu={}", files.path("rps.csv"))]);

@@ -85,7 +85,7 @@ impl Files {
     }
 }
 
-fn config(url: &str) -> String {
+pub fn config(url: &str) -> String {
     format!(
         "[daemon]\npolicies = \"policies\"\n[store]\nurl = \"sqlite::memory:\"\n[provider.cloud]\nkind = \"sim\"\n\
          [source.prometheus]\nkind = \"prometheus\"\nurl = \"{url}\"\n[source.made-up]\nkind = \"sim\"\n"
@@ -393,10 +393,10 @@ fn moments_are_what_was_there(json: &Value, real: &[Step], skala: &[Step], past:
 // ---- A scripted one ------------------------------------------------------------------------------------------------------
 
 /// What a query answers at a minute: each series' labels as JSON, and its value.
-type Says = fn(query: &str, minute: usize) -> Vec<(&'static str, f64)>;
+pub type Says = fn(query: &str, minute: usize) -> Vec<(&'static str, f64)>;
 
 /// Answers range queries by a script, or everything with one text; it ends with the process.
-fn scripted(says: Says, raw: Option<&'static str>) -> String {
+pub fn scripted(says: Says, raw: Option<&'static str>) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://127.0.0.1:{}", listener.local_addr().unwrap().port());
     std::thread::spawn(move || {

@@ -1,9 +1,22 @@
 //! `skala tune` and `skala plan --replay` through the real binary: what they print, that the diff does what was scored,
 //! exit codes, and what they say of arguments that are wrong.
 
-use crate::backtest::{Files, MODEL, POLICY, STEPS};
+use crate::backtest::{Files, MODEL, POLICY, START, STEPS};
 use crate::living::{Said, run, skala};
+use crate::report::{config, scripted};
 use serde_json::{Value, json};
+
+/// The steps without load.
+const GAP: std::ops::Range<usize> = 2_000..2_060;
+
+/// The same load without its gap.
+fn filled(files: Files) -> Files {
+    let csv = files.read("rps.csv");
+    let mut rows: Vec<String> = csv.lines().map(str::to_owned).collect();
+    let missing: Vec<String> = GAP.map(|step| format!("{},1000", START + step * 60)).collect();
+    rows.splice(GAP.start + 1..GAP.start + 1, missing);
+    files.put("rps.csv", &rows.join("\n"))
+}
 
 /// A fleet that keeps for an hour what it does not need.
 fn wasteful() -> Files {
@@ -64,13 +77,14 @@ fn what_is_picked_scores_as_it_was_promised() {
     assert_eq!(found["settings"][0]["written"], "policies/shop.toml:22");
     let front = found["front"].as_array().unwrap();
     let number = |of: &Value, key: &str| of["judged"][key].as_f64().unwrap();
+    let short = |of: &Value| number(of, "tau_U").max(of["trained"]["tau_U"].as_f64().unwrap());
     for pair in front.windows(2) {
-        assert!(number(&pair[0], "tau_U") < number(&pair[1], "tau_U"), "{found:#}");
+        assert!(short(&pair[0]) < short(&pair[1]), "{found:#}");
         assert!(number(&pair[0], "cost") > number(&pair[1], "cost"), "{found:#}");
     }
     let picked = found["picked"]["number"].as_u64().unwrap() as usize;
     let promised = &front[picked - 1];
-    assert!(number(promised, "tau_U") <= 2.0 && front.get(picked).is_none_or(|next| number(next, "tau_U") > 2.0));
+    assert!(short(promised) <= 2.0 && front.get(picked).is_none_or(|next| short(next) > 2.0));
     assert!(number(promised, "cost") < 0.95 * number(&found["present"], "cost"), "{found:#}");
     assert!(found["beaten_by"].is_u64() && found["present"]["number"].is_null());
 
@@ -96,8 +110,11 @@ fn what_is_picked_scores_as_it_was_promised() {
     let from = found["judged_from"].as_f64().unwrap();
     let supply = files.read("supply.csv");
     let rows = supply.lines().skip(1).map(|row| row.split(',').map(|cell| cell.parse().unwrap()).collect::<Vec<f64>>());
-    let rows: Vec<Vec<f64>> = rows.filter(|row| row[0] >= from).collect();
-    assert_eq!(rows.len(), STEPS / 3);
+    // But not where the load is unknown.
+    let unknown = (START + GAP.start * 60) as f64..(START + GAP.end * 60) as f64;
+    let rows: Vec<Vec<f64>> = rows.filter(|row| row[0] >= from && !unknown.contains(&row[0])).collect();
+    assert_eq!(rows.len(), STEPS / 3 - GAP.len());
+    assert_eq!((&found["trained_unknown_steps"], &found["judged_unknown_steps"]), (&json!(0), &json!(GAP.len())));
     let short = rows.iter().filter(|row| row[2] < row[1]).count() as f64;
     assert!((number(promised, "tau_U") - 100.0 * short / rows.len() as f64).abs() < 1e-9);
 }
@@ -108,7 +125,7 @@ fn people_read_the_front_and_how_the_present_setting_stands() {
     let said = tune(&files, &["--max-shortage", "3"]);
     assert_eq!((said.code, said.err.as_str()), (0, ""), "{said:?}");
     let begin = "shop: 2d from 2023-11-15T00:00:00Z to 2023-11-17T00:00:00Z; searched on the first 1d8h, of which 2h are \
-        not scored, and judged on the last 16h\n";
+        not scored, and judged on the last 16h\n\nthe load is unknown for 0s of the first part and 1h of the last: not scored\n";
     assert!(said.out.starts_with(begin), "{}", said.out);
     for part in [
         "rule.requests.target",
@@ -173,7 +190,7 @@ fn wrong_arguments_of_tune_are_said() {
 const GOLDEN: &str = "\
 ### shop
 
-2d from 2023-11-15T00:00:00Z to 2023-11-17T00:00:00Z; the first 2h are not scored
+2d from 2023-11-15T00:00:00Z to 2023-11-17T00:00:00Z; the first 2h are not scored, nor 1h in which the load is unknown
 
 | setting | before | after |
 |---|---|---|
@@ -183,15 +200,15 @@ const GOLDEN: &str = "\
 
 | | before | after | difference |
 |---|--:|--:|--:|
-| capacity, mean | 18.41 | 16.61 | -1.80 (-9.8 %) |
+| capacity, mean | 18.33 | 16.54 | -1.79 (-9.8 %) |
 | capacity, p95 | 28 | 24 | -4 |
 | capacity, max | 28 | 26 | -2 |
-| instance hours | 846.8 | 764.1 | -82.7 (-9.8 %) |
-| cost | 84.68 | 76.42 | -8.27 (-9.8 %) |
-| short (tau_U) | 0.36 % | 0.43 % | +0.07 |
-| lack | 0.22 % | 0.26 % | +0.04 |
+| instance hours | 824.8 | 744.1 | -80.7 (-9.8 %) |
+| cost | 82.48 | 74.42 | -8.07 (-9.8 %) |
+| short (tau_U) | 0.37 % | 0.44 % | +0.07 |
+| lack | 0.23 % | 0.27 % | +0.04 |
 | longest shortage | 5m | 5m | 0 |
-| changes a day | 42.8 | 37.6 | -5.2 |
+| changes a day | 43.7 | 38.4 | -5.3 |
 
 | capacity differs most at | before | after | why |
 |---|--:|--:|---|
@@ -222,7 +239,7 @@ const REPLAY: [&str; 4] = ["--model", "model.toml", "--series", "rps=rps.csv"];
 
 #[test]
 fn two_sets_of_policies_side_by_side() {
-    let files = two_shelves();
+    let files = filled(two_shelves());
     let said = plan(&files, &[&REPLAY[..], &["--json"]].concat());
     let found = parsed(&said);
     let fleets = found["fleets"].as_array().unwrap();
@@ -238,6 +255,7 @@ fn two_sets_of_policies_side_by_side() {
             { "setting": "scale_in.stabilization", "before": null, "after": "\"5m\"" },
         ])
     );
+    assert_eq!(shop["unknown_steps"], 0);
     // Each side is what a backtest of it says.
     for (side, directory) in [("before", "policies"), ("after", "new")] {
         let base = ["backtest", "--policies", directory, "--fleet", "shop", "--json"];
@@ -276,6 +294,28 @@ fn two_sets_of_policies_side_by_side() {
 }
 
 #[test]
+fn what_is_needed_where_the_load_is_unknown_is_not_scored() {
+    let files = two_shelves();
+    let base = [&REPLAY[..], &["--fleet", "shop"]].concat();
+    let fleet = parsed(&plan(&files, &[&base[..], &["--json"]].concat()))["fleets"][0].clone();
+    assert_eq!((&fleet["steps"], &fleet["unknown_steps"]), (&json!(STEPS), &json!(GAP.len())));
+    assert_eq!(fleet["before"]["days"].as_f64().unwrap(), (STEPS - 120 - GAP.len()) as f64 / 1_440.0);
+    for form in [&[][..], &["--markdown"]] {
+        let said = plan(&files, &[&base[..], form].concat());
+        assert!(said.out.contains("the first 2h are not scored, nor 1h in which the load is unknown\n"), "{said:?}");
+    }
+    // A load that is known in the warm-up alone says nothing.
+    let rows: String = files.read("rps.csv").lines().take(100).map(|row| format!("{row}\n")).collect();
+    let files = files.put("rps.csv", &format!("{rows}{},\n", START + (STEPS - 1) * 60));
+    let said = plan(&files, &base);
+    assert_eq!(said.code, 78, "{said:?}");
+    assert!(said.err.contains("the load is unknown in all of the time that is scored"), "{said:?}");
+    let said = tune(&files, &[]);
+    assert_eq!(said.code, 78, "{said:?}");
+    assert!(said.err.contains("the load is unknown in all of the searched part"), "{said:?}");
+}
+
+#[test]
 fn markdown_for_a_pull_request() {
     let files = two_shelves();
     let said = plan(&files, &[&REPLAY[..], &["--fleet", "shop", "--markdown"]].concat());
@@ -286,7 +326,7 @@ fn markdown_for_a_pull_request() {
 #[test]
 fn an_objective_says_what_an_instance_can_do() {
     let objective = |coverage: &str| {
-        let head = POLICY.split("[fleet.shop.metric.cpu]").next().unwrap();
+        let head = POLICY.split("[fleet.shop.metric.cpu]").next().unwrap().replace("\"60s\"", "\"0s\"");
         format!(
             "{head}[[fleet.shop.rule]]\nkind = \"objective\"\nmetric = \"rps\"\ncapacity = 250\nutilization = 0.8\ncoverage = {coverage}\n"
         )
@@ -305,8 +345,16 @@ fn an_objective_says_what_an_instance_can_do() {
         assert_eq!(told["fleets"][0][side]["instance_hours"], fleet[side]["instance_hours"]);
     }
     let text = plan(&files, &["--series", "rps=rps.csv"]);
-    assert!(text.out.contains("; by rule objective one instance does 250 at 80 %, and boots 2m\n"), "{text:?}");
+    assert!(
+        text.out.contains("; by rule objective one instance does 250 at 80 %, and takes 2m until it serves\n"),
+        "{text:?}"
+    );
     assert!(!text.out.contains("\n  cost "), "a rule knows no price: {text:?}");
+    // Warm-up counts, as in a report.
+    let warm = |coverage: &str| objective(coverage).replace("\"0s\"", "\"3m\"");
+    let files = files.put("policies/shop.toml", &warm("0.99")).put("new/shop.toml", &warm("0.9"));
+    let text = plan(&files, &["--series", "rps=rps.csv"]);
+    assert!(text.out.contains(" at 80 %, and takes 5m until it serves\n"), "{text:?}");
 }
 
 #[test]
@@ -337,4 +385,156 @@ fn wrong_arguments_of_a_comparison_are_said() {
     let files = files.put("new/moved.toml", &changed);
     let said = plan(&files, &REPLAY);
     assert!(said.code == 64 && said.err.contains("2 fleets differ: add --fleet"), "{said:?}");
+}
+
+/// An objective that asks for this, with other text put in for some.
+fn objective(replaced: &[(&str, &str)]) -> String {
+    let head = POLICY.split("[fleet.shop.metric.cpu]").next().unwrap().replace("\"60s\"", "\"0s\"");
+    let rule = "[[fleet.shop.rule]]\nkind = \"objective\"\nmetric = \"rps\"\ncapacity = 125\nutilization = 0.8\n";
+    replaced.iter().fold(format!("{head}{rule}"), |text, (from, to)| {
+        assert!(text.contains(from), "{from} is not in {text}");
+        text.replace(from, to)
+    })
+}
+
+/// Two policies of one fleet, and a configuration.
+fn pair(before: &str, after: &str, config: &str) -> Files {
+    let files = Files::new();
+    std::fs::create_dir(files.path("new")).unwrap();
+    files.put("policies/shop.toml", before).put("new/shop.toml", after).put("skala.toml", config)
+}
+
+/// A total of some thousands a second, and a ratio that a slip takes for it.
+fn two_loads(query: &str, minute: usize) -> Vec<(&'static str, f64)> {
+    let wave = (720 - (minute % 1_440).abs_diff(720)) as f64 / 720.0;
+    match query {
+        "rps" => vec![("{}", 500.0 + 2_000.0 * wave)],
+        "rpm" => vec![("{}", 30_000.0 + 120_000.0 * wave)],
+        "cpu" => vec![("{}", 0.6)],
+        _ => Vec::new(),
+    }
+}
+
+/// Everything a comparison says of a note: as text, Markdown, and JSON, with the exit code of each.
+#[track_caller]
+fn said_everywhere(files: &Files, base: &[&str], code: i32, part: &str) -> Value {
+    let ask = |more: &[&str]| plan(files, &[base, more, &["--detailed-exitcode"]].concat());
+    let (text, markdown, json) = (ask(&[]), ask(&["--markdown"]), ask(&["--json"]));
+    for said in [&text, &markdown, &json] {
+        assert_eq!((said.code, said.err.as_str()), (code, ""), "{said:?}");
+        assert!(said.out.replace('\\', "").contains(part), "{part} is not in\n{}", said.out);
+    }
+    assert!(text.out.contains(&format!("\n  note: {part}")), "{}", text.out);
+    let found: Value = serde_json::from_str(&json.out).unwrap();
+    assert!(found["fleets"][0]["notes"].as_array().unwrap().iter().any(|one| one.as_str().unwrap().starts_with(part)));
+    assert_eq!(found["changes"], json!(code == 2));
+    found
+}
+
+#[test]
+fn another_query_of_the_load_is_seen() {
+    let config = config(&scripted(two_loads, None));
+    let base = ["--model", "model.toml", "--config", "skala.toml"];
+    let note = "metric `rps`, the load, is asked for otherwise";
+    let only_rps = POLICY.split("[fleet.shop.metric.cpu]").next().unwrap().to_owned()
+        + "[[fleet.shop.rule]]\nkind = \"per-instance\"\nmetric = \"rps\"\ntarget = 170\n";
+    // The new query shows almost nothing: few instances, and short of what the old one's load needs.
+    let slip = only_rps.replace("query  = \"rps\"", "query = \"cpu\"");
+    let files = pair(&only_rps, &slip, &config);
+    let found = said_everywhere(&files, &base, 2, note);
+    let fleet = &found["fleets"][0];
+    let short = |side: &str| fleet[side]["tau_U"].as_f64().unwrap();
+    assert!(fleet["differing_steps"].as_u64().unwrap() > 2_000, "{found:#}");
+    assert!(short("before") < 5.0 && short("after") > 95.0, "{found:#}");
+    assert_eq!(fleet["after"]["capacity_p95"], 2, "{found:#}");
+    // The other way round the new one is right, and by the old one's truth it has far too many.
+    let files = pair(&slip, &only_rps, &config);
+    let found = said_everywhere(&files, &base, 2, note);
+    assert_eq!(
+        (&found["fleets"][0]["before"]["tau_U"], &found["fleets"][0]["after"]["tau_U"]),
+        (&json!(0.0), &json!(0.0))
+    );
+    // Another unit of time and a target that follows it: nothing changes, and that is known.
+    let minutes = only_rps.replace("query  = \"rps\"", "query = \"rpm\"").replace("target = 170", "target = 10200");
+    let files = pair(&only_rps, &minutes, &config);
+    let found = said_everywhere(&files, &base, 0, note);
+    assert_eq!(found["fleets"][0]["differing_steps"], 0, "{found:#}");
+    // One file for both says nothing of another query.
+    let base = ["--model", "model.toml", "--series", "rps=rps.csv"];
+    let found =
+        said_everywhere(&files, &base, 2, "metric `rps` is asked for otherwise, and both policies see the values of");
+    assert_eq!(found["capacity_differs"], json!(true));
+    let files = pair(&only_rps, &slip, &config);
+    let found =
+        said_everywhere(&files, &base, 2, "metric `rps` is asked for otherwise, and both policies see the values of");
+    assert_eq!(found["capacity_differs"], json!(false));
+}
+
+#[test]
+fn going_live_is_a_change() {
+    let mode = |mode: &str| POLICY.replace("\"on\"", &format!("\"{mode}\""));
+    let base = ["--model", "model.toml", "--series", "rps=rps.csv"];
+    for (before, after, note) in [
+        ("observe", "on", "mode: observe -> on: skala begins to act; the replay takes observe for on"),
+        ("on", "observe", "mode: on -> observe: skala no longer acts; the replay takes observe for on"),
+    ] {
+        let files = pair(&mode(before), &mode(after), "");
+        let found = said_everywhere(&files, &base, 2, note);
+        assert_eq!(found["capacity_differs"], json!(false), "{found:#}");
+        assert_eq!(found["fleets"][0]["mode"], json!({ "before": before, "after": after }));
+    }
+    let files = pair(&mode("off"), &mode("scale-out-only"), "");
+    said_everywhere(&files, &base, 2, "mode: off -> scale-out-only: skala begins to act");
+}
+
+#[test]
+fn a_change_is_not_judged_by_its_own_claim() {
+    let (weak, strong) = (objective(&[]), objective(&[("capacity = 125", "capacity = 250")]));
+    let base = ["--series", "rps=rps.csv"];
+    let files = pair(&weak, &strong, "");
+    let note = "need is judged by the old policy's claim: one instance does 125 of rps at 80 %, and takes 2m until it serves. \
+        The new one claims: one instance does 250 of rps";
+    let found = said_everywhere(&files, &base, 2, note);
+    let fleet = &found["fleets"][0];
+    let short = |side: &str| fleet[side]["tau_U"].as_f64().unwrap();
+    // Half of what is needed is not as good at half the price.
+    assert!(short("before") < 10.0 && short("after") > 90.0, "{found:#}");
+    // A model says what is so, and then there is nothing to say of claims.
+    let told = parsed(&plan(&files, &[&REPLAY[..], &["--json"]].concat()));
+    assert_eq!(told["fleets"][0]["notes"], json!([]));
+    // The same claim on both sides is no news.
+    let files = pair(&weak, &objective(&[("utilization = 0.8", "utilization = 0.8\ncoverage = 0.9")]), "");
+    assert_eq!(parsed(&plan(&files, &[&base[..], &["--json"]].concat()))["fleets"][0]["notes"], json!([]));
+    let files = pair(&POLICY.replace("\"60s\"", "\"0s\""), &weak, "");
+    said_everywhere(&files, &base, 2, "need is judged by the new policy's own claim");
+}
+
+#[test]
+fn a_recorded_average_is_not_taken_for_the_total() {
+    let cpu = MODEL.replace("\"rps\"", "\"cpu\"");
+    let files = pair(POLICY, &POLICY.replace("0.65", "0.7"), &config(&scripted(two_loads, None)));
+    let files = files.put("model.toml", &cpu);
+    let source =
+        ["--policies", "policies", "--fleet", "shop", "--from", "prometheus", "--last", "2d", "--config", "skala.toml"];
+    let run = |args: &[&str]| {
+        let all = [args, &["--model", "model.toml"]].concat();
+        Said::new(skala(&all).current_dir(files.0.path()).output().unwrap())
+    };
+    for args in [
+        [&["backtest"][..], &source].concat(),
+        [&["tune"][..], &source].concat(),
+        vec!["plan", "--replay", "2d", "--policies", "new", "--against", "policies", "--config", "skala.toml"],
+    ] {
+        let said = run(&args);
+        assert_eq!((said.code, said.out.as_str()), (78, ""), "{said:?}");
+        assert!(
+            said.err.contains("metric `cpu` is the load, and its rules take it for an average over instances"),
+            "{said:?}"
+        );
+    }
+    // As a file it is the total, and that is documented.
+    assert_eq!(
+        run(&[&["backtest"][..], &source, &["--series", "cpu=rps.csv", "--series", "rps=rps.csv"]].concat()).code,
+        0
+    );
 }

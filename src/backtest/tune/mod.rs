@@ -78,20 +78,27 @@ pub struct Candidate {
     pub judged: Score,
 }
 
+impl Candidate {
+    /// The share of time short, in percent: the worse of the two parts'. The judging part alone may be a calm one.
+    pub fn short(&self) -> f64 {
+        self.trained.tau_u.max(self.judged.tau_u)
+    }
+}
+
 /// What came of a search.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Tuned {
-    /// The front on the judging part, from least short to cheapest.
+    /// The front of shortage, the worse of the two parts', against cost on the judging part; from least short to cheapest.
     pub front: Vec<Candidate>,
     /// The policy as it is.
     pub present: Candidate,
     /// Where on the front that is; `None`: some point is better.
     pub on_front: Option<usize>,
-    /// The cheapest point of the front that is at least as good in both.
+    /// The cheapest point of the front that is at least as good in both, on both parts.
     pub beaten_by: Option<usize>,
     /// Candidates replayed over the first part.
     pub replays: usize,
-    /// Points of the first part's front that are not on the judging part's.
+    /// Points of the first part's front that are not on this one.
     pub dropped: usize,
 }
 
@@ -130,6 +137,11 @@ impl<'a> Tuning<'a> {
         let split = (end as f64 * search.train).round() as usize;
         if split < first + 2 || end < split + 2 {
             return Err(Unusable("the load is too short to search on one part and judge on the rest".into()));
+        }
+        for (part, steps) in [("searched", first..split), ("judging", split..end)] {
+            if whole.scene().known(steps).is_empty() {
+                return Err(Unusable(format!("the load is unknown in all of the {part} part")));
+            }
         }
         let home = Home::find(files, &policy.id)
             .ok_or_else(|| Unusable(format!("fleet `{}` has no table of its own", policy.id)))?;
@@ -238,11 +250,24 @@ impl<'a> Tuning<'a> {
     }
 
     fn settle(&self, judged: Vec<Candidate>, present: &Point, replays: usize) -> Tuned {
-        let worths: Vec<Worth> = judged.iter().map(|one| self.worth(&one.point, &one.judged)).collect();
+        let worst = |one: &Candidate| {
+            let (_, cost, changed) = self.worth(&one.point, &one.judged);
+            (one.short(), cost, changed)
+        };
+        let worths: Vec<Worth> = judged.iter().map(worst).collect();
         let front: Vec<Candidate> = front::front(&worths).into_iter().map(|at| judged[at].clone()).collect();
         // The present policy was judged with the others.
         let own = judged.iter().position(|one| one.point == *present).unwrap_or(0);
-        let better = |one: &Candidate| beats(self.worth(&one.point, &one.judged), worths[own]);
+        let present_is = &judged[own];
+        let better = |one: &Candidate| {
+            let part = |one: &Score, present: &Score| {
+                let worth = |score: &Score| (score.tau_u, score.instance_hours, 0);
+                let (one, present) = (worth(one), worth(present));
+                (one.0 <= present.0 && one.1 <= present.1, beats(one, present))
+            };
+            let parts = [part(&one.trained, &present_is.trained), part(&one.judged, &present_is.judged)];
+            parts.iter().all(|(no_worse, _)| *no_worse) && parts.iter().any(|(_, better)| *better)
+        };
         let dropped = judged.len() - front.len();
         Tuned {
             present: judged[own].clone(),
@@ -429,15 +454,12 @@ impl<'a> Tuning<'a> {
         self.score(policy, end)
     }
 
-    /// A policy's scores on both parts, when it is replayed up to before the step `end`.
+    /// A policy's scores on both parts, where the load is known, when it is replayed up to before the step `end`.
     fn score(&self, policy: &Policy, end: usize) -> Result<(Score, Score), Unusable> {
         let backtest = Backtest::new(policy, self.model.clone(), self.series.to_vec())?;
         let (first, split, _) = self.parts;
-        let (mut supply, _) = backtest.replay(end, &mut |_| {});
-        let judged = backtest.score_from(&supply, split);
-        supply.ready.truncate(split);
-        supply.paid.truncate(split);
-        Ok((backtest.score_from(&supply, first), judged))
+        let (supply, _) = backtest.replay(end, &mut |_| {});
+        Ok((backtest.score_known(&supply, first..split), backtest.score_known(&supply, split..end)))
     }
 }
 

@@ -27,7 +27,11 @@ fn search(replays: usize, threads: usize) -> Search {
 
 /// Searches for the fleet `web` and hands everything to `look`.
 fn tune<T>(files: &[SourceFile], search: Search, look: impl FnOnce(&Tuning<'_>, &Tuned) -> T) -> T {
-    let (set, model, series) = (read(files), model(), [(0, series(load(STEPS)))]);
+    tune_on(load(STEPS), files, search, look)
+}
+
+fn tune_on<T>(load: Vec<f64>, files: &[SourceFile], search: Search, look: impl FnOnce(&Tuning<'_>, &Tuned) -> T) -> T {
+    let (set, model, series) = (read(files), model(), [(0, series(load))]);
     let policy = set.fleet("web").unwrap();
     let tuning = Tuning::new(files, &set, policy, &model, &series, search).unwrap();
     let tuned = tuning.run(&mut |_, _| {}).unwrap();
@@ -72,7 +76,7 @@ fn waste_is_found_and_the_diff_does_what_was_scored() {
         assert!(tuned.replays <= 80 && tuned.front.len() >= 3, "{tuned:#?}");
         let better = &tuned.front[tuned.beaten_by.unwrap()];
         assert!(better.judged.instance_hours < 0.6 * tuned.present.judged.instance_hours, "{better:?}");
-        let worth = |one: &Candidate| (one.judged.tau_u, -one.judged.instance_hours);
+        let worth = |one: &Candidate| (one.short(), -one.judged.instance_hours);
         assert!(tuned.front.windows(2).all(|pair| worth(&pair[0]) < worth(&pair[1])), "from least short to cheapest");
         for candidate in &tuned.front {
             let (diff, _) = tuning.patch(candidate).unwrap();
@@ -84,12 +88,39 @@ fn waste_is_found_and_the_diff_does_what_was_scored() {
             let (supply, _) = backtest.replay(STEPS, &mut |_| {});
             let (first, split, _) = tuning.parts();
             assert_eq!(backtest.score_from(&supply, split), candidate.judged, "{diff}");
+            assert_eq!(backtest.score_known(&supply, split..STEPS), candidate.judged, "no gap");
             // What was searched on ends where judging begins, and what comes later changes nothing of it.
             let (begun, _) = backtest.replay(split, &mut |_| {});
             assert_eq!(begun.paid, supply.paid[..split]);
             assert_eq!(backtest.score_from(&begun, first), candidate.trained);
         }
         assert_eq!(tuning.patch(&tuned.present).unwrap().0, "");
+    });
+}
+
+#[test]
+fn a_calm_end_hides_no_shortage() {
+    // Bursts in the part that is searched; the one that judges is flat, and says nothing of them.
+    let bursts = |step: usize| if step < STEPS * 6 / 10 && step % 180 < 20 { 1_500.0 } else { 1_000.0 };
+    let near = WASTEFUL.replace("target = 60", "target = 100");
+    tune_on((0..STEPS).map(bursts).collect(), &files(&near), search(80, 2), |_, tuned| {
+        let present = &tuned.present;
+        assert!(present.short() == 0.0, "{present:?}");
+        // Shortage is the worse part's.
+        let worth = |one: &Candidate| (one.trained.tau_u.max(one.judged.tau_u), -one.judged.instance_hours);
+        assert!(tuned.front.windows(2).all(|pair| worth(&pair[0]) < worth(&pair[1])), "{tuned:#?}");
+        if let Some(at) = tuned.beaten_by {
+            let (one, own) = (&tuned.front[at], present);
+            assert!(one.trained.tau_u <= own.trained.tau_u && one.judged.tau_u <= own.judged.tau_u, "{one:?}");
+        }
+        let cheap = tuned.front.last().unwrap();
+        assert!(
+            cheap.judged.instance_hours < present.judged.instance_hours
+                && cheap.judged.tau_u == 0.0
+                && cheap.short() > 1.0,
+            "{cheap:?}"
+        );
+        assert_ne!(tuned.beaten_by, Some(tuned.front.len() - 1), "it is cheaper, and short where that shows");
     });
 }
 

@@ -94,13 +94,21 @@ pub fn named_file(text: &str) -> Result<(String, PathBuf), String> {
     }
 }
 
-/// Warns of metrics that nothing feeds, and of a utilization that is somebody else's.
+/// Warns of metrics that nothing feeds, of series that lack values, and of a utilization that is somebody else's.
 pub fn warn<'n>(backtest: &Backtest, named: impl Iterator<Item = &'n str>) -> io::Result<()> {
     for metric in &backtest.unfed() {
         writeln!(
             io::stderr(),
             "warning: metric `{metric}` has no series: its rules never have a reading, which blocks scale-in; give \
              --series {metric}=FILE.csv"
+        )?;
+    }
+    for (metric, share) in backtest.patchy() {
+        writeln!(
+            io::stderr(),
+            "warning: the series of metric `{metric}` has no value in {:.1} % of the steps in which the load has one: its \
+             rules have no reading there, which blocks scale-in",
+            (100.0 * share).max(0.1)
         )?;
     }
     for name in named.filter(|name| is_others_utilization(backtest, name)) {

@@ -4,7 +4,7 @@ use super::super::{invalid, outfit, usage};
 use anyhow::{Context, bail};
 use contract::Timestamp;
 use policies::policy::{Metric, Policy};
-use skala::backtest::{Model, Series, is_utilization};
+use skala::backtest::{Model, Series, is_averaged, is_utilization};
 use skala::clock::{Clock, SystemClock};
 use skala::config::SourceKind;
 use skala::http::FetchSettings;
@@ -25,6 +25,23 @@ pub struct Recorded<'a> {
     pub source: &'a str,
     /// How long ago it begins.
     pub last: Duration,
+}
+
+/// Refuses a recorded load that rules take for an average over instances: over how many is not recorded, so nobody knows
+/// the total.
+///
+/// # Errors
+/// With what to do instead: exit 78.
+pub fn check_total(policy: &Policy, model: &Model) -> anyhow::Result<()> {
+    let at = usize::from(model.metric);
+    let Some(metric) = policy.metrics.get(at).filter(|_| is_averaged(policy, at)) else { return Ok(()) };
+    let name = &metric.name;
+    Err(invalid(format!(
+        "fleet `{}`: metric `{name}` is the load, and its rules take it for an average over instances: what was recorded of it \
+         is not the fleet's total. Name a metric of the total in the model, as metric = \"NAME\", or give the total as \
+         --series {name}=FILE.csv",
+        policy.id
+    )))
 }
 
 impl Recorded<'_> {
@@ -61,6 +78,9 @@ impl Recorded<'_> {
             let elsewhere = metric.source.as_ref() != self.source || metric.by.is_some();
             if known || elsewhere || (is_utilization(policy, index) && at != model.metric) {
                 continue;
+            }
+            if at == model.metric {
+                check_total(policy, model)?;
             }
             // A value belongs to the step that ends when the query is evaluated.
             let (from, to) = (start.after(model.step), end);

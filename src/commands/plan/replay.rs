@@ -1,14 +1,15 @@
 //! `skala plan --replay`: the policies of one directory against those of another, on the same recorded load. Nothing is
 //! observed and nothing is changed.
 
+mod notes;
 mod show;
 
 use super::super::backtest::arguments::{self, named_file};
-use super::super::backtest::recorded::Recorded;
+use super::super::backtest::recorded::{Recorded, check_total};
 use super::super::{Exit, Out, exit_of, invalid, outfit, usage};
 use contract::Timestamp;
 use policies::policy::units::duration_text;
-use policies::policy::{Metric, Policy, PolicySet, SourceFile, nearest};
+use policies::policy::{Metric, Mode, Policy, PolicySet, SourceFile, nearest};
 use skala::backtest::compare::{Comparison, Difference, Pair, compare, differences, pairs, placeless};
 use skala::backtest::{Backtest, Model, Series, is_utilization};
 use skala::clock::{Clock, SystemClock};
@@ -49,7 +50,7 @@ pub struct Common<'a> {
     pub fleet: Option<&'a str>,
     /// Print JSON.
     pub json: bool,
-    /// Exit with 2 when capacity differs.
+    /// Exit with 2 when something would change.
     pub detailed_exitcode: bool,
 }
 
@@ -78,6 +79,14 @@ struct Compared {
     /// The first step, the first that is scored, and the end.
     times: (Timestamp, Timestamp, Timestamp),
     steps: usize,
+    /// Those after the warm-up in which the load is unknown: they are not scored.
+    unknown: usize,
+    /// The modes of both.
+    modes: (Mode, Mode),
+    /// One asks otherwise for a metric, and a file gave both the same values: what that does is not known.
+    uncompared: bool,
+    /// What a reader has to know of the numbers, in sentences.
+    notes: Vec<String>,
     comparison: Comparison,
 }
 
@@ -114,13 +123,30 @@ impl ReplayArgs {
 
 impl Verdict {
     /// Whether capacity differs anywhere.
-    fn changes(&self) -> bool {
+    fn differs(&self) -> bool {
         match self {
             Verdict::Added | Verdict::Removed => true,
             Verdict::Compared(compared) => compared.comparison.differing_steps > 0,
             Verdict::Unchanged | Verdict::Refused(_) => false,
         }
     }
+
+    /// Whether anything would change: capacity, whether skala acts on it, or what nobody can know here.
+    fn changes(&self) -> bool {
+        let more = match self {
+            Verdict::Compared(compared) => compared.modes.0 != compared.modes.1 || compared.uncompared,
+            _ => false,
+        };
+        more || self.differs()
+    }
+}
+
+/// Both policies, ready to be replayed.
+struct Sides {
+    before: Backtest,
+    after: Backtest,
+    uncompared: bool,
+    notes: Vec<String>,
 }
 
 struct Replay<'a> {
@@ -192,29 +218,76 @@ impl Replay<'_> {
             Ok(Model { metric, ..model.clone() })
         };
         let (model_before, model_after) = (of(before)?, of(after)?);
-        let series_after = self.series(after, before, &model_after, Vec::new())?;
-        let known = series_after.iter().filter_map(|(metric, series)| {
-            let own = after.metrics.get(usize::from(*metric))?;
-            let at = index(before, &own.name)?;
-            // The load is one for both, whatever either asks for it.
-            let same = at == model_before.metric || is_asked_alike(own, before.metrics.get(usize::from(at))?);
-            same.then(|| (at, series.clone()))
-        });
-        let series_before = self.series(before, after, &model_before, known.collect())?;
-        let made = |policy: &Policy, model: Model, series| {
-            Backtest::new(policy, model, series).map_err(|error| invalid(format!("fleet `{}`: {error}", policy.id)))
-        };
-        let (one, other) = (made(before, model_before, series_before)?, made(after, model_after, series_after)?);
+        let sides = self.sides(before, after, &model_before, &model_after)?;
+        let mut said = notes::modes(before.mode, after.mode).into_iter().collect::<Vec<_>>();
+        said.extend(sides.notes);
+        if self.args.model.is_none() {
+            said.extend(notes::claims(before, after));
+        }
+        let (one, other) = (sides.before, sides.after);
         self.warn(&one, &other)?;
         let scene = other.scene();
+        if scene.known(scene.first_scored()..scene.steps()).is_empty() {
+            return Err(invalid(format!(
+                "fleet `{}`: the load is unknown in all of the time that is scored",
+                after.id
+            )));
+        }
         Ok(Compared {
             settings: Vec::new(),
             implied_by,
             times: (scene.time(0), scene.time(scene.first_scored()), scene.time(scene.steps())),
             steps: scene.steps(),
+            unknown: scene.unknown(scene.first_scored()..scene.steps()),
+            modes: (before.mode, after.mode),
+            uncompared: sides.uncompared,
+            notes: said,
             comparison: compare(&one, &other),
             model,
         })
+    }
+
+    /// Both policies on what was recorded. Need is judged by the load as the old one asks for it; each sees its own.
+    fn sides(&self, before: &Policy, after: &Policy, old: &Model, new: &Model) -> anyhow::Result<Sides> {
+        let from_files = !self.args.series.is_empty();
+        if !from_files {
+            check_total(before, old)?;
+            check_total(after, new)?;
+        }
+        let asked_alike = |at: u16, other: u16| {
+            let pair = before.metrics.get(usize::from(at)).zip(after.metrics.get(usize::from(other)));
+            pair.is_some_and(|(one, other)| is_asked_alike(one, other))
+        };
+        let series_before = self.series(before, after, old, Vec::new())?;
+        let known = series_before.iter().filter_map(|(at, series)| {
+            let own = index(after, &before.metrics.get(usize::from(*at))?.name)?;
+            // A file is read once: it may be a pipe.
+            (from_files || asked_alike(*at, own)).then(|| (own, series.clone()))
+        });
+        let mut series_after = self.series(after, before, new, known.collect())?;
+        let mut said = Vec::new();
+        let mut own = None;
+        if from_files {
+            let given = |name: &str| self.args.series.iter().any(|(known, _)| known == name);
+            said.extend(notes::same_files(before, after, given));
+        } else if !asked_alike(old.metric, new.metric) {
+            let truth = series_before.iter().find(|(at, _)| *at == old.metric);
+            let place = series_after.iter_mut().find(|(at, _)| *at == new.metric);
+            if let Some(((_, truth), (_, place))) = truth.zip(place) {
+                own = Some(std::mem::replace(place, truth.clone()));
+            }
+            said.push(notes::own_load(&before.metrics[usize::from(old.metric)].name));
+        }
+        let made = |policy: &Policy, model: &Model, series| {
+            let made = Backtest::new(policy, model.clone(), series);
+            made.map_err(|error| invalid(format!("fleet `{}`: {error}", policy.id)))
+        };
+        let mut other = made(after, new, series_after)?;
+        if let Some(own) = own {
+            other = other.seeing(own);
+        }
+        let uncompared = from_files && !said.is_empty();
+        Ok(Sides { before: made(before, old, series_before)?, after: other, uncompared, notes: said })
     }
 
     /// The load's name, the model, and the rule that it comes from.
@@ -224,7 +297,8 @@ impl Replay<'_> {
             let model = arguments::read_model(path, after)?;
             return Ok((named(after, &model), model, None));
         }
-        for policy in [after, before] {
+        // A change is not judged by its own claim.
+        for policy in [before, after] {
             if let Some((model, rule)) = Model::implied(policy) {
                 return Ok((named(policy, &model), model, Some(rule.to_owned())));
             }
@@ -296,7 +370,8 @@ impl Replay<'_> {
     fn warn(&self, one: &Backtest, other: &Backtest) -> io::Result<()> {
         let named = || self.args.series.iter().map(|(name, _)| name.as_str());
         arguments::warn(other, named())?;
-        if one.unfed().iter().any(|metric| !other.unfed().contains(metric)) {
+        let more = one.unfed().iter().any(|metric| !other.unfed().contains(metric));
+        if more || one.patchy().iter().any(|patch| !other.patchy().contains(patch)) {
             arguments::warn(one, named())?;
         }
         Ok(())

@@ -48,6 +48,37 @@ pub struct Asked {
     pub notes: Vec<String>,
 }
 
+impl Asked {
+    /// The series, but those without a value while there is load, which are noted.
+    pub fn overlapping(&mut self, policy: &Policy, model: &Model) -> Vec<(u16, Series)> {
+        let mut series = std::mem::take(&mut self.series);
+        let Some((_, load)) = series.iter().find(|(at, _)| *at == model.metric).cloned() else { return series };
+        let mut times = Vec::new();
+        let mut time = load.start;
+        for value in &load.values {
+            times.extend(value.map(|_| time));
+            time = time.after(load.step);
+        }
+        series.retain(|(at, one)| {
+            let without = times.iter().filter(|time| one.at(**time).is_none()).count();
+            let name = policy.metrics.get(usize::from(*at)).map_or("?", |metric| &metric.name);
+            let share = 100.0 * without as f64 / times.len().max(1) as f64;
+            let none = without == times.len() && !times.is_empty();
+            if none {
+                self.notes.push(format!("metric `{name}` has no value while there is load: {BLIND}"));
+            } else if without > 0 {
+                self.notes.push(format!(
+                    "metric `{name}` has no value in {:.1} % of the steps with a load: its rules have no reading there, which \
+                     blocks scale-in",
+                    share.max(0.1)
+                ));
+            }
+            *at == model.metric || !none
+        });
+        series
+    }
+}
+
 /// Whom to ask, and about what.
 pub struct Ask<'a> {
     /// The fleet.

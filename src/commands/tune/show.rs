@@ -20,14 +20,17 @@ pub struct Json<'a> {
     trained_from: f64,
     judged_from: f64,
     to: f64,
+    /// Steps of either part in which the load is unknown: they are not scored.
+    trained_unknown_steps: usize,
+    judged_unknown_steps: usize,
     replays: usize,
     settings: Vec<JsonSetting>,
     /// Settings that cannot be searched, and why.
     left_out: BTreeMap<&'a str, &'static str>,
-    /// From least short to cheapest; `number` is what --pick takes.
+    /// From least short, on the part where that is worse, to cheapest; `number` is what --pick takes.
     front: Vec<JsonPoint>,
     present: JsonPoint,
-    /// The cheapest point that is at least as good as the present setting in both.
+    /// The cheapest point that is at least as good as the present setting in both, on both parts.
     beaten_by: Option<usize>,
     picked: Option<JsonPicked<'a>>,
 }
@@ -92,6 +95,8 @@ impl<'a> Json<'a> {
             trained_from: scene.time(first).as_secs_f64(),
             judged_from: scene.time(split).as_secs_f64(),
             to: scene.time(end).as_secs_f64(),
+            trained_unknown_steps: scene.unknown(first..split),
+            judged_unknown_steps: scene.unknown(split..end),
             replays: tuned.replays,
             settings: tuning.searched().into_iter().map(setting).collect(),
             left_out: tuning.left_out().iter().map(|(name, why)| (name.as_str(), *why)).collect(),
@@ -120,6 +125,11 @@ pub fn text(fleet: &str, scene: &Scene, tuning: &Tuning<'_>, tuned: &Tuned, out:
         steps(first),
         steps(end - split),
     )?;
+    let unknown = (scene.unknown(first..split), scene.unknown(split..end));
+    if unknown != (0, 0) {
+        let (searched, judged) = (steps(unknown.0), steps(unknown.1));
+        writeln!(out, "the load is unknown for {searched} of the first part and {judged} of the last: not scored\n")?;
+    }
     let mut table = Table::new(&["SEARCHED", "NOW", "FROM", "TO", "WRITTEN"]);
     for one in tuning.searched() {
         table.row([one.name, one.now, one.ladder.0, one.ladder.1, one.written]);
@@ -129,13 +139,13 @@ pub fn text(fleet: &str, scene: &Scene, tuning: &Tuning<'_>, tuned: &Tuned, out:
     points(tuning, tuned).write("", out)?;
     let more = match tuned.dropped {
         0 => String::new(),
-        1 => " Another point was on the front of the searched part only.".into(),
-        more => format!(" {more} more points were on the front of the searched part only."),
+        1 => " Another point was on the searched part's front only.".into(),
+        more => format!(" {more} more points were on the searched part's front only."),
     };
     writeln!(
         out,
-        "\nThe front of shortage against cost on the judging part; in brackets the same on the part that was searched, in {} \
-         replays.{more}",
+        "\nEach number is the judging part's, and in brackets that of the part that was searched, in {} replays. The front is of \
+         SHORT, the larger\nof the two, against COST/DAY on the judging part.{more}",
         tuned.replays
     )?;
     writeln!(out, "{}", verdict(tuned))
@@ -172,7 +182,12 @@ fn points(tuning: &Tuning<'_>, tuned: &Tuned) -> Table {
 /// How the present setting stands.
 fn verdict(tuned: &Tuned) -> String {
     let Some(better) = tuned.beaten_by.and_then(|at| Some((at + 1, tuned.front.get(at)?))) else {
-        return "The present setting (*) is on the front: nothing found is both cheaper and less short.".into();
+        return match tuned.on_front {
+            Some(_) => "The present setting (*) is on the front: nothing found is both cheaper and less short.".into(),
+            None => {
+                "The present setting (*) is not on the front, and nothing found is as good as it on both parts.".into()
+            }
+        };
     };
     let (number, one) = better;
     let (now, then) = (&tuned.present.judged, &one.judged);
@@ -182,5 +197,7 @@ fn verdict(tuned: &Tuned) -> String {
         true => "short no more often".to_owned(),
         false => format!("short for {points:.2} points less of the time"),
     };
-    format!("The present setting (*) is beaten by {number}: {saved:.1} % cheaper, and {short}.")
+    format!(
+        "The present setting (*) is beaten by {number} on both parts: on the judging part it is {saved:.1} % cheaper, and {short}."
+    )
 }

@@ -66,6 +66,7 @@ fn backtested(file: &SourceFile, start: Timestamp) -> Vec<Capacity> {
         capacity_per_instance: 250.0,
         slo_utilization: 0.8,
         boot_delay: secs(STEP) * BOOT as u32,
+        warming: Duration::ZERO,
         metric_lag: secs(STEP),
         step: secs(STEP),
         price_per_hour: 0.1,

@@ -32,6 +32,9 @@ pub fn text(verdicts: &[(String, Verdict)], last: Duration, out: &mut Out) -> io
             writeln!(out)?;
         }
         writeln!(out, "{fleet}: {}", period(compared, last))?;
+        for note in &compared.notes {
+            writeln!(out, "  note: {}", plain(note))?;
+        }
         let mut settings = Table::new(&["SETTING", "BEFORE", "AFTER"]);
         for one in &compared.settings {
             settings.row([one.setting.clone(), or_default(one.before.as_ref()), or_default(one.after.as_ref())]);
@@ -63,6 +66,9 @@ pub fn markdown(verdicts: &[(String, Verdict)], last: Duration, out: &mut Out) -
             continue;
         };
         writeln!(out, "### {fleet}\n\n{}\n", escaped(&period(compared, last)))?;
+        for note in &compared.notes {
+            writeln!(out, "> {}\n", escaped(note))?;
+        }
         if !compared.settings.is_empty() {
             writeln!(out, "| setting | before | after |\n|---|---|---|")?;
             for Difference { setting, before, after } in &compared.settings {
@@ -92,8 +98,13 @@ pub fn markdown(verdicts: &[(String, Verdict)], last: Duration, out: &mut Out) -
 /// Writes it for programs. Its keys are stable; a score's are those of a backtest.
 pub fn json(verdicts: &[(String, Verdict)], last: Duration, out: &mut Out) -> anyhow::Result<()> {
     let fleets: Vec<Value> = verdicts.iter().map(|(fleet, verdict)| of(fleet, verdict)).collect();
-    let differs = verdicts.iter().any(|(_, verdict)| verdict.changes());
-    let all = json!({ "replay_s": last.as_secs_f64(), "capacity_differs": differs, "fleets": fleets });
+    let any = |is: fn(&Verdict) -> bool| verdicts.iter().any(|(_, verdict)| is(verdict));
+    let all = json!({
+        "replay_s": last.as_secs_f64(),
+        "capacity_differs": any(Verdict::differs),
+        "changes": any(Verdict::changes),
+        "fleets": fleets,
+    });
     serde_json::to_writer_pretty(&mut *out, &all)?;
     writeln!(out)?;
     Ok(())
@@ -118,8 +129,11 @@ fn of(fleet: &str, verdict: &Verdict) -> Value {
                 "scored_from": compared.times.1.as_secs_f64(),
                 "to": compared.times.2.as_secs_f64(),
                 "steps": compared.steps,
+                "unknown_steps": compared.unknown,
                 "differing_steps": compared.comparison.differing_steps,
                 "model_of_rule": compared.implied_by,
+                "mode": { "before": compared.modes.0.word(), "after": compared.modes.1.word() },
+                "notes": compared.notes,
                 "before": side(&compared.comparison.before, compared),
                 "after": side(&compared.comparison.after, compared),
                 "moments": moments
@@ -158,14 +172,19 @@ fn period(compared: &Compared, last: Duration) -> String {
     let asked = if had < last { format!(" (of {} asked for)", duration_text(last)) } else { String::new() };
     let model = compared.implied_by.as_ref().map(|rule| {
         format!(
-            "; by rule {rule} one instance does {} at {} %, and boots {}",
+            "; by rule {rule} one instance does {} at {} %, and takes {} until it serves",
             compared.model.capacity_per_instance,
             compared.model.slo_utilization * 100.0,
             duration_text(compared.model.boot_delay)
         )
     });
+    let unknown = compared.model.step * u32::try_from(compared.unknown).unwrap_or(u32::MAX);
+    let unknown = match compared.unknown {
+        0 => String::new(),
+        _ => format!(", nor {} in which the load is unknown", duration_text(unknown)),
+    };
     format!(
-        "{}{asked} from {} to {}; the first {} are not scored{}",
+        "{}{asked} from {} to {}; the first {} are not scored{unknown}{}",
         duration_text(had),
         Time(from),
         Time(to),
