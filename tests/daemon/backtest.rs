@@ -399,7 +399,7 @@ impl History {
     fn start(files: &Files, minute: usize) -> Self {
         let mut text = String::from("# TYPE load gauge\n");
         for at in minute - 360..minute {
-            if let Some(load) = recorded(at) {
+            if let Some(load) = recorded(at, minute) {
                 writeln!(text, "load{{asg=\"shop\"}} {load} {}\nload{{asg=\"other\"}} 1 {}", at * 60, at * 60).unwrap();
             }
         }
@@ -431,9 +431,10 @@ impl Drop for History {
     }
 }
 
-/// What the sample of a minute says; it is of the minute before it.
-fn recorded(minute: usize) -> Option<f64> {
-    (!(100..110).contains(&(minute % 360))).then(|| (1_000 + 37 * minute % 1_500) as f64)
+/// What the sample of a minute says, until `end`; it is of the minute before it. The gap lies in the middle at any time of
+/// day: at the beginning it would be none, since nothing was recorded before.
+fn recorded(minute: usize, end: usize) -> Option<f64> {
+    (!(100..110).contains(&(end - minute))).then(|| (1_000 + 37 * minute % 1_500) as f64)
 }
 
 #[test]
@@ -472,7 +473,8 @@ fn the_past_comes_from_a_live_prometheus() {
     let mut csv = String::from("timestamp_s,value\n");
     for start in (from..to).step_by(60) {
         let known = start / 60 + 1 < minute;
-        let value = recorded(start / 60 + 1).filter(|_| known).map_or(String::new(), |load| load.to_string());
+        let value =
+            known.then(|| recorded(start / 60 + 1, minute)).flatten().map_or(String::new(), |load| load.to_string());
         writeln!(csv, "{start},{value}").unwrap();
     }
     let files = files.put("rps.csv", &csv);
