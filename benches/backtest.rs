@@ -4,13 +4,14 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, clippy::disallowed_methods)] // A bench, on real time.
 
+mod shared;
+
+use shared::cpu_secs;
 use std::fmt::Write as _;
 use std::io::Read;
 use std::process::{Command, Stdio};
 
 const DAYS: usize = 28;
-/// The kernel counts a process's time in hundredths of a second.
-const TICKS: f64 = 100.0;
 /// Seconds that are allowed.
 const WANTED: f64 = 1.0;
 
@@ -62,9 +63,7 @@ fn run(arguments: &[String]) -> f64 {
     let mut said = String::new();
     child.stdout.take().unwrap().read_to_string(&mut said).unwrap();
     // Its output is closed and nobody has waited for it, so its time can still be read.
-    let stat = std::fs::read_to_string(format!("/proc/{}/stat", child.id())).unwrap();
-    let fields: Vec<&str> = stat.rsplit(") ").next().unwrap().split(' ').collect();
-    let ticks = [11, 12].map(|field: usize| fields[field].parse::<f64>().unwrap());
+    let cpu = cpu_secs(child.id());
     assert!(child.wait().unwrap().success() && said.contains("clairvoyant"), "{said}");
-    ticks.iter().sum::<f64>() / TICKS
+    cpu
 }

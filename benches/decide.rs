@@ -5,6 +5,9 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, clippy::disallowed_methods)] // A bench, on real time.
 
+mod shared;
+
+use shared::cpu_secs;
 use std::fmt::Write as _;
 use std::fs::File;
 use std::io::{Read, Write as _};
@@ -12,8 +15,6 @@ use std::process::{Command, Stdio};
 use std::time::Instant;
 
 const LINES: usize = 100_000;
-/// The kernel counts a process's time in hundredths of a second.
-const TICKS: f64 = 100.0;
 /// Lines a second that are wanted with 10 instances.
 const WANTED: [(&str, &str, f64); 2] = [
     ("per-instance", "kind = \"per-instance\"\nmetric = \"rps\"\ntarget = 100\n", 100_000.0),
@@ -97,9 +98,7 @@ fn serve(policies: &std::path::Path, input: File) -> (f64, f64) {
     }
     let wall = from.elapsed().as_secs_f64();
     // Its output is closed and nobody has waited for it, so its time can still be read.
-    let stat = std::fs::read_to_string(format!("/proc/{}/stat", child.id())).unwrap();
-    let fields: Vec<&str> = stat.rsplit(") ").next().unwrap().split(' ').collect();
-    let ticks = [11, 12].map(|field: usize| fields[field].parse::<f64>().unwrap());
+    let cpu = cpu_secs(child.id());
     assert!(child.wait().unwrap().success() && lines == LINES && last == b'\n', "{lines} answers");
-    (ticks.iter().sum::<f64>() / TICKS, wall)
+    (cpu, wall)
 }

@@ -8,8 +8,11 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, clippy::disallowed_methods)] // A bench, on real time.
 
+mod shared;
+
 use contract::{Ask, BoxFuture, Capacity, GuardKind, Observation, Provider, ProviderError, Target, Timestamp};
 use policies::policy::{ParseOptions, PolicySet, Severity, SourceFile, parse};
+use shared::cpu_secs;
 use sim::{Cloud, GroupSettings, Sim};
 use skala::app::{App, Seams, Settings};
 use skala::clock::{Clock, SystemClock};
@@ -63,9 +66,9 @@ fn steady(fleets: usize, warm: Duration, measured: Duration) {
     let running = world.run();
     running.until(|published| published.process().first_round_done);
     std::thread::sleep(warm);
-    let (cpu, written, decided) = (cpu_secs(), running.world.bytes(), running.decided());
+    let (cpu, written, decided) = (cpu_secs(std::process::id()), running.world.bytes(), running.decided());
     std::thread::sleep(measured);
-    let cpu = cpu_secs() - cpu;
+    let cpu = cpu_secs(std::process::id()) - cpu;
     let decisions = running.decided() - decided;
     let micros = cpu * 1e6 / decisions as f64;
     let megabytes = resident_megabytes() - before;
@@ -251,15 +254,6 @@ fn compile(files: &[SourceFile]) -> Result<PolicySet, String> {
         Some(error) => Err(error.message.clone()),
         None => Ok(set),
     }
-}
-
-/// This process's CPU time, in seconds: user and system, from the kernel's count of ticks.
-fn cpu_secs() -> f64 {
-    let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
-    let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
-    let ticks: f64 = fields[11].parse::<f64>().unwrap() + fields[12].parse::<f64>().unwrap();
-    // USER_HZ is 100 on every Linux that Rust runs on.
-    ticks / 100.0
 }
 
 fn resident_megabytes() -> f64 {

@@ -46,20 +46,33 @@ pub fn learns(policy: &Policy) -> bool {
     loads(policy).next().is_some()
 }
 
-/// A memory of its own in which these rules learn recorded values: they go on from what `known` gives, or begin their
-/// metric's whole past with nothing but the delays that were seen.
-pub fn copy(memory: &FleetMemory, rules: &[Box<str>], known: impl Fn(&str) -> Option<Learned>) -> FleetMemory {
+/// What a rule knows now, whole: forecasts, their unit, and the calendar's events belong together.
+pub fn take_down(memory: &FleetMemory, rule: &str, into: &mut FleetMemory) {
+    forget(into, rule);
+    if let Some(learned) = memory.objectives.get(rule) {
+        into.objectives.insert(rule.into(), learned.clone());
+    }
+    if let Some(service) = memory.services.get(rule) {
+        into.services.insert(rule.into(), service.clone());
+    }
+    if let Some(occasions) = memory.occasions.get(rule) {
+        into.occasions.insert(rule.into(), occasions.clone());
+    }
+}
+
+/// A memory of its own in which these rules learn recorded values: they go on from what was taken down of them in `known`,
+/// or begin their metric's whole past with the delays that were seen and what is known of the instances.
+pub fn copy(memory: &FleetMemory, known: &FleetMemory, rules: &[Box<str>]) -> FleetMemory {
     let mut copy = FleetMemory::default();
     for rule in rules {
-        if let Some(service) = memory.services.get(rule) {
-            copy.services.insert(rule.clone(), service.clone());
+        if known.objectives.contains_key(rule) {
+            take_down(known, rule, &mut copy);
+            continue;
         }
-        let known = known(rule);
-        if let Some(occasions) = memory.occasions.get(rule).filter(|_| known.is_some()) {
-            copy.occasions.insert(rule.clone(), occasions.clone());
-        }
-        let afresh = || memory.objectives.get(rule).map(Learned::afresh).unwrap_or_default();
-        copy.objectives.insert(rule.clone(), known.unwrap_or_else(afresh));
+        take_down(memory, rule, &mut copy);
+        copy.occasions.remove(rule);
+        let learned = copy.objectives.entry(rule.clone()).or_default();
+        *learned = learned.afresh();
     }
     copy
 }

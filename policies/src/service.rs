@@ -15,8 +15,8 @@
 //!   with work, so an instance is taken to carry less than it can. Above the limit it asks for too few at first; what is
 //!   added makes work vary, and work that varies shows the background. After a deploy the background is 0 again.
 //! - What is asked of an instance at the limit never exceeds 1.25 times the most that it was seen to carry for 5 windows
-//!   under the limit (after a deploy: at the utilization that this was), falls at once, and rises by at most 10 % an hour of windows: a law that was learned at 30 % is not
-//!   believed at 80 % without having been there.
+//!   under the limit (after a deploy: at the utilization that this was), falls at once, and rises by at most 10 % an hour
+//!   of windows: a law that was learned at 30 % is not believed at 80 % without having been there.
 
 use crate::trace::SizingBound;
 use contract::Timestamp;

@@ -7,6 +7,7 @@ use super::recorded::{Job, Learned, PAST, Seeker};
 use super::{Cycle, Fleet, loads};
 use contract::Timestamp;
 use policies::history;
+use policies::memory::FleetMemory;
 use policies::policy::Policy;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -38,7 +39,7 @@ pub(super) struct Past {
     /// Metrics on their way.
     waits: u32,
     /// What rules knew before a gap, until it is filled.
-    bases: BTreeMap<Box<str>, policies::memory::Learned>,
+    bases: FleetMemory,
 }
 
 /// What is asked, and what will be.
@@ -80,7 +81,7 @@ struct Round {
 impl Histories {
     /// Counts a fleet again, of which was kept nothing before, or something.
     fn count_bases(&mut self, had_none: bool, past: &Past) {
-        match (had_none, past.bases.is_empty()) {
+        match (had_none, past.bases.objectives.is_empty()) {
             (true, false) => self.bases += 1,
             (false, true) => self.bases = self.bases.saturating_sub(1),
             _ => {}
@@ -106,7 +107,7 @@ impl Cycle {
         if fleet.refused {
             return;
         }
-        let known = |rule: &str| past.bases.get(rule).or_else(|| fleet.memory.objectives.get(rule));
+        let known = |rule: &str| past.bases.objectives.get(rule).or_else(|| fleet.memory.objectives.get(rule));
         let newest = |metric: u16| self.newest(at, metric, now);
         let mut wanted: BTreeMap<u16, Wanted> = BTreeMap::new();
         let mut bases = Vec::new();
@@ -114,10 +115,12 @@ impl Cycle {
             if lacking.since.is_none() && past.given.iter().any(|given| **given == *lacking.rule) {
                 continue;
             }
-            if lacking.since.is_some() && past.bases.is_empty() && self.histories.bases >= BASES_MAX {
+            if lacking.since.is_some() && past.bases.objectives.is_empty() && self.histories.bases >= BASES_MAX {
                 continue;
             }
-            bases.extend(lacking.since.and_then(|_| Some((lacking.rule.into(), known(lacking.rule)?.clone()))));
+            if lacking.since.is_some() && !past.bases.objectives.contains_key(lacking.rule) {
+                bases.push(Box::from(lacking.rule));
+            }
             let of = wanted.entry(lacking.metric).or_insert_with(|| Wanted {
                 fleet: at,
                 metric: lacking.metric,
@@ -144,25 +147,19 @@ impl Cycle {
         }
     }
 
-    fn await_history(
-        &mut self,
-        at: u32,
-        bases: Vec<(Box<str>, policies::memory::Learned)>,
-        wanted: Vec<Wanted>,
-        monotonic: Duration,
-    ) {
+    fn await_history(&mut self, at: u32, bases: Vec<Box<str>>, wanted: Vec<Wanted>, monotonic: Duration) {
         let Self { fleets, index, histories, polls, .. } = self;
         let fleet = &mut fleets[at as usize];
         let Some(past) = fleet.past.as_mut() else { return };
         let step = fleet.policy.interval.as_secs().div_ceil(60).max(1) * 60;
-        let had_none = past.bases.is_empty();
-        past.bases.extend(bases);
+        let had_none = past.bases.objectives.is_empty();
+        bases.iter().for_each(|rule| history::take_down(&fleet.memory, rule, &mut past.bases));
         for of in wanted {
             let query = index.fleets[at as usize].metrics[usize::from(of.metric)].value;
             let source = index.queries[query as usize].source;
             if !polls.records(&index.sources[source as usize]) {
                 // Its gaps will never be filled.
-                past.bases.retain(|rule, _| !of.rules.contains(rule));
+                of.rules.iter().for_each(|rule| history::forget(&mut past.bases, rule));
                 past.given.extend(of.rules);
                 continue;
             }
@@ -218,8 +215,9 @@ impl Cycle {
 
     fn seeker(&self, of: Wanted) -> Seeker {
         let fleet = &self.fleets[of.fleet as usize];
-        let base = |rule: &str| fleet.past.as_ref().and_then(|past| past.bases.get(rule).cloned());
-        let memory = history::copy(&fleet.memory, &of.rules, base);
+        let nothing = FleetMemory::default();
+        let bases = fleet.past.as_ref().map_or(&nothing, |past| &past.bases);
+        let memory = history::copy(&fleet.memory, bases, &of.rules);
         let policy = Arc::clone(&fleet.policy);
         Seeker { fleet: of.fleet, policy, metric: of.metric, rules: of.rules, memory, values: 0 }
     }
@@ -262,7 +260,7 @@ impl Cycle {
         let fleet = &mut self.fleets[seeker.fleet as usize];
         let Some(past) = fleet.past.as_mut() else { return false };
         past.waits = past.waits.saturating_sub(1);
-        let had_none = past.bases.is_empty();
+        let had_none = past.bases.objectives.is_empty();
         let mut changed = false;
         if came {
             past.failures = 0;
@@ -271,14 +269,14 @@ impl Cycle {
             for rule in &seeker.rules {
                 changed |= history::succeed(&mut fleet.memory, rule, &mut copy);
             }
-            past.bases.retain(|rule, _| !seeker.rules.contains(rule));
+            seeker.rules.iter().for_each(|rule| history::forget(&mut past.bases, rule));
             past.given.extend(seeker.rules);
         } else {
             past.not_before = monotonic + AGAIN * (1 << past.failures.min(DOUBLINGS));
             past.failures += 1;
-            if past.failures > DOUBLINGS && seeker.rules.iter().any(|rule| past.bases.contains_key(rule)) {
+            if past.failures > DOUBLINGS && seeker.rules.iter().any(|rule| past.bases.objectives.contains_key(rule)) {
                 // The gap is given up, so that others' can be filled; the next one is asked for as often.
-                past.bases.retain(|rule, _| !seeker.rules.contains(rule));
+                seeker.rules.iter().for_each(|rule| history::forget(&mut past.bases, rule));
                 past.failures = 0;
             }
         }
@@ -303,7 +301,7 @@ impl Cycle {
         self.histories.bases = pasts
             .filter_map(|past| {
                 past.waits = 0;
-                (!past.bases.is_empty()).then_some(())
+                (!past.bases.objectives.is_empty()).then_some(())
             })
             .count();
     }
@@ -322,7 +320,8 @@ impl Fleet {
         match &mut self.past {
             Some(past) if !now.is_empty() => {
                 past.given.retain(|rule| known(rule));
-                past.bases.retain(|rule, _| known(rule));
+                let gone: Vec<_> = past.bases.objectives.keys().filter(|rule| !known(rule)).cloned().collect();
+                gone.iter().for_each(|rule| history::forget(&mut past.bases, rule));
             }
             past => *past = Past::of(policy),
         }

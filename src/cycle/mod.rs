@@ -2,8 +2,8 @@
 //!
 //! `begin` asks for what the due fleets need (`inputs`, `observe`), `arrived` puts answers on the board, `decide` plans the fleets
 //! whose inputs are there (`plan`), makes what must be durable so (`record`), has it carried out (`act`) and keeps the
-//! rest in memory (`remember`). Beside that, rules learn what sources recorded (`history`, `recorded`, `loads`). One task owns all of
-//! this, so there is one order of things and one seed gives one run.
+//! rest in memory (`remember`). Beside that, rules learn what sources recorded (`history`, `recorded`, `loads`). One task
+//! owns all of this, so there is one order of things and one seed gives one run.
 //! Nothing here waits for a cloud: calls are tasks whose answers come back as messages.
 
 pub(crate) mod act;

@@ -1,7 +1,7 @@
 //! `skala backtest` through the real binary: what it prints and writes, that it decides as `skala decide` does, and what it
 //! says of files that are wrong.
 
-use crate::living::{Said, run, skala};
+use crate::living::{Said, readme_block, run, skala};
 use serde_json::{Value, json};
 use std::fmt::Write as _;
 use std::io::{BufRead, BufReader, Write};
@@ -354,17 +354,11 @@ fn in_a_browser(files: &Files) -> Option<String> {
 /// The README's policy, model and command, as they stand there.
 #[test]
 fn the_readmes_command_works() {
-    let readme = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).unwrap();
-    let block = |language: &str, part: &str| {
-        let blocks = readme.split("```").skip(1).step_by(2);
-        let found = blocks.filter_map(|block| block.strip_prefix(language)).find(|block| block.contains(part));
-        found.unwrap_or_else(|| panic!("a block of {language} with {part}")).to_owned()
-    };
-    let command = block("sh\n", "skala backtest");
+    let command = readme_block("sh", "skala backtest");
     let words: Vec<&str> = command.split_whitespace().collect();
     let files = Files::new()
-        .put("policies/shop.toml", &block("toml\n", "[fleet.checkout]"))
-        .put("model.toml", &block("toml\n", "capacity_per_instance"));
+        .put("policies/shop.toml", &readme_block("toml", "[fleet.checkout]"))
+        .put("model.toml", &readme_block("toml", "capacity_per_instance"));
     let errors: String = (0..STEPS).map(|step| format!("{},0.001\n", START + step * 60)).collect();
     let files = files.put("errors.csv", &format!("timestamp_s,value\n{errors}"));
     let said = Said::new(skala(&words[1..]).current_dir(files.0.path()).output().unwrap());
@@ -377,12 +371,12 @@ fn the_readmes_command_works() {
         assert_eq!((words[0], said.code, said.err.as_str()), ("skala", 0, ""), "{said:?}");
         said.out
     };
-    let found = run(&block("sh\n", "skala tune"));
+    let found = run(&readme_block("sh", "skala tune"));
     assert!(found.contains("\n--- a/policies/shop.toml\n+++ b/policies/shop.toml\n@@ -"), "{found}");
     std::fs::create_dir(files.path("new")).unwrap();
     let target = files.read("policies/shop.toml").replace("target = 220", "target = 200");
     std::fs::write(files.path("new/shop.toml"), target).unwrap();
-    let compared = run(&block("sh\n", "skala plan --replay"));
+    let compared = run(&readme_block("sh", "skala plan --replay"));
     assert!(
         compared.starts_with("### checkout\n\n2d (of 7d asked for) from ") && compared.contains("| `220` | `200` |"),
         "{compared}"

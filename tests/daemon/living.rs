@@ -61,6 +61,13 @@ pub fn run(arguments: &[&str]) -> Said {
     Said::new(skala(arguments).output().unwrap())
 }
 
+/// The README's first block of a language that has this in it.
+pub fn readme_block(language: &str, part: &str) -> String {
+    let blocks = include_str!("../../README.md").split("```").skip(1).step_by(2);
+    let mut found = blocks.filter_map(|block| block.strip_prefix(language)?.strip_prefix('\n'));
+    found.find(|block| block.contains(part)).unwrap_or_else(|| panic!("a block of {language} with {part}")).to_owned()
+}
+
 /// What a command said.
 #[derive(Debug)]
 pub struct Said {

@@ -1,7 +1,7 @@
 //! `skala report` through the real binary: against a real Prometheus with days of load and of skala's own metrics, held
 //! against numbers that are worked out here; and against a scripted one that says what no Prometheus says on demand.
 
-use crate::living::{Said, run, skala};
+use crate::living::{Said, readme_block, run, skala};
 use serde_json::{Value, json};
 use skala::clock::{Clock, SystemClock};
 use std::collections::BTreeMap;
@@ -699,19 +699,13 @@ fn two_fleets(query: &str, minute: usize) -> Vec<(&'static str, f64)> {
 /// The README's commands, on its policy and model and on the example that they name.
 #[test]
 fn the_readmes_commands_work() {
-    let readme = include_str!("../../README.md");
-    let block = |language: &str, part: &str| {
-        let blocks = readme.split("```").skip(1).step_by(2);
-        let found = blocks.filter_map(|block| block.strip_prefix(language)).find(|block| block.contains(part));
-        found.unwrap_or_else(|| panic!("a block of {language} with {part}")).to_owned()
-    };
     let url = scripted(two_fleets, None);
     let files = Files::new(&url)
         .put("skala.toml", &config(&url).replace("provider.cloud", "provider.aws-prod"))
-        .put("policies/goal.toml", &block("toml\n", "[fleet.checkout]"))
+        .put("policies/goal.toml", &readme_block("toml", "[fleet.checkout]"))
         .put("policies/shop.toml", include_str!("../../policies/examples/objective.toml"))
-        .put("model.toml", &block("toml\n", "capacity_per_instance"));
-    let commands = block("sh\n", "skala report");
+        .put("model.toml", &readme_block("toml", "capacity_per_instance"));
+    let commands = readme_block("sh", "skala report");
     let commands: Vec<&str> = commands.lines().filter(|line| line.starts_with("skala report")).collect();
     assert_eq!(commands.len(), 2);
     for command in commands {

@@ -10,11 +10,18 @@ use contract::{Capacity, Instance, InstanceId, InstanceState};
 
 /// The members' sets, counted; the ready ones with the sum of their values.
 #[derive(Default)]
-struct Sets {
-    ready: Capacity,
-    sum: f64,
-    missing: Capacity,
-    unready: Capacity,
+pub(super) struct Sets {
+    pub ready: Capacity,
+    pub sum: f64,
+    pub missing: Capacity,
+    pub unready: Capacity,
+}
+
+impl Sets {
+    /// Whether enough of those that serve have a value.
+    pub fn covers(&self, min_members: f64) -> bool {
+        f64::from(self.ready) + 1e-9 >= min_members * f64::from(self.ready + self.missing)
+    }
 }
 
 pub(super) fn recommend(
@@ -44,9 +51,7 @@ pub(super) fn recommend(
     if ready_mean > target || is_saturated(unit, ready_mean) {
         value = value.max(context.current);
     }
-    let known = f64::from(sets.ready);
-    let serving = f64::from(sets.ready + sets.missing);
-    if known + 1e-9 >= context.metric(metric).min_members * serving {
+    if sets.covers(context.metric(metric).min_members) {
         Answer::Value(value, calculation)
     } else {
         Answer::OutOnly(value.max(context.current), calculation)
@@ -55,7 +60,7 @@ pub(super) fn recommend(
 
 /// Sorts instances into the sets. Terminating and failed ones are left out; pending ones and those in warm-up are not
 /// ready; a serving one whose value is absent or impossible is missing.
-fn sets(context: &Context<'_>, values: &[(InstanceId, f64)], unit: Unit) -> Sets {
+pub(super) fn sets(context: &Context<'_>, values: &[(InstanceId, f64)], unit: Unit) -> Sets {
     let mut sets = Sets::default();
     let observed = context.facts.groups.iter().filter_map(|fact| match fact {
         GroupFact::Observed(observation) => Some(*observation),

@@ -3,7 +3,7 @@
 use crate::fleet::*;
 use contract::Timestamp;
 use policies::absorb_history;
-use policies::history::{copy, lacking, learns, succeed};
+use policies::history::{copy, lacking, learns, succeed, take_down};
 use policies::memory::FleetMemory;
 use policies::policy::{ParseOptions, Policy, SourceFile, parse};
 use serde_json::Value;
@@ -73,7 +73,7 @@ fn a_gap_that_is_filled_was_none() {
     let mut live = filled.clone();
     absorb_history(&policy, &mut live, "rps", &minutes(900..902));
     assert_ne!(live, taught(&policy, 0..902));
-    let mut apart = copy(&live, &["load".into()], |rule| filled.objectives.get(rule).cloned());
+    let mut apart = copy(&live, &filled, &["load".into()]);
     absorb_history(&policy, &mut apart, "rps", &minutes(595..902));
     assert!(succeed(&mut live, "load", &mut apart));
     assert_eq!(live, taught(&policy, 0..902));
@@ -86,7 +86,7 @@ fn only_more_takes_the_place_of_what_is_known() {
     let before = live.clone();
     let mut fewer = taught(&policy, 100..600);
     assert!(!succeed(&mut live, "load", &mut fewer) && live == before);
-    let mut nothing = copy(&before, &["load".into()], |_| None);
+    let mut nothing = copy(&before, &FleetMemory::default(), &["load".into()]);
     assert!(!succeed(&mut live, "load", &mut nothing) && live == before);
     let mut empty = FleetMemory::default();
     assert!(succeed(&mut empty, "load", &mut before.clone()));
@@ -123,7 +123,7 @@ fn records_are_taken_in_under_the_capacity_that_is_learned_meanwhile() {
     };
     run(&mut fleet, 6_000..6_100);
     let mut live = memory_of(&mut fleet);
-    let mut apart = copy(&live, &["load".into()], |_| None);
+    let mut apart = copy(&live, &FleetMemory::default(), &["load".into()]);
     absorb_history(&policy, &mut apart, "rps", &minutes(0..6_100));
     assert!(succeed(&mut live, "load", &mut apart));
     let mut taught = Fleet::new(&text);
@@ -146,13 +146,13 @@ fn events_are_learned_from_records_and_not_forgotten_over_them() {
         range.map(|minute| (at(minute), if noon(minute) { 5_000.0 } else { 500.0 })).collect()
     };
     let mut live = FleetMemory::default();
-    let mut apart = copy(&live, &["load".into()], |_| None);
+    let mut apart = copy(&live, &FleetMemory::default(), &["load".into()]);
     absorb_history(&policy, &mut apart, "rps", &days(0..4 * 1_440));
     let known = apart.occasions.clone();
     assert!(known.contains_key("load"));
     assert!(succeed(&mut live, "load", &mut apart));
     assert_eq!(live.occasions, known);
-    let mut quiet = copy(&live, &["load".into()], |_| None);
+    let mut quiet = copy(&live, &FleetMemory::default(), &["load".into()]);
     absorb_history(&policy, &mut quiet, "rps", &minutes(-9_000..-8_400));
     quiet.objectives = live.objectives.clone();
     live.objectives.clear();
@@ -162,4 +162,45 @@ fn events_are_learned_from_records_and_not_forgotten_over_them() {
     let mut back = FleetMemory::default();
     policies::history::restore_learned(&mut back, &bytes).unwrap();
     assert_eq!((&back.objectives, &back.occasions), (&live.objectives, &live.occasions));
+}
+
+/// What was known before a gap is in the unit of its time: the capacity that is learned live goes on meanwhile.
+#[test]
+fn what_was_taken_down_before_a_gap_keeps_its_unit() {
+    let rule = "name = \"load\"\nkind = \"objective\"\ncapacity = \"learn\"\nlearn_from = \"cpu\"\nutilization = 0.8";
+    let cpu = "[fleet.web.metric.cpu]\nsource = \"prom\"\nquery = \"cpu\"\nunit = \"ratio\"\n";
+    let text = policy("interval = \"60s\"", &format!("{}{cpu}{FREE}", metric_rule("rps", "count", rule)));
+    let policy = read(&text);
+    let with = |memory: &FleetMemory| {
+        let mut fleet = Fleet::new(&text);
+        load_memory(&mut fleet, memory);
+        fleet
+    };
+    // One instance can do 200, and after a deploy in the 900th minute half of it.
+    let run = |fleet: &mut Fleet, range: std::ops::Range<i64>| {
+        let mut value = None;
+        for (minute, (at, load)) in range.clone().zip(minutes(range)) {
+            let capacity = if minute < 900 { 200.0 } else { 100.0 };
+            let cycle = Cycle::new(at.as_secs_f64() - EPOCH as f64, 10).read("rps", load);
+            let decided = fleet.decide(cycle.read("cpu", load / 10.0 / capacity));
+            value = decided["recommendations"][0]["value"].as_u64();
+        }
+        value.unwrap()
+    };
+    let mut fleet = Fleet::new(&text);
+    run(&mut fleet, 0..600);
+    let before = memory_of(&mut fleet);
+    let mut known = FleetMemory::default();
+    take_down(&before, "load", &mut known);
+    // While the records are on their way, the gap is over and the deploy is noticed.
+    run(&mut fleet, 900..960);
+    let mut live = memory_of(&mut fleet);
+    let mut apart = copy(&live, &known, &["load".into()]);
+    assert_eq!(apart, known, "all of it is of that time");
+    absorb_history(&policy, &mut apart, "rps", &minutes(600..960));
+    assert!(succeed(&mut live, "load", &mut apart));
+    let mut unbroken = with(&before);
+    run(&mut unbroken, 600..960);
+    let (filled, unbroken) = (run(&mut with(&live), 960..961), run(&mut unbroken, 960..961));
+    assert!(filled.abs_diff(unbroken) <= 1, "{filled} with a gap that was filled, {unbroken} without");
 }

@@ -30,7 +30,7 @@ fn day(at: Timestamp) -> f64 {
 
 /// What the records do when they are asked.
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Act {
+pub(super) enum Act {
     Answer,
     Nothing,
     Hang,
@@ -45,14 +45,14 @@ enum Act {
 }
 
 /// Records of the day's load, and every question that they were asked.
-struct Records {
+pub(super) struct Records {
     act: Mutex<Act>,
     of: SimSource,
     asked: Mutex<Vec<(String, Span)>>,
 }
 
 impl Records {
-    fn new(act: Act) -> Arc<Self> {
+    pub(super) fn new(act: Act) -> Arc<Self> {
         let of = SimSource::recording(Arc::new(|_, at| Ok(Arc::new([SimSource::point(&[], day(at), at)]))));
         Arc::new(Self { act: Mutex::new(act), of, asked: Mutex::default() })
     }
@@ -96,7 +96,7 @@ impl Recorder for Records {
 }
 
 /// A fleet with an objective: 100 of work an instance, at most 80 % full.
-fn objective(name: &str, query: &str) -> String {
+pub(super) fn objective(name: &str, query: &str) -> String {
     let text = policy(name, "cloud", "").replace("query = \"", "query = \"sum:").replace(
         "name = \"requests\"\nkind = \"per-instance\"\nmetric = \"rps\"\ntarget = 100",
         "kind = \"objective\"\nmetric = \"rps\"\ncapacity = 100.0\nutilization = 0.8",
@@ -106,7 +106,7 @@ fn objective(name: &str, query: &str) -> String {
     text
 }
 
-fn world(policies: &[&str], past: Option<Arc<Records>>) -> World {
+pub(super) fn world(policies: &[&str], past: Option<Arc<Records>>) -> World {
     let clouds = vec![("cloud", cloud(&[("a", 20), ("b", 20), ("c", 20)]))];
     let mut world = World::new(1, clouds, policies, load(|_, elapsed| day(EPOCH.after(elapsed))));
     world.past = past.map(|past| past as Arc<dyn Recorder>);

@@ -5,6 +5,7 @@ mod chaos;
 mod crash;
 mod faults;
 mod history;
+mod kept;
 mod load;
 mod reload;
 mod same;
