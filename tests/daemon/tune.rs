@@ -5,6 +5,7 @@ use crate::backtest::{Files, MODEL, POLICY, START, STEPS};
 use crate::living::{Said, run, skala};
 use crate::report::{config, scripted};
 use serde_json::{Value, json};
+use std::process::Command;
 
 /// The steps without load.
 const GAP: std::ops::Range<usize> = 2_000..2_060;
@@ -42,29 +43,13 @@ fn parsed(said: &Said) -> Value {
     serde_json::from_str(&said.out).unwrap()
 }
 
-/// Applies a diff of one file as `patch` does.
-fn applied(text: &str, diff: &str) -> String {
-    let (mut old, mut new, mut at) = (text.split_inclusive('\n'), String::new(), 1);
-    for line in diff.lines().skip(2) {
-        if let Some(range) = line.strip_prefix("@@ -") {
-            let begin: usize = range.split(',').next().unwrap().parse().unwrap();
-            while at < begin {
-                new.push_str(old.next().unwrap());
-                at += 1;
-            }
-            continue;
-        }
-        let (mark, rest) = line.split_at(1);
-        if mark != "+" {
-            assert_eq!(old.next().unwrap().trim_end_matches('\n'), rest);
-            at += 1;
-        }
-        if mark != "-" {
-            new.push_str(&format!("{rest}\n"));
-        }
-    }
-    new.extend(old);
-    new
+/// Applies a diff as whoever reads the README does.
+fn apply(files: &Files, diff: &str) {
+    std::fs::write(files.path("tune.diff"), diff).unwrap();
+    let applied = Command::new("git").args(["apply", "tune.diff"]).current_dir(files.0.path()).output();
+    let applied =
+        Said::new(applied.expect("the program git cannot be started: tests/run installs what the tests need"));
+    assert_eq!((applied.code, applied.err.as_str()), (0, ""), "{diff}");
 }
 
 #[test]
@@ -91,12 +76,10 @@ fn what_is_picked_scores_as_it_was_promised() {
     let diff = found["picked"]["diff"].as_str().unwrap();
     let alone = tune(&files, &["--diff", "--pick", &picked.to_string()]);
     assert_eq!((alone.code, alone.out.as_str(), alone.err.as_str()), (0, diff, ""));
-    let text = applied(&files.read("policies/shop.toml"), diff);
-    assert!(
-        text.contains(" # each\n") && text.contains(" # long\n") && text != files.read("policies/shop.toml"),
-        "{text}"
-    );
-    let files = files.put("policies/shop.toml", &text);
+    let before = files.read("policies/shop.toml");
+    apply(&files, diff);
+    let text = files.read("policies/shop.toml");
+    assert!(text.contains(" # each\n") && text.contains(" # long\n") && text != before, "{text}");
     let again = parsed(&tune(&files, &["--json", "--replays", "1"]));
     assert_eq!(
         (&again["present"]["judged"], &again["present"]["trained"]),
