@@ -103,7 +103,7 @@ impl ReplayArgs {
         };
         let (old, new) = (shelf(old)?, shelf(new)?);
         let replay = Replay { args: self, config: common.config, last, now: SystemClock::new().now() };
-        let mut verdicts = replay.verdicts(&old, &new, common.fleet)?;
+        let verdicts = replay.verdicts(&old, &new, common.fleet)?;
         if common.json {
             show::json(&verdicts, last, out)?;
         } else if self.markdown {
@@ -116,7 +116,7 @@ impl ReplayArgs {
             out.flush()?;
             return Err(invalid(format!("{refused} of {} fleets could not be replayed", verdicts.len())));
         }
-        let changes = verdicts.drain(..).any(|(_, verdict)| verdict.changes());
+        let changes = verdicts.iter().any(|(_, verdict)| verdict.changes());
         Ok(if changes && common.detailed_exitcode { Exit::Changes } else { Exit::Ok })
     }
 }
