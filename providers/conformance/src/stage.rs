@@ -34,7 +34,7 @@ pub struct Stage<'a> {
     pub offers: Offers,
     groups: Vec<GroupId>,
     intents: BTreeMap<GroupId, Capacity>,
-    open: BTreeMap<GroupId, ActionId>,
+    open: BTreeMap<GroupId, (ActionId, Vec<Box<str>>)>,
     actions: u128,
 }
 
@@ -116,7 +116,8 @@ impl<'a> Stage<'a> {
     pub fn ask(&self, group: &GroupId) -> Ask {
         Ask {
             group: group.clone(),
-            open_actions: self.open.get(group).copied().into_iter().collect(),
+            open_actions: self.open.get(group).iter().map(|(action, _)| *action).collect(),
+            operations: self.open.get(group).map(|(_, operations)| operations.clone()).unwrap_or_default(),
             intent: self.intents.get(group).copied(),
         }
     }
@@ -223,7 +224,8 @@ impl<'a> Stage<'a> {
         if !matches!(answer, Ok(_) | Err(ProviderError::Unclear { .. })) {
             return;
         }
-        self.open.insert(target.group.clone(), target.action);
+        let operations = answer.as_ref().map(|accepted| accepted.operations.clone()).unwrap_or_default();
+        self.open.insert(target.group.clone(), (target.action, operations));
         if let Some(intent) = intent {
             self.intents.insert(target.group.clone(), intent);
         }

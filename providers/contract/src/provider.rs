@@ -14,6 +14,8 @@ pub struct Ask {
     pub group: GroupId,
     /// Actions whose end has not been observed yet: the provider follows their operations and looks for launch failures.
     pub open_actions: Vec<ActionId>,
+    /// The cloud's names for what those actions began ([`Accepted::operations`]), kept over a restart.
+    pub operations: Vec<Box<str>>,
     /// Desired as skala's memory holds it, for groups whose cloud keeps no such number.
     pub intent: Option<Capacity>,
 }
@@ -21,7 +23,7 @@ pub struct Ask {
 impl Ask {
     /// Asks for a group with nothing in flight.
     pub fn new(group: impl Into<GroupId>) -> Self {
-        Self { group: group.into(), open_actions: Vec::new(), intent: None }
+        Self { group: group.into(), open_actions: Vec::new(), operations: Vec::new(), intent: None }
     }
 }
 

@@ -1,0 +1,1 @@
+//! Alibaba Cloud's scaling groups behind skala's provider contract.

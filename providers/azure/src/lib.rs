@@ -1,0 +1,1 @@
+//! Azure's virtual machine scale sets behind skala's provider contract.

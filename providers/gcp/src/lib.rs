@@ -1,0 +1,1 @@
+//! Google Cloud's managed instance groups behind skala's provider contract.

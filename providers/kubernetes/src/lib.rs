@@ -1,0 +1,1 @@
+//! Kubernetes' scale subresource behind skala's provider contract.

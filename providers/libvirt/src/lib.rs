@@ -1,0 +1,1 @@
+//! libvirt domains behind skala's provider contract.

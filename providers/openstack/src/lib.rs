@@ -1,0 +1,1 @@
+//! OpenStack servers by tag behind skala's provider contract.

@@ -1,0 +1,1 @@
+//! The clouds' HTTP APIs, simulated: what tests and the demo scale over the wire.
