@@ -110,7 +110,8 @@ fn by_status(operation: &str, effect: Effect, status: u16, retry_after: Option<D
         // Not 404 either: a web server that knows no such page says nothing of the set.
         400..=499 => ProviderError::Invalid { what: what.into() },
         300..=399 => {
-            let what = format!("{operation}: the endpoint redirects (status {status}); not followed, check endpoint_url");
+            let what =
+                format!("{operation}: the endpoint redirects (status {status}); not followed, check endpoint_url");
             ProviderError::Transport { what: what.into(), source: None }
         }
         _ => unanswered(effect, what.into(), None),
@@ -214,7 +215,12 @@ pub(crate) fn nonsense(what: impl Into<Box<str>>) -> ProviderError {
 }
 
 fn chain<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
-    std::iter::successors(Some(error), |cause| cause.source())
+    let mut next = Some(error);
+    std::iter::from_fn(move || {
+        let cause = next?;
+        next = cause.source();
+        Some(cause)
+    })
 }
 
 /// The innermost cause says the most: outer layers only say which layer they are.

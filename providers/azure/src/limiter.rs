@@ -1,11 +1,14 @@
 //! How fast this process may call: a token bucket for the whole subscription that slows down when Azure says that little
 //! is left, and a short book of capacity writes for each set.
 //!
-//! Both are pure but for [`Limiter`], which alone sleeps. Reads leave a share of the tokens to writes, so that a busy
+//! Both are pure but for [`Limiter`], which alone sleeps. The bucket fills by the process's own monotonic time; waits that
+//! Azure names are kept by the clock that is handed in, as every other time here. Reads leave a share of the tokens to writes, so that a busy
 //! poll never keeps a decision waiting. A Retry-After closes its side of the bucket until exactly then: Azure counts an
 //! early call as another one and answers with a new wait.
 
+use crate::Clock;
 use crate::errors::Effect;
+use contract::Timestamp;
 use std::collections::VecDeque;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -30,19 +33,55 @@ struct Bucket {
     burst: f64,
     tokens: f64,
     at: Instant,
-    /// Reads and writes have buckets of their own at Azure.
-    closed: [Option<Instant>; 2],
     halved: Option<Instant>,
 }
 
-fn side(effect: Effect) -> usize {
-    usize::from(effect == Effect::Write)
+/// The longest wait that is kept: one that is longer comes from a clock that was off.
+const LONGEST: Duration = Duration::from_secs(86_400);
+
+/// A wait that Azure named: from when, until when.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Wait {
+    from: Timestamp,
+    until: Timestamp,
+}
+
+impl Wait {
+    pub fn new(now: Timestamp, wait: Duration) -> Self {
+        Self { from: now, until: now.after(wait) }
+    }
+
+    /// One that was begun before a restart.
+    pub fn until(until: Timestamp) -> Self {
+        Self { from: until.before(LONGEST), until }
+    }
+
+    /// What is left of it. A clock that was set back before its beginning ends it: it would last for ever otherwise.
+    pub fn left(&self, now: Timestamp) -> Duration {
+        if now < self.from { Duration::ZERO } else { self.until.since(now) }
+    }
+}
+
+/// Reads and writes have buckets of their own at Azure, so each is closed by itself.
+#[derive(Debug, Default)]
+struct Closed([Option<Wait>; 2]);
+
+impl Closed {
+    fn left(&self, effect: Effect, now: Timestamp) -> Duration {
+        self.0[usize::from(effect == Effect::Write)].map_or(Duration::ZERO, |wait| wait.left(now))
+    }
+
+    fn close(&mut self, effect: Effect, wait: Duration, now: Timestamp) {
+        if wait > self.left(effect, now) {
+            self.0[usize::from(effect == Effect::Write)] = Some(Wait::new(now, wait));
+        }
+    }
 }
 
 impl Bucket {
     fn new(rate: f64, now: Instant) -> Self {
         let burst = (rate * 2.0).max(5.0);
-        Self { full_rate: rate, rate, burst, tokens: burst, at: now, closed: [None, None], halved: None }
+        Self { full_rate: rate, rate, burst, tokens: burst, at: now, halved: None }
     }
 
     fn refill(&mut self, now: Instant) {
@@ -55,9 +94,6 @@ impl Bucket {
     /// Takes one token, or says how long until one can be taken.
     fn take(&mut self, effect: Effect, now: Instant) -> Result<(), Duration> {
         self.refill(now);
-        if let Some(until) = self.closed[side(effect)].filter(|until| *until > now) {
-            return Err(until - now);
-        }
         let needed = if effect == Effect::Read { 1.0 + self.burst * WRITE_SHARE } else { 1.0 };
         if self.tokens >= needed {
             self.tokens -= 1.0;
@@ -77,23 +113,17 @@ impl Bucket {
         // What was saved up was saved under a rate that proved too high.
         self.tokens = self.tokens.min(self.burst * WRITE_SHARE + 1.0);
     }
-
-    fn close(&mut self, effect: Effect, wait: Duration, now: Instant) {
-        let until = now + wait;
-        let closed = &mut self.closed[side(effect)];
-        *closed = Some(closed.map_or(until, |old| old.max(until)));
-    }
 }
 
-#[derive(Debug)]
 pub(crate) struct Limiter {
-    bucket: Mutex<Bucket>,
+    state: Mutex<(Bucket, Closed)>,
+    now: Clock,
 }
 
 impl Limiter {
     /// `rate` in calls a second.
-    pub fn new(rate: f64) -> Self {
-        Self { bucket: Mutex::new(Bucket::new(rate, Instant::now())) }
+    pub fn new(rate: f64, now: Clock) -> Self {
+        Self { state: Mutex::new((Bucket::new(rate, Instant::now()), Closed::default())), now }
     }
 
     /// Waits for leave to make one call, at most `patience`.
@@ -104,10 +134,11 @@ impl Limiter {
         let deadline = Instant::now() + patience;
         loop {
             let now = Instant::now();
-            let wait = match self.with(|bucket| bucket.take(effect, now)) {
-                Ok(()) => return Ok(()),
-                Err(wait) => wait,
-            };
+            let wait = self.with(|bucket, closed| match closed.left(effect, (self.now)()) {
+                Duration::ZERO => bucket.take(effect, now),
+                left => Err(left),
+            });
+            let Err(wait) = wait else { return Ok(()) };
             if now + wait > deadline {
                 return Err(wait);
             }
@@ -117,44 +148,52 @@ impl Limiter {
 
     /// Azure throttled a call: slower, and not again before the time it named.
     pub fn throttled(&self, effect: Effect, retry_after: Option<Duration>) {
-        let now = Instant::now();
-        self.with(|bucket| {
-            bucket.slow_down(now);
+        self.with(|bucket, closed| {
+            bucket.slow_down(Instant::now());
             if let Some(wait) = retry_after {
-                bucket.close(effect, wait, now);
+                closed.close(effect, wait, (self.now)());
             }
         });
     }
 
     /// Azure says that few calls are left.
     pub fn slow_down(&self) {
-        self.with(|bucket| bucket.slow_down(Instant::now()));
+        self.with(|bucket, _| bucket.slow_down(Instant::now()));
     }
 
-    fn with<T>(&self, change: impl FnOnce(&mut Bucket) -> T) -> T {
-        change(&mut self.bucket.lock().unwrap_or_else(PoisonError::into_inner))
+    fn with<T>(&self, change: impl FnOnce(&mut Bucket, &mut Closed) -> T) -> T {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let (bucket, closed) = &mut *state;
+        change(bucket, closed)
     }
 }
 
 /// The capacity writes of one set within the last minute.
 #[derive(Debug, Default)]
-pub(crate) struct Writes(VecDeque<Instant>);
+pub(crate) struct Writes(VecDeque<Timestamp>);
 
 impl Writes {
+    /// How long until the set may be written.
+    pub fn wait(&mut self, now: Timestamp) -> Duration {
+        // One from the future was written before the clock was set back.
+        self.0.retain(|at| *at <= now && now.since(*at) < SET_WINDOW);
+        match self.0.front() {
+            Some(oldest) if self.0.len() >= SET_WRITES => SET_WINDOW - now.since(*oldest),
+            _ => Duration::ZERO,
+        }
+    }
+
     /// Books a write.
     ///
     /// # Errors
     /// How long until the set may be written again; nothing is booked then.
-    pub fn book(&mut self, now: Instant) -> Result<(), Duration> {
-        while self.0.front().is_some_and(|at| now.saturating_duration_since(*at) >= SET_WINDOW) {
-            self.0.pop_front();
-        }
-        match self.0.front() {
-            Some(oldest) if self.0.len() >= SET_WRITES => Err(*oldest + SET_WINDOW - now),
-            _ => {
+    pub fn book(&mut self, now: Timestamp) -> Result<(), Duration> {
+        match self.wait(now) {
+            Duration::ZERO => {
                 self.0.push_back(now);
                 Ok(())
             }
+            wait => Err(wait),
         }
     }
 }
@@ -189,15 +228,16 @@ mod tests {
 
     #[test]
     fn a_retry_after_closes_its_side_until_exactly_then() {
-        let start = Instant::now();
-        let mut bucket = Bucket::new(10.0, start);
+        let at = |secs: i64| Timestamp::from_secs(1_000 + secs);
         let secs = Duration::from_secs;
-        bucket.close(Effect::Write, secs(7), start);
-        bucket.close(Effect::Write, secs(2), start);
-        assert_eq!(bucket.take(Effect::Write, start), Err(secs(7)));
-        assert_eq!(bucket.take(Effect::Write, start + secs(6)), Err(secs(1)));
-        assert_eq!(bucket.take(Effect::Read, start + secs(6)), Ok(()));
-        assert_eq!(bucket.take(Effect::Write, start + secs(7)), Ok(()));
+        let mut closed = Closed::default();
+        closed.close(Effect::Write, secs(7), at(0));
+        closed.close(Effect::Write, secs(2), at(0));
+        assert_eq!(closed.left(Effect::Write, at(0)), secs(7));
+        assert_eq!(closed.left(Effect::Write, at(6)), secs(1));
+        assert_eq!(closed.left(Effect::Read, at(6)), secs(0));
+        assert_eq!(closed.left(Effect::Write, at(7)), secs(0));
+        assert_eq!(closed.left(Effect::Write, at(-500)), secs(0), "the clock was set back");
     }
 
     #[test]
@@ -217,16 +257,16 @@ mod tests {
 
     #[test]
     fn a_fifth_write_within_a_minute_is_told_when_to_come() {
-        let start = Instant::now();
+        let at = |secs: i64| Timestamp::from_secs(1_000 + secs);
         let secs = Duration::from_secs;
         let mut writes = Writes::default();
         for n in 0..4 {
-            assert_eq!(writes.book(start + secs(n * 5)), Ok(()));
+            assert_eq!(writes.book(at(n * 5)), Ok(()));
         }
-        assert_eq!(writes.book(start + secs(20)), Err(secs(40)));
-        assert_eq!(writes.book(start + secs(59)), Err(secs(1)));
-        assert_eq!(writes.book(start + secs(60)), Ok(()));
-        assert_eq!(writes.book(start + secs(60)), Err(secs(5)));
+        assert_eq!(writes.book(at(20)), Err(secs(40)));
+        assert_eq!(writes.book(at(59)), Err(secs(1)));
+        assert_eq!(writes.book(at(60)), Ok(()));
+        assert_eq!(writes.book(at(60)), Err(secs(5)));
     }
 
     #[test]
@@ -240,7 +280,7 @@ mod tests {
 
     #[tokio::test]
     async fn who_would_wait_too_long_is_told_at_once() {
-        let limiter = Limiter::new(10.0);
+        let limiter = Limiter::new(10.0, std::sync::Arc::new(|| Timestamp::from_secs(1_000)));
         limiter.throttled(Effect::Write, Some(Duration::from_secs(60)));
         let wait = limiter.acquire(Effect::Write, Duration::from_secs(5)).await.unwrap_err();
         assert!(wait > Duration::from_secs(50), "{wait:?}");

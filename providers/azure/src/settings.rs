@@ -150,8 +150,7 @@ impl Settings {
             let parsed = Url::parse(url.as_deref().unwrap_or(default));
             parsed.map_err(|error| problems.push(error.to_string())).ok()
         };
-        let (endpoint, authority) =
-            (parse(&self.endpoint_url, PUBLIC), parse(&self.authority_host, LOGIN));
+        let (endpoint, authority) = (parse(&self.endpoint_url, PUBLIC), parse(&self.authority_host, LOGIN));
         let (Some(endpoint), Some(authority), true) = (endpoint, authority, problems.is_empty()) else {
             return Err(ProviderError::Invalid { what: problems.join("; ").into() });
         };
