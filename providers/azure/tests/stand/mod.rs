@@ -13,8 +13,8 @@ use std::io::Write;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Short, so that a test that waits for them does not wait long.
-pub const SHORT: Deadlines = Deadlines { read: Duration::from_millis(700), write: Duration::from_millis(900) };
+/// Short, so that a test that waits for them does not wait long; an observation whose every call takes a second still ends.
+pub const SHORT: Deadlines = Deadlines { read: Duration::from_millis(3_000), write: Duration::from_millis(3_000) };
 
 pub fn clock() -> Clock {
     Clock::at(Timestamp::from_secs(1_800_000_000))
