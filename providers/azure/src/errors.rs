@@ -145,7 +145,7 @@ pub(crate) fn failed(operation: &str, effect: Effect, error: azure_core::Error) 
 /// Classifies the failure to get a token: nothing was sent, and who must act depends on what Entra said.
 pub(crate) fn no_token(error: azure_core::Error) -> ProviderError {
     let words = chain(&error).map(ToString::to_string).collect::<Vec<_>>().join(": ");
-    let what = cut(&format!("no token: {words}"), 300);
+    let what = cut(&format!("no token: {}", deepest(&error)), 300);
     let of_entra = chain(&error).filter_map(|cause| cause.downcast_ref::<azure_core::Error>()).find_map(|cause| {
         match cause.kind() {
             ErrorKind::HttpResponse { status, .. } => Some(u16::from(*status)),
