@@ -151,7 +151,7 @@ async fn the_capacity_and_the_claim_are_one_conditional_write() {
     let [write] = writes.as_slice() else { panic!("{writes:?}") };
     assert_eq!((write.method.as_str(), header(write, "if-match")), ("PATCH", seen.token.as_deref()));
     let body: serde_json::Value = serde_json::from_str(&write.body).unwrap();
-    assert_eq!(body["sku"], serde_json::json!({ "name": "Standard_D2s_v5", "tier": "Standard", "capacity": 4 }));
+    assert_eq!(body["sku"], serde_json::json!({ "name": "Standard_D2s_v3", "tier": "Standard", "capacity": 4 }));
     let expiry = clock.now().after(Duration::from_secs(3600)).0 / 1_000_000;
     assert_eq!(body["tags"], serde_json::json!({ "skala:owner": format!("skala-1/7/{expiry}") }));
     // The claim holds: the next write is of the capacity alone.

@@ -35,7 +35,7 @@ impl Azure {
             vm["id"] = format!("{}/virtualMachines/{}", Self::set_id(group), self.vm_number(group, &instance.id)).into();
             vm["type"] = "Microsoft.Compute/virtualMachineScaleSets/virtualMachines".into();
             vm["instanceId"] = self.vm_number(group, &instance.id).into();
-            vm["sku"] = json!({ "name": "Standard_D2s_v5", "tier": "Standard" });
+            vm["sku"] = json!({ "name": "Standard_D2s_v3", "tier": "Standard" });
             let properties = &mut vm["properties"];
             properties["latestModelApplied"] = (!instance.outdated).into();
             if instance.protected {
@@ -94,7 +94,7 @@ impl Azure {
             "properties": {
                 "provisioningState": provisioning,
                 "vmId": "aaaaaaaa-bbbb-4ccc-8ddd-eeeeeeeeeeee",
-                "hardwareProfile": { "vmSize": "Standard_D2s_v5" },
+                "hardwareProfile": { "vmSize": "Standard_D2s_v3" },
             },
         });
         if let Some(launched) = instance.launched {

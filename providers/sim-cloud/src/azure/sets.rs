@@ -60,7 +60,7 @@ impl Azure {
             "location": LOCATION,
             "tags": tags,
             "zones": ["1", "2", "3"],
-            "sku": { "name": "Standard_D2s_v5", "tier": "Standard", "capacity": seen.desired },
+            "sku": { "name": "Standard_D2s_v3", "tier": "Standard", "capacity": seen.desired },
             "etag": self.etag(group),
             "properties": {
                 "provisioningState": provisioning(&seen),
