@@ -112,7 +112,7 @@ fn a_word_that_nobody_knows_changes_nothing_of_what_was_seen() {
         vm["properties"]["provisioningState"] = "Frobnicating".into();
         vm["properties"]["instanceView"] = Value::Null;
     });
-    let (machines, _) = facts.machines(&set, Mode::Uniform, &[strange.clone()], NOW).unwrap();
+    let (machines, _) = facts.machines(&set, Mode::Uniform, std::slice::from_ref(&strange), NOW).unwrap();
     assert_eq!(machines[0].shown.state, Running);
     assert_eq!(of(&[strange]).unwrap_err().code(), "transport");
 }

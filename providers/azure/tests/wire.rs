@@ -14,7 +14,8 @@ use sim_cloud::fixture::Clock;
 use sim_cloud::{Api, Exchange, Garble, Kind, Refusal, Reply, Request, Server};
 use stand::{clock, cloud, group, observe, provider, serve, target};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+use tokio::time::Instant;
 
 /// A simulated Azure with a bend of the test's in its answers.
 struct Bent<F>(Simulated, F);
@@ -473,7 +474,8 @@ async fn a_claim_is_renewed_before_it_ends() {
     clock.pass(Duration::from_secs(2_500));
     let before = server.exchanges().len();
     observe(&provider, &ask()).await.unwrap();
-    let renewed = || cloud.look(&"web".into()).unwrap().owner.unwrap().expiry > clock.now().after(Duration::from_secs(3_000));
+    let renewed =
+        || cloud.look(&"web".into()).unwrap().owner.unwrap().expiry > clock.now().after(Duration::from_secs(3_000));
     for _ in 0..100 {
         if renewed() {
             break;

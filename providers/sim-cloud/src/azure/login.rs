@@ -42,20 +42,20 @@ impl Azure {
         Reply::json(200, &body)
     }
 
-    /// Lets a request through that carries a token of ours that holds.
-    pub(super) fn authorize(&self, request: &Request) -> Result<(), Reply> {
+    /// What a request is refused with that carries no token of ours that holds.
+    pub(super) fn unauthorized(&self, request: &Request) -> Option<Reply> {
         let Some(token) = request.header("authorization").and_then(|text| text.strip_prefix("Bearer ")) else {
             let text = "Authentication failed. The 'Authorization' header is missing.";
-            return Err(error(401, "AuthenticationFailed", text));
+            return Some(error(401, "AuthenticationFailed", text));
         };
         let end = self.lock().tokens.get(token).copied();
         match end {
-            Some(end) if end > self.cloud.now() => Ok(()),
+            Some(end) if end > self.cloud.now() => None,
             Some(end) => {
                 let text = format!("The access token expiry UTC time '{end}' is earlier than current UTC time.");
-                Err(error(401, "ExpiredAuthenticationToken", &text))
+                Some(error(401, "ExpiredAuthenticationToken", &text))
             }
-            None => Err(error(401, "InvalidAuthenticationToken", "The access token is invalid.")),
+            None => Some(error(401, "InvalidAuthenticationToken", "The access token is invalid.")),
         }
     }
 }

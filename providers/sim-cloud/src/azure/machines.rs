@@ -32,7 +32,8 @@ impl Azure {
         let seen = self.cloud.look(group).map(|seen| seen.instances).unwrap_or_default();
         let members = seen.iter().map(|instance| {
             let mut vm = self.vm(group, instance, expand);
-            vm["id"] = format!("{}/virtualMachines/{}", Self::set_id(group), self.vm_number(group, &instance.id)).into();
+            vm["id"] =
+                format!("{}/virtualMachines/{}", Self::set_id(group), self.vm_number(group, &instance.id)).into();
             vm["type"] = "Microsoft.Compute/virtualMachineScaleSets/virtualMachines".into();
             vm["instanceId"] = self.vm_number(group, &instance.id).into();
             vm["sku"] = json!({ "name": "Standard_D2s_v3", "tier": "Standard" });
@@ -83,9 +84,10 @@ impl Azure {
                 ("Succeeded", vec![status("ProvisioningState/succeeded"), status("PowerState/running")])
             }
             InstanceState::Terminating => ("Deleting", vec![status("ProvisioningState/deleting")]),
-            InstanceState::Failed => {
-                ("Failed", vec![status("ProvisioningState/failed/OSProvisioningTimedOut"), status("PowerState/stopped")])
-            }
+            InstanceState::Failed => (
+                "Failed",
+                vec![status("ProvisioningState/failed/OSProvisioningTimedOut"), status("PowerState/stopped")],
+            ),
         };
         let mut vm = json!({
             "name": self.vm_name(group, &instance.id),

@@ -97,9 +97,16 @@ impl Azure {
             ("GET", ["providers", "microsoft.compute", "locations", _, "operations", id]) => {
                 self.operation(request, id)
             }
-            (method, ["resourcegroups", group, "providers", "microsoft.compute", "virtualmachinescalesets", rest @ ..]) => {
+            (
+                method,
+                ["resourcegroups", group, "providers", "microsoft.compute", "virtualmachinescalesets", rest @ ..],
+            ) => {
                 if *group != RESOURCE_GROUP {
-                    return error(404, "ResourceGroupNotFound", &format!("Resource group '{group}' could not be found."));
+                    return error(
+                        404,
+                        "ResourceGroupNotFound",
+                        &format!("Resource group '{group}' could not be found."),
+                    );
                 }
                 self.route_set(request, method, rest)
             }
@@ -144,7 +151,7 @@ impl Api for Azure {
         if let [tenant, "oauth2", "v2.0", "token"] = parts.as_slice() {
             return self.issue(request, tenant);
         }
-        if let Err(refused) = self.authorize(request) {
+        if let Some(refused) = self.unauthorized(request) {
             return refused;
         }
         match parts.as_slice() {

@@ -15,8 +15,11 @@ pub(super) struct Operation {
     group: GroupId,
     started: Timestamp,
     launches: bool,
-    ended: Option<(Timestamp, Result<(), (String, String)>)>,
+    ended: Option<(Timestamp, End)>,
 }
+
+/// How it ended: well, or with a code and its words.
+type End = Result<(), (String, String)>;
 
 impl Azure {
     /// Begins an operation; the headers that tell of it.
@@ -70,7 +73,7 @@ impl Azure {
         }
     }
 
-    fn end_of(&self, operation: &Operation) -> Option<Result<(), (String, String)>> {
+    fn end_of(&self, operation: &Operation) -> Option<End> {
         let Some(seen) = self.cloud.look(&operation.group) else {
             return Some(Err(("OperationPreempted".into(), "The scale set was deleted.".into())));
         };

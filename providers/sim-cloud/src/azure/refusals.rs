@@ -16,7 +16,8 @@ pub(super) fn error(status: u16, code: &str, message: &str) -> Reply {
 pub(super) fn refuse(refusal: &Refusal) -> Reply {
     match refusal {
         Refusal::Throttled { retry_after } => {
-            let text = "The server rejected the request because too many requests have been received for this subscription.";
+            let text =
+                "The server rejected the request because too many requests have been received for this subscription.";
             let body = json!({ "error": {
                 "code": "OperationNotAllowed",
                 "message": text,
@@ -29,8 +30,12 @@ pub(super) fn refuse(refusal: &Refusal) -> Reply {
             }
         }
         Refusal::Internal => error(500, "InternalServerError", "An unexpected error occurred."),
-        Refusal::Denied => error(403, "AuthorizationFailed", "The client does not have authorization to perform action."),
-        Refusal::Expired => error(401, "ExpiredAuthenticationToken", "The access token expiry UTC time is earlier than now."),
+        Refusal::Denied => {
+            error(403, "AuthorizationFailed", "The client does not have authorization to perform action.")
+        }
+        Refusal::Expired => {
+            error(401, "ExpiredAuthenticationToken", "The access token expiry UTC time is earlier than now.")
+        }
         Refusal::WrongCredentials => error(401, "InvalidAuthenticationToken", "The access token is invalid."),
         Refusal::ClockOff => {
             error(401, "InvalidAuthenticationToken", "Lifetime validation failed: the token is not yet valid.")
@@ -73,7 +78,9 @@ pub(super) fn garble(garble: Garble, request: &Request, reply: &Reply) -> Option
                         properties[key] = word.into();
                     }
                 }
-                for status in properties.pointer_mut("/instanceView/statuses").and_then(Value::as_array_mut).into_iter().flatten() {
+                for status in
+                    properties.pointer_mut("/instanceView/statuses").and_then(Value::as_array_mut).into_iter().flatten()
+                {
                     status["code"] = "PowerState/evaporated".into();
                 }
             }

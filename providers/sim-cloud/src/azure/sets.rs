@@ -91,13 +91,18 @@ impl Azure {
         }
         let body = request.json();
         if !body.is_object() {
-            return error(400, "InvalidRequestContent", "The request content was invalid and could not be deserialized.");
+            return error(
+                400,
+                "InvalidRequestContent",
+                "The request content was invalid and could not be deserialized.",
+            );
         }
-        let capacity = match body.pointer("/sku/capacity").map(|number| number.as_u64().and_then(|n| u32::try_from(n).ok())) {
-            Some(None) => return error(400, "InvalidParameter", "The value of parameter sku.capacity is invalid."),
-            Some(capacity) => capacity,
-            None => None,
-        };
+        let capacity =
+            match body.pointer("/sku/capacity").map(|number| number.as_u64().and_then(|n| u32::try_from(n).ok())) {
+                Some(None) => return error(400, "InvalidParameter", "The value of parameter sku.capacity is invalid."),
+                Some(capacity) => capacity,
+                None => None,
+            };
         if let Some(to) = capacity
             && let Err(refused) = self.cloud.resize(group, to)
         {
