@@ -28,12 +28,13 @@ mod wire;
 pub use settings::{AuthKind, Settings};
 pub use wire::Deadlines;
 
-use azure_core::http::{HttpClient, new_http_client};
+use azure_core::http::HttpClient;
 use contract::{
     Accepted, Ask, BoxFuture, Capacity, GroupId, GuardKind, InstanceId, Observation, OnCall, Owner, Provider,
     ProviderError, Target, Terminator, Timestamp,
 };
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Tells the time; the provider never reads a clock itself.
 pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
@@ -60,7 +61,7 @@ impl Azure {
     /// # Errors
     /// `Invalid` when the settings are wrong, all of what is wrong in one text.
     pub async fn connect(settings: Settings, owner: Owner, clock: Clock) -> Result<Self, ProviderError> {
-        let (settings, client) = (settings.check()?, new_http_client(None));
+        let (settings, client) = (settings.check()?, client()?);
         Ok(Self::assemble(Parts { settings, client, owner, clock, deadlines: Deadlines::default(), on_call: None }))
     }
 
@@ -125,8 +126,19 @@ impl Terminator for Azure {
     }
 }
 
+/// The SDK's own client ends the process where no certificates are installed, and waits long for connections.
+fn client() -> Result<Arc<dyn HttpClient>, ProviderError> {
+    let builder =
+        reqwest::Client::builder().connect_timeout(Duration::from_secs(2)).redirect(reqwest::redirect::Policy::none());
+    let client = builder.build().map_err(|error| ProviderError::Invalid {
+        what: format!("no TLS: {error:?}; are certificates installed (ca-certificates)?").into(),
+    })?;
+    Ok(Arc::new(client))
+}
+
 /// The actions of a custom role that any groups here need; the built-in role Virtual Machine Contributor has all of them
-/// but the last.
+/// but the last. A set's network or images in other resource groups may ask for more there, such as
+/// `Microsoft.Network/virtualNetworks/subnets/join/action`: then Azure says so, and a write is `Denied`.
 pub fn permissions(_groups: &[GroupId]) -> Vec<&'static str> {
     vec![
         "Microsoft.Compute/locations/operations/read",

@@ -6,32 +6,16 @@
 
 mod stand;
 
-use aws_lc_rs::encoding::{AsDer, Pkcs8V1Der};
 use azure::{AuthKind, Azure, Settings};
 use contract::{Ask, Foreign, Owner, Provider, Suspended};
 use sim_cloud::azure::Azure as Simulated;
 use sim_cloud::fixture::Clock;
-use stand::{clock, cloud, group, observe, serve, settings, target};
+use stand::{certificate, clock, cloud, group, observe, serve, settings, target};
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 use tempfile::NamedTempFile;
-
-/// A certificate with its key in one file.
-fn certificate() -> NamedTempFile {
-    let key = aws_lc_rs::rsa::KeyPair::generate(aws_lc_rs::rsa::KeySize::Rsa2048).unwrap();
-    let der = AsDer::<Pkcs8V1Der>::as_der(&key).unwrap();
-    let key = format!(
-        "-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n",
-        azure_core::base64::encode(der.as_ref())
-    );
-    let signer = rcgen::KeyPair::from_pem(&key).unwrap();
-    let certificate = rcgen::CertificateParams::new(vec![]).unwrap().self_signed(&signer).unwrap();
-    let mut file = NamedTempFile::new().unwrap();
-    write!(file, "{key}{}", certificate.pem()).unwrap();
-    file
-}
 
 /// Everything that the provider can say: it looks, raises, follows, terminates, is refused.
 async fn use_all_of_it(provider: &Azure, machines: &sim::Cloud, clock: &Clock) {

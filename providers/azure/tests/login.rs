@@ -4,13 +4,12 @@
 
 mod stand;
 
-use aws_lc_rs::encoding::{AsDer, Pkcs8V1Der};
 use azure::{AuthKind, Azure, Settings};
-use azure_core::base64::{decode_url_safe, encode};
+use azure_core::base64::decode_url_safe;
 use contract::{Ask, Observation, Owner, ProviderError};
 use sim_cloud::azure::{Azure as Simulated, CLIENT, FEDERATED, SECRET, TENANT};
 use sim_cloud::{Exchange, Server};
-use stand::{clock, cloud, group, observe, serve, settings};
+use stand::{certificate, clock, cloud, group, observe, serve, settings};
 use std::io::Write;
 use tempfile::NamedTempFile;
 
@@ -57,12 +56,7 @@ async fn a_secret_from_a_file_gets_one_token_for_many_calls() {
 #[tokio::test]
 async fn a_certificate_signs_an_assertion() {
     let server = azure().await;
-    let key = aws_lc_rs::rsa::KeyPair::generate(aws_lc_rs::rsa::KeySize::Rsa2048).unwrap();
-    let der = AsDer::<Pkcs8V1Der>::as_der(&key).unwrap();
-    let pem = format!("-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n", encode(der.as_ref()));
-    let signer = rcgen::KeyPair::from_pem(&pem).unwrap();
-    let certificate = rcgen::CertificateParams::new(vec![]).unwrap().self_signed(&signer).unwrap();
-    let pem = file(&(pem + &certificate.pem()));
+    let pem = certificate();
     let (base, _secret) = settings(&server.url());
     let provider = connect(Settings {
         auth: AuthKind::ClientCertificate,

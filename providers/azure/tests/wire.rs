@@ -289,6 +289,56 @@ async fn an_operation_is_followed_over_a_restart_and_never_before_its_time() {
 }
 
 #[tokio::test]
+async fn an_operation_that_has_only_a_location_is_followed_by_it() {
+    for (dry, code) in [(false, None), (true, Some(FailureKind::OutOfCapacity))] {
+        let clock = clock();
+        let machines = cloud(1, &clock);
+        let bare = |inner: &Simulated, request: &Request| {
+            let mut reply = inner.answer(request);
+            reply.headers.remove("azure-asyncoperation");
+            reply
+        };
+        let server = serve(Bent(Simulated::new(machines.clone()), bare)).await;
+        let provider = provider(&server.url(), &clock).await;
+        let plain = Ask::new(group("web-0"));
+        let seen = observe(&provider, &plain).await.unwrap();
+        if dry {
+            machines.inject(Script::new(Fault::OutOfCapacity));
+        }
+        let accepted = provider.raise(&target("web-0", &seen, 1), 2).await.unwrap();
+        let open = Ask { operations: accepted.operations, ..plain };
+        clock.pass(Duration::from_secs(10));
+        let seen = observe(&provider, &open).await.unwrap();
+        assert_eq!(seen.operations.len(), usize::from(!dry), "{seen:?}");
+        clock.pass(Duration::from_secs(120));
+        let seen = observe(&provider, &open).await.unwrap();
+        assert_eq!(seen.operations, []);
+        assert_eq!(seen.launch_failures.first().map(|failure| failure.kind), code);
+    }
+}
+
+#[tokio::test]
+async fn an_operation_that_another_took_the_place_of_is_no_failure() {
+    let clock = clock();
+    let preempted = |inner: &Simulated, request: &Request| {
+        let reply = inner.answer(request);
+        if !request.path.contains("/operations/") {
+            return reply;
+        }
+        let error = serde_json::json!({ "code": "OperationPreempted", "message": "by a more recent operation" });
+        reply.with_json(&serde_json::json!({ "startTime": "x", "status": "Failed", "error": error }))
+    };
+    let server = serve(Bent(Simulated::new(cloud(1, &clock)), preempted)).await;
+    let provider = provider(&server.url(), &clock).await;
+    let plain = Ask::new(group("web-0"));
+    let seen = observe(&provider, &plain).await.unwrap();
+    let accepted = provider.raise(&target("web-0", &seen, 1), 2).await.unwrap();
+    clock.pass(Duration::from_secs(10));
+    let seen = observe(&provider, &Ask { operations: accepted.operations, ..plain }).await.unwrap();
+    assert_eq!((seen.operations.len(), seen.launch_failures.len()), (0, 0), "{seen:?}");
+}
+
+#[tokio::test]
 async fn a_throttled_operation_waits_as_long_as_it_was_told() {
     let clock = clock();
     let throttled = |inner: &Simulated, request: &Request| {

@@ -6,6 +6,7 @@
 
 use super::Sets;
 use crate::arm::{self, AsyncOperation, ScaleSet};
+use crate::codes::{Meaning, meaning};
 use crate::errors::{ArmError, cut};
 use crate::limiter::Wait;
 use crate::shape;
@@ -151,7 +152,9 @@ impl Sets {
             Progress::Failed(error, ended) => {
                 let (code, message) = error.telling();
                 tracing::warn!(group = key, code, message, "an operation failed");
-                if name.purpose == Purpose::Raise {
+                // One that another write took the place of has failed nobody.
+                let preempted = meaning(code, message) == Some(Meaning::Preempted);
+                if name.purpose == Purpose::Raise && !preempted {
                     let failure = shape::failure(set, code, message, ended.filter(|at| *at <= now).unwrap_or(now));
                     self.group(key, |group| group.note(failure));
                 }

@@ -2,6 +2,7 @@
 
 #![allow(dead_code, reason = "each test uses its own part")]
 
+use aws_lc_rs::encoding::{AsDer, Pkcs8V1Der};
 use azure::{AuthKind, Azure, Deadlines, Settings};
 use contract::{
     ActionId, Ask, Epoch, GroupId, Observation, Owner, Provider, ProviderError, Target, Timestamp, Version,
@@ -18,6 +19,21 @@ pub const SHORT: Deadlines = Deadlines { read: Duration::from_millis(3_000), wri
 
 pub fn clock() -> Clock {
     Clock::at(Timestamp::from_secs(1_800_000_000))
+}
+
+/// A certificate with its key in one file.
+pub fn certificate() -> tempfile::NamedTempFile {
+    let key = aws_lc_rs::rsa::KeyPair::generate(aws_lc_rs::rsa::KeySize::Rsa2048).unwrap();
+    let der = AsDer::<Pkcs8V1Der>::as_der(&key).unwrap();
+    let key = format!(
+        "-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n",
+        azure_core::base64::encode(der.as_ref())
+    );
+    let signer = rcgen::KeyPair::from_pem(&key).unwrap();
+    let certificate = rcgen::CertificateParams::new(vec![]).unwrap().self_signed(&signer).unwrap();
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    write!(file, "{key}{}", certificate.pem()).unwrap();
+    file
 }
 
 /// What skala.toml would say, with the secret in a file that lives as long as what comes with it.
