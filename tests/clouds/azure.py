@@ -28,7 +28,6 @@ from azure.mgmt.compute import ComputeManagementClient, models
 from azure.mgmt.compute.operations import _operations as builders
 from azure.mgmt.monitor.v2022_10_01 import models as monitor_models
 from azure.mgmt.monitor import MonitorManagementClient
-from azure.mgmt.monitor._serialization import Deserializer
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 
@@ -191,11 +190,17 @@ def matches(value, hint, where):
 
 
 def is_autoscale(item):
-    known = {name: kind for name, kind in vars(monitor_models).items() if isinstance(kind, type)}
-    found = Deserializer(known)("AutoscaleSettingResource", item)
-    check(found.profiles and found.target_resource_uri and not found.additional_properties, f"autoscale: {item}") if hasattr(
-        found, "additional_properties"
-    ) else check(found.profiles and found.target_resource_uri, f"autoscale: {item}")
+    """Read and written again by the library, it is the same: nothing was unknown to it."""
+    found = monitor_models.AutoscaleSettingResource.deserialize(item)
+    again = found.serialize(keep_readonly=True)
+    again["properties"] = {**item["properties"], **again["properties"]}
+    check(set(again) == set(item), f"an autoscale setting: {item}")
+    for ours, theirs in zip(item["properties"]["profiles"], again["properties"]["profiles"], strict=True):
+        check(sorted(ours) == sorted(theirs), f"a profile: {ours}")
+        for one, other in zip(ours["rules"], theirs["rules"], strict=True):
+            for part in ("metricTrigger", "scaleAction"):
+                check(sorted(one[part]) == sorted(other[part]), f"{part}: {one[part]}, to the library {other[part]}")
+    check(found.enabled and found.target_resource_uri, f"it is on, and has a target: {item}")
 
 
 def judge(exchange):

@@ -6,7 +6,7 @@
 //! and never take an error for an empty answer.
 //!
 //! One list of the subscription observes all sets; a set's machines are listed when something of it moves, and else once in
-//! five to ten minutes, so a machine that somebody stops in a quiet set is seen stopped only then. The numbers that bound the
+//! five minutes (more seldom above 500 sets), so a machine that somebody stops in a quiet set is seen stopped only then. The numbers that bound the
 //! calls are beside the code that keeps them: `limiter.rs`, `sets/machines.rs`.
 
 #![cfg(feature = "sdk")]

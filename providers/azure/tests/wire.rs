@@ -123,6 +123,39 @@ async fn a_machine_that_stops_in_a_quiet_set_is_seen_after_a_while() {
 }
 
 #[tokio::test]
+async fn quiet_sets_are_listed_again_a_few_at_a_time() {
+    let clock = clock();
+    let hide = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let hidden = Arc::clone(&hide);
+    let api = Bent(Simulated::new(cloud(40, &clock)), move |inner: &Simulated, request: &Request| {
+        if hidden.load(std::sync::atomic::Ordering::SeqCst) && request.path.ends_with("/virtualMachines") {
+            return inner.refusal(&Refusal::Internal, request);
+        }
+        inner.answer(request)
+    });
+    let server = serve(api).await;
+    let provider = provider(&server.url(), &clock).await;
+    let asks: Vec<Ask> = (0..40).map(|index| Ask::new(group(&format!("web-{index}")))).collect();
+    let all_known = async || provider.observe(&asks).await.iter().all(Result::is_ok);
+    let lists = |before| ends(&since(&server, before), "GET", "/virtualMachines");
+    assert!(all_known().await);
+    clock.pass(Duration::from_secs(301));
+    let before = server.exchanges().len();
+    for cycle in 1..=20 {
+        assert!(all_known().await);
+        assert_eq!(lists(before), 2 * cycle);
+    }
+    assert!(all_known().await);
+    assert_eq!(lists(before), 40, "each once");
+    // What is routine may fail for a while; what nobody has looked at for too long is unknown.
+    hide.store(true, std::sync::atomic::Ordering::SeqCst);
+    clock.pass(Duration::from_secs(301));
+    assert!(all_known().await);
+    clock.pass(Duration::from_secs(300));
+    assert!(!all_known().await);
+}
+
+#[tokio::test]
 async fn a_slow_answer_is_stamped_before_it() {
     let clock = clock();
     let moving = clock.clone();

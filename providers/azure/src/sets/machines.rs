@@ -10,6 +10,8 @@ use crate::group::SetName;
 use crate::shape::{self, Machine, Mode, Sized};
 use contract::{InstanceState, ProviderError, Timestamp};
 use std::collections::BTreeSet;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -17,6 +19,8 @@ use tokio::time::Instant;
 const RELIST: Duration = Duration::from_secs(300);
 /// ... or later, when there are so many that this is the pace: a third of what Azure refills (VMSS VM List, 300 a minute).
 const PACE: Duration = Duration::from_millis(600);
+/// ... and one part in so many of all sets in one observation.
+const PARTS: usize = 20;
 /// Spot machines are evicted without a word.
 const RELIST_SPOT: Duration = Duration::from_secs(60);
 /// A list that could not end in time is not begun.
@@ -24,21 +28,49 @@ const LEAST: Duration = Duration::from_millis(100);
 /// Most failures remembered of one set; the newest count.
 const FAILURES_MAX: usize = 20;
 
-/// How long a quiet set's machines are taken from memory, when so many are observed.
-pub(super) fn relist_after(sets: usize) -> Duration {
-    RELIST.max(PACE * u32::try_from(sets).unwrap_or(u32::MAX))
+/// How often quiet sets are listed again.
+pub(super) struct Pace {
+    relist: Duration,
+    /// So many in this observation, so that they spread over time and never crowd out what must be listed.
+    left: AtomicUsize,
+}
+
+impl Pace {
+    /// The pace of an observation of so many sets.
+    pub fn of(sets: usize) -> Self {
+        let relist = RELIST.max(PACE * u32::try_from(sets).unwrap_or(u32::MAX));
+        Self { relist, left: AtomicUsize::new(sets.div_ceil(PARTS)) }
+    }
+
+    fn take(&self) -> bool {
+        self.left.fetch_update(Relaxed, Relaxed, |left| left.checked_sub(1)).is_ok()
+    }
+}
+
+/// Whether a set's machines can be taken from memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Age {
+    Fresh,
+    /// Nothing hints at a change, but it has been a while: listed again when there is room.
+    Old,
+    /// They may have changed, or nobody has looked for too long.
+    Stale,
 }
 
 impl Known {
-    /// Whether the set may have other machines by now.
-    fn is_stale(&self, set: &ScaleSet, sized: &Sized, relist: Duration, at: Timestamp) -> bool {
-        let relist = if shape::is_spot(set) { RELIST_SPOT } else { relist };
-        !self.settled
+    fn age(&self, set: &ScaleSet, sized: &Sized, pace: &Pace, at: Timestamp) -> Age {
+        let relist = if shape::is_spot(set) { RELIST_SPOT } else { pace.relist };
+        let moved = !self.settled
             || shape::at_work(set)
             || self.etag != set.etag
             || self.capacity != sized.capacity
-            || at < self.listed
-            || at.since(self.listed) >= relist
+            || at < self.listed;
+        match at.since(self.listed) {
+            _ if moved => Age::Stale,
+            age if age >= relist * 2 => Age::Stale,
+            age if age >= relist => Age::Old,
+            _ => Age::Fresh,
+        }
     }
 }
 
@@ -49,17 +81,27 @@ impl Sets {
         name: &SetName,
         set: &ScaleSet,
         sized: &Sized,
-        (busy, relist): (bool, Duration),
+        (busy, pace): (bool, &Pace),
         at: Timestamp,
         deadline: Instant,
     ) -> Result<Vec<Machine>, ProviderError> {
         let known = self.group(&name.key(), |group| {
             group.missing = None;
-            group.known.as_ref().filter(|known| !busy && !known.is_stale(set, sized, relist, at)).cloned()
+            let known = group.known.as_ref().filter(|_| !busy)?;
+            Some((known.machines.clone(), known.age(set, sized, pace, at)))
         });
         match known {
-            Some(known) => Ok(known.machines),
-            None => self.list_machines(name, set, sized, at, deadline).await,
+            Some((machines, Age::Fresh)) => Ok(machines),
+            Some((machines, Age::Old)) if !pace.take() => Ok(machines),
+            Some((machines, Age::Old)) => match self.list_machines(name, set, sized, at, deadline).await {
+                Ok(machines) => Ok(machines),
+                // They are as good as they were a moment ago; the next observation tries again.
+                Err(error) => {
+                    tracing::debug!(%error, set = &*name.key(), "a quiet set's machines could not be listed again");
+                    Ok(machines)
+                }
+            },
+            Some((_, Age::Stale)) | None => self.list_machines(name, set, sized, at, deadline).await,
         }
     }
 

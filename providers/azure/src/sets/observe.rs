@@ -47,10 +47,10 @@ impl Sets {
         } else {
             futures_util::join!(self.list(&keys, deadline), self.look_around(&keys, at)).0
         };
-        let relist = machines::relist_after(keys.len());
+        let pace = machines::Pace::of(keys.len());
         let one = |(ask, name): (_, Result<SetName, ProviderError>)| {
-            let listed = &listed;
-            async move { self.observe_one(ask, &name?, listed, (at, relist), deadline).await }
+            let (listed, pace) = (&listed, &pace);
+            async move { self.observe_one(ask, &name?, listed, (at, pace), deadline).await }
         };
         let observed: Vec<_> = asks.iter().zip(names).map(one).collect();
         let observations: Vec<_> = futures_util::stream::iter(observed).buffered(CONCURRENT).collect().await;
@@ -63,7 +63,7 @@ impl Sets {
         ask: &Ask,
         name: &SetName,
         listed: &Listed,
-        (at, relist): (Timestamp, Duration),
+        (at, pace): (Timestamp, &machines::Pace),
         deadline: Instant,
     ) -> Result<Observation, ProviderError> {
         let key = name.key();
@@ -78,7 +78,7 @@ impl Sets {
         };
         let sized = shape::sized(set)?;
         let busy = !ask.open_actions.is_empty() || !ask.operations.is_empty();
-        let machines = self.machines(name, set, &sized, (busy, relist), at, deadline).await?;
+        let machines = self.machines(name, set, &sized, (busy, pace), at, deadline).await?;
         let operations = self.follow(&key, set, ask, deadline).await;
         let suspended = self.refreshes(name, set, &machines, deadline).await;
         let foreign = self.memory(|memory| {
