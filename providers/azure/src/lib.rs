@@ -5,9 +5,9 @@
 //! clock: the time is handed in. It must never write without a fresh read and its ETag, never lower the capacity in a raise,
 //! and never take an error for an empty answer.
 //!
-//! One list of the subscription observes all sets; a set's machines are listed when something of it moves, and else once in
-//! five minutes (more seldom above 500 sets), so a machine that somebody stops in a quiet set is seen stopped only then. The numbers that bound the
-//! calls are beside the code that keeps them: `limiter.rs`, `sets/machines.rs`.
+//! One list of the subscription observes all sets; a set's machines are listed when something of it moves, and else once
+//! in five minutes (more seldom above 500 sets), so a machine that somebody stops in a quiet set is seen stopped only then.
+//! The numbers that bound the calls are beside the code that keeps them: `limiter.rs`, `sets/machines.rs`.
 
 #![cfg(feature = "sdk")]
 
