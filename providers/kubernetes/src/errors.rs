@@ -212,7 +212,9 @@ mod tests {
             assert_eq!(failure.harmless, failure.error.code() != "unclear", "{status} {body}");
         };
         let told = |reason: &str, message: &str| {
-            format!(r#"{{"kind":"Status","apiVersion":"v1","status":"Failure","message":"{message}","reason":"{reason}"}}"#)
+            format!(
+                r#"{{"kind":"Status","apiVersion":"v1","status":"Failure","message":"{message}","reason":"{reason}"}}"#
+            )
         };
         use Effect::{Read, Write};
         check(Write, 401, &told("Unauthorized", "Unauthorized"), "expired");
@@ -237,12 +239,11 @@ mod tests {
     #[test]
     fn the_wait_is_the_headers_or_the_bodys() {
         let body = br#"{"kind":"Status","details":{"retryAfterSeconds":9}}"#;
-        let wait = |header: Option<u64>| {
-            match refused("op", Effect::Read, 429, header.map(Duration::from_secs), body).error {
+        let wait =
+            |header: Option<u64>| match refused("op", Effect::Read, 429, header.map(Duration::from_secs), body).error {
                 ProviderError::Throttled { retry_after } => retry_after.map(|wait| wait.as_secs()),
                 _ => None,
-            }
-        };
+            };
         assert_eq!((wait(Some(3)), wait(None)), (Some(3), Some(9)));
     }
 }

@@ -101,13 +101,16 @@ mod tests {
         check("shop/web.v2", Some(("shop", Resource::Deployment, "web.v2")));
         check("shop/statefulset/db", Some(("shop", Resource::StatefulSet, "db")));
         check("shop/rollouts.argoproj.io/web", Some(("shop", rollout, "web")));
-        for id in ["", "web", "/web", "shop/", "shop//web", "a/b/c/d", "Shop/web", "shop/Web", "shop/-web", "shop/w b"] {
+        for id in ["", "web", "/web", "shop/", "shop//web", "a/b/c/d", "Shop/web", "shop/Web", "shop/-web", "shop/w b"]
+        {
             check(id, None);
         }
         for id in ["shop/deployment/web", "shop/deployments.apps/web", "shop/statefulsets.apps/db"] {
             check(id, None);
         }
-        for id in ["shop/StatefulSet/db", "shop/pods/web", "shop/rollouts./web", "shop/.argoproj.io/web", "shop/..%2f/x"] {
+        for id in
+            ["shop/StatefulSet/db", "shop/pods/web", "shop/rollouts./web", "shop/.argoproj.io/web", "shop/..%2f/x"]
+        {
             check(id, None);
         }
     }

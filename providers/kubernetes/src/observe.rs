@@ -50,8 +50,7 @@ impl Cluster {
         }
         let (start, at) = (Instant::now(), (self.now)());
         let deadline = start + self.deadlines.read;
-        let names: Vec<Result<Name, ProviderError>> =
-            asks.iter().map(|ask| Name::parse(ask.group.as_str())).collect();
+        let names: Vec<Result<Name, ProviderError>> = asks.iter().map(|ask| Name::parse(ask.group.as_str())).collect();
         let wanted: BTreeSet<&Name> = names.iter().flatten().collect();
         let beside = self.look_beside(&wanted, start, deadline);
         let lists = self.lists(&wanted, at, deadline).await;
@@ -80,13 +79,8 @@ impl Cluster {
             self.customs(wanted, deadline),
             self.list::<Pod>(&pods, &places, deadline)
         );
-        let mut lists = Lists {
-            at,
-            seen: custom,
-            pods: BTreeMap::new(),
-            pods_broken: pods.broken,
-            deployments: BTreeMap::new(),
-        };
+        let mut lists =
+            Lists { at, seen: custom, pods: BTreeMap::new(), pods_broken: pods.broken, deployments: BTreeMap::new() };
         for workload in &deployments.items {
             let place = workload.metadata.namespace.as_deref().unwrap_or_default();
             lists.deployments.entry(place.into()).or_default().insert(workload.metadata.name.as_str().into());
@@ -203,7 +197,12 @@ impl Cluster {
 
     /// Starts what is asked beside the lists, in tasks of their own: a lookup that fails or hangs must never fail or
     /// delay an observation.
-    fn look_beside(self: &Arc<Self>, wanted: &BTreeSet<&Name>, start: Instant, deadline: Instant) -> Vec<JoinHandle<()>> {
+    fn look_beside(
+        self: &Arc<Self>,
+        wanted: &BTreeSet<&Name>,
+        start: Instant,
+        deadline: Instant,
+    ) -> Vec<JoinHandle<()>> {
         let names: Vec<Name> = wanted.iter().map(|name| (*name).clone()).collect();
         let (scalers, nodes, claims) = self.memory(|memory| {
             let mut seen = Vec::new();

@@ -118,8 +118,7 @@ fn a_pod_belongs_to_one_group() {
     let custom = || Resource::Custom { plural: "rollouts".into(), group: "argoproj.io".into() };
     check(custom(), "ReplicaSet", "anything", true);
     let bare = pod("p", |pod| pod["metadata"]["ownerReferences"] = Value::Null);
-    let of = |resource: &Resource| {
-        Family { resource, name: "web", selector: &selector, siblings: &siblings }.has(&bare)
-    };
+    let of =
+        |resource: &Resource| Family { resource, name: "web", selector: &selector, siblings: &siblings }.has(&bare);
     assert!(!of(&Resource::Deployment) && of(&custom()));
 }

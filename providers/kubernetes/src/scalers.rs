@@ -161,10 +161,9 @@ impl Cluster {
     /// Lists other controllers in these namespaces, and remembers what was found.
     pub async fn list_scalers(self: &Arc<Self>, places: &BTreeSet<&str>, deadline: Instant) {
         let begun = Instant::now();
-        let (hpa, keda) = futures_util::join!(
-            self.list::<Scaler>(&Sort::Hpa.source(), places, deadline),
-            self.list_keda(places, deadline)
-        );
+        let source = Sort::Hpa.source();
+        let (hpa, keda) =
+            futures_util::join!(self.list::<Scaler>(&source, places, deadline), self.list_keda(places, deadline));
         for (sort, listed) in [(Sort::Hpa, hpa), (Sort::Keda, keda)] {
             if let Some((place, error)) = listed.broken.first_key_value() {
                 tracing::warn!(namespace = %place, %error, "cannot list {}s", sort.words());
@@ -200,7 +199,10 @@ impl Cluster {
         let found = self.memory(|memory| memory.scalers.of(name, kind.as_ref(), since));
         let Some(new) = found.into_iter().find(|foreign| !shown.contains(foreign)) else { return Ok(()) };
         if new.removes.is_none() {
-            return Err(nonsense(format!("{}/{}: {}; nothing is written blindly", name.namespace, name.name, new.name)));
+            return Err(nonsense(format!(
+                "{}/{}: {}; nothing is written blindly",
+                name.namespace, name.name, new.name
+            )));
         }
         let what = format!("{}/{}: {} was not there when the group was observed", name.namespace, name.name, new.name);
         Err(ProviderError::Conflict { what: what.into() })
@@ -226,12 +228,7 @@ mod tests {
                 crate::names::Resource::StatefulSet => ("StatefulSet", "apps"),
                 _ => ("Rollout", "argoproj.io"),
             };
-            let kind = Kind {
-                base: String::new(),
-                plural: String::new(),
-                kind: kind.0.into(),
-                group: kind.1.into(),
-            };
+            let kind = Kind { base: String::new(), plural: String::new(), kind: kind.0.into(), group: kind.1.into() };
             let (target, _) = scaler(sort, json!({ "scaleTargetRef": target }));
             assert_eq!(aims_at(&target, &name, Some(&kind)), expected, "{target:?} and {id}");
         };
@@ -239,7 +236,12 @@ mod tests {
         check(Sort::Hpa, deployment(), "shop/web", true);
         check(Sort::Hpa, deployment(), "shop/api", false);
         check(Sort::Hpa, deployment(), "shop/statefulset/web", false);
-        check(Sort::Hpa, json!({"kind": "Rollout", "name": "web", "apiVersion": "argoproj.io/v1alpha1"}), "shop/rollouts.argoproj.io/web", true);
+        check(
+            Sort::Hpa,
+            json!({"kind": "Rollout", "name": "web", "apiVersion": "argoproj.io/v1alpha1"}),
+            "shop/rollouts.argoproj.io/web",
+            true,
+        );
         check(Sort::Hpa, json!({"kind": "Deployment", "name": "web"}), "shop/web", true);
         check(Sort::Keda, json!({"name": "web"}), "shop/web", true);
         check(Sort::Keda, json!({"name": "web"}), "shop/statefulset/web", false);

@@ -43,9 +43,8 @@ impl LabelSelector {
     /// An operator that is not known, or no requirement at all: that would be every pod of the namespace.
     pub fn read(&self) -> Result<Selector, String> {
         let labels = self.match_labels.iter().flatten();
-        let mut all: Vec<Requirement> = labels
-            .map(|(key, value)| Requirement { key: key.clone(), test: Test::In(vec![value.clone()]) })
-            .collect();
+        let mut all: Vec<Requirement> =
+            labels.map(|(key, value)| Requirement { key: key.clone(), test: Test::In(vec![value.clone()]) }).collect();
         for expression in self.match_expressions.iter().flatten() {
             let values = expression.values.clone().unwrap_or_default();
             let test = match &*expression.operator {

@@ -109,7 +109,8 @@ mod tests {
         for url in ["http://127.0.0.1:8001", "http://localhost:1/x", "http://[::1]:8001", "http://127.0.0.1"] {
             check(endpoint(url), &[]);
         }
-        for url in ["https://127.0.0.1:6443", "http://10.0.0.1:8001", "127.0.0.1:8001", "http://127.0.0.1.example.com"] {
+        for url in ["https://127.0.0.1:6443", "http://10.0.0.1:8001", "127.0.0.1:8001", "http://127.0.0.1.example.com"]
+        {
             check(endpoint(url), &["endpoint_url"]);
         }
         let both = Settings { context: Some("prod".into()), node_wait_secs: 100_000, ..endpoint("http://127.0.0.1:1") };

@@ -288,7 +288,8 @@ objects! { Bare Workload Pod Scaler }
 /// When it is not a whole number from 0 to the largest capacity.
 pub(crate) fn capacity(what: &str, number: Option<&Number>) -> Result<Capacity, ProviderError> {
     let told = number.ok_or_else(|| nonsense(format!("{what}: the answer has no number of replicas")))?;
-    let whole = told.as_u64().and_then(|number| Capacity::try_from(number).ok()).filter(|number| *number <= CAPACITY_MAX);
+    let whole =
+        told.as_u64().and_then(|number| Capacity::try_from(number).ok()).filter(|number| *number <= CAPACITY_MAX);
     whole.ok_or_else(|| nonsense(format!("{what}: {told} is no number of replicas")))
 }
 

@@ -178,12 +178,14 @@ mod tests {
         check(r#"pods "web-1" is forbidden: exceeded quota: pods, requested: pods=1"#, FailureKind::QuotaExceeded);
         check(r#"pods "web-1" is forbidden: violates PodSecurity "restricted""#, FailureKind::Denied);
         check(r#"admission webhook "x" denied the request: no"#, FailureKind::Denied);
-        check(r#"pods "web-1" is forbidden: error looking up service account: serviceaccount "x" not found"#, FailureKind::Denied);
+        check(
+            r#"pods "web-1" is forbidden: error looking up service account: serviceaccount "x" not found"#,
+            FailureKind::Denied,
+        );
         check(r#"Pod "web-1" is invalid: spec"#, FailureKind::Invalid);
         check("etcdserver: request timed out", FailureKind::Other);
         let seen = deployment(|value| {
-            value["status"]["conditions"] =
-                json!([{"type": "ReplicaFailure", "status": "True", "reason": "FailedCreate", "message": "exceeded quota: q"}]);
+            value["status"]["conditions"] = json!([{"type": "ReplicaFailure", "status": "True", "reason": "FailedCreate", "message": "exceeded quota: q"}]);
         });
         assert_eq!(seen.unwrap().failure.map(|(kind, _)| kind), Some(FailureKind::QuotaExceeded));
     }

@@ -7,8 +7,8 @@
 
 use crate::call::Call;
 use crate::cluster::Cluster;
-use crate::errors::{Failure, before_the_write, unanswered};
 use crate::errors::Effect;
+use crate::errors::{Failure, before_the_write, unanswered};
 use crate::kinds::Kind;
 use crate::listing::Source;
 use crate::names::{Name, Resource};
@@ -79,10 +79,10 @@ impl Cluster {
         self.no_new_foreign(name, deadline).await.map_err(|error| last(before_the_write(error)))?;
         let mut version = seen.resource_version.clone();
         if !held {
-            let claimed = self.claim(name, target.lease, &version, deadline).await.map_err(|failure| Failure {
-                error: before_the_write(failure.error),
-                ..failure
-            })?;
+            let claimed = self
+                .claim(name, target.lease, &version, deadline)
+                .await
+                .map_err(|failure| Failure { error: before_the_write(failure.error), ..failure })?;
             let now = token(&claimed.metadata, target.group.as_str()).map_err(last)?;
             if now != seen.token {
                 return Err(last(conflict(target, "it changed while it was claimed")));

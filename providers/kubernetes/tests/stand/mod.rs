@@ -1,0 +1,79 @@
+//! A simulated cluster and a provider in front of it.
+#![allow(dead_code)]
+
+use contract::{Ask, GroupId, Observation, Owner, Provider, ProviderError, Target, Timestamp, Version};
+use kubernetes::{Deadlines, Kubernetes, Settings};
+use sim::Cloud;
+use sim_cloud::fixture::{Clock, Wire};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Long enough for a busy machine, short enough for a test that waits for them.
+pub const DEADLINES: Deadlines = Deadlines { read: Duration::from_millis(2_500), write: Duration::from_millis(6_000) };
+
+pub struct Stand {
+    pub wire: Wire,
+    pub api: Arc<sim_cloud::kubernetes::Kubernetes>,
+    pub clock: Clock,
+}
+
+impl Stand {
+    /// A cluster whose groups are called by this prefix, with pages of so many objects.
+    pub async fn start(prefix: &'static str, page: usize) -> Self {
+        let clock = Clock::at(Timestamp::from_secs(1_800_000_000));
+        let cloud = Cloud::new(sim::Settings::default(), clock.reader()).unwrap();
+        let api = Arc::new(sim_cloud::kubernetes::Kubernetes::new(cloud.clone()).with_page_max(page));
+        let wire = Wire::start(api.clone(), cloud, clock.clone(), prefix).await;
+        Self { wire, api, clock }
+    }
+
+    /// A provider through the server's own address.
+    pub async fn provider(&self) -> Kubernetes {
+        let settings = Settings { endpoint_url: Some(self.wire.server.url()), ..Settings::default() };
+        self.connect(settings).await
+    }
+
+    pub async fn connect(&self, settings: Settings) -> Kubernetes {
+        let owner = Owner { id: "skala-test".into() };
+        let made = Kubernetes::connect(settings, owner, self.clock.reader()).await;
+        made.unwrap().with_deadlines(DEADLINES)
+    }
+
+    /// Makes groups with so many running instances; skala's names for them.
+    pub fn groups(&self, prefix: &str, count: usize, size: u32) -> Vec<GroupId> {
+        let settings = sim::GroupSettings {
+            desired: size,
+            zones: vec!["a".into(), "b".into(), "c".into()],
+            ..sim::GroupSettings::default()
+        };
+        let make = |index: usize| {
+            let name = format!("deployment:{prefix}web-{index}");
+            self.wire.cloud.create(&name, &settings).unwrap();
+            GroupId::from(name.strip_prefix("deployment:").unwrap())
+        };
+        (0..count).map(make).collect()
+    }
+
+    /// How often each path was asked for since `from` exchanges, by its last part without the query.
+    pub fn asked(&self, from: usize, part: &str) -> usize {
+        let exchanges = self.wire.server.exchanges();
+        exchanges[from..].iter().filter(|exchange| exchange.path.ends_with(part)).count()
+    }
+
+    pub fn exchanged(&self) -> usize {
+        self.wire.server.exchanges().len()
+    }
+}
+
+pub async fn look(provider: &Kubernetes, group: &GroupId) -> Result<Observation, ProviderError> {
+    provider.observe(&[Ask::new(group.clone())]).await.pop().unwrap()
+}
+
+pub fn target(group: &GroupId, seen: &Observation) -> Target {
+    Target {
+        group: group.clone(),
+        action: contract::ActionId(7),
+        seen: Version { desired: seen.desired, token: seen.token.clone(), at: seen.at },
+        lease: contract::Epoch(7),
+    }
+}
