@@ -5,7 +5,8 @@
 //! connection broke; a write never is, not here: whoever retries a write must read again first.
 
 use crate::errors::{Effect, Failure, broken, refused, retry_after, unanswered, unsent};
-use contract::{OnCall, ProviderError, Telling};
+use crate::Clock;
+use contract::{OnCall, ProviderError, Telling, Timestamp};
 use http::{Method, Request, header};
 use http_body_util::{BodyExt, Limited};
 use kube::Client;
@@ -76,12 +77,14 @@ pub(crate) struct Lane {
     client: Client,
     on_call: Option<OnCall>,
     room: Semaphore,
-    closed_until: Mutex<Option<Instant>>,
+    clock: Clock,
+    /// Since when nothing is sent, and for how long.
+    closed: Mutex<Option<(Timestamp, Duration)>>,
 }
 
 impl Lane {
-    pub fn new(client: Client, on_call: Option<OnCall>) -> Self {
-        Self { client, on_call, room: Semaphore::new(AT_ONCE), closed_until: Mutex::default() }
+    pub fn new(client: Client, on_call: Option<OnCall>, clock: Clock) -> Self {
+        Self { client, on_call, room: Semaphore::new(AT_ONCE), clock, closed: Mutex::default() }
     }
 
     /// Makes a call and reads its answer.
@@ -154,14 +157,19 @@ impl Lane {
         })
     }
 
+    /// How much longer nothing is sent. A clock that was set back opens what it had closed.
     fn closed_for(&self) -> Option<Duration> {
-        let until = *self.closed_until.lock().unwrap_or_else(PoisonError::into_inner);
-        until?.checked_duration_since(Instant::now()).filter(|wait| !wait.is_zero())
+        let (since, wait) = (*self.closed.lock().unwrap_or_else(PoisonError::into_inner))?;
+        let now = (self.clock)();
+        if now < since {
+            return None;
+        }
+        wait.checked_sub(now.since(since)).filter(|left| !left.is_zero())
     }
 
     fn close(&self, wait: Duration) {
-        let mut until = self.closed_until.lock().unwrap_or_else(PoisonError::into_inner);
-        *until = (*until).max(Some(Instant::now() + wait));
+        let left = self.closed_for().unwrap_or_default();
+        *self.closed.lock().unwrap_or_else(PoisonError::into_inner) = Some(((self.clock)(), wait.max(left)));
     }
 }
 

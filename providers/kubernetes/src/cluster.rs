@@ -49,7 +49,7 @@ pub(crate) struct Group {
 impl Cluster {
     pub fn new(parts: &Parts) -> Self {
         Self {
-            lane: Lane::new(parts.client.clone(), parts.on_call.clone()),
+            lane: Lane::new(parts.client.clone(), parts.on_call.clone(), parts.clock.clone()),
             deadlines: parts.deadlines,
             owner: parts.owner.clone(),
             now: parts.clock.clone(),

@@ -163,10 +163,10 @@ impl Cluster {
 
     /// Refuses a withdrawal that could take a pod with a node.
     ///
-    /// - A Deployment takes pods without a node first, so everything above the pods that have one may go; during a
-    ///   rollout it balances old pods against new ones, so nothing may.
+    /// - A ReplicaSet takes pods without a node first, so when one ReplicaSet has all pods, as a Deployment's or a
+    ///   Rollout's has between rollouts, everything above those with a node may go.
     /// - A StatefulSet takes the highest numbers, so no pod with a node may have a number that goes.
-    /// - What other kinds do is not known, so nothing below the number of all pods may go.
+    /// - Otherwise it is not known what goes, so nothing below the number of all pods may.
     async fn only_unfilled(
         &self,
         target: &Target,
@@ -196,9 +196,9 @@ impl Cluster {
         let placed = placed.iter().filter(|instance| instance.state != InstanceState::Terminating);
         let room = u64::from(to) + u64::from(seen.first_ordinal);
         let too_many = match name.resource {
-            Resource::Deployment => placed.count() as u64 > to.into(),
             Resource::StatefulSet => placed.map(|pod| ordinal(pod.id.as_str())).any(|n| n.is_none_or(|n| n >= room)),
-            Resource::Custom { .. } => pods.len() as u64 > to.into(),
+            _ if of_one_set(&pods) => placed.count() as u64 > to.into(),
+            _ => pods.len() as u64 > to.into(),
         };
         if too_many {
             return Err(conflict(target, &format!("pods are there that {to} replicas have no room for")));
@@ -225,6 +225,13 @@ impl Cluster {
         });
         Ok(bare)
     }
+}
+
+/// Whether one ReplicaSet has made all of these pods.
+fn of_one_set(pods: &[Pod]) -> bool {
+    let sets = pods.iter().map(|pod| pod.metadata.controller().filter(|set| set.kind == "ReplicaSet"));
+    let names: Vec<Option<&str>> = sets.map(|set| set.map(|set| set.name.as_str())).collect();
+    names.iter().all(Option::is_some) && names.windows(2).all(|pair| pair[0] == pair[1])
 }
 
 /// The number at the end of a StatefulSet's pod's name.

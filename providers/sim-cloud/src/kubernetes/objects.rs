@@ -109,8 +109,13 @@ pub(super) fn place(item: &Value) -> String {
 
 /// One object, or its scale.
 pub(super) fn one(cloud: &Cloud, state: &mut State, path: &Path) -> Option<Value> {
-    let object =
-        all(cloud, state, path)?.into_iter().find(|item| item["metadata"]["name"].as_str() == path.name.as_deref())?;
+    let object = match group(cloud, path) {
+        // Alone, since rendering a whole list for one of its items is slow.
+        Some(name) => workload(cloud, &mut state.memory, &name)?,
+        None => all(cloud, state, path)?
+            .into_iter()
+            .find(|item| item["metadata"]["name"].as_str() == path.name.as_deref())?,
+    };
     match path.sub.as_deref() {
         None | Some("status") => Some(object),
         Some("scale") if object["spec"]["selector"].is_object() => Some(scale(&object)),
