@@ -4,8 +4,8 @@
 //! guess: what they say to wait is waited, and few calls are in the air at once. A read is tried once more when its
 //! connection broke; a write never is, not here: whoever retries a write must read again first.
 
-use crate::errors::{Effect, Failure, broken, refused, retry_after, unanswered, unsent};
 use crate::Clock;
+use crate::errors::{Effect, Failure, broken, refused, retry_after, unanswered, unsent};
 use contract::{OnCall, ProviderError, Telling, Timestamp};
 use http::{Method, Request, header};
 use http_body_util::{BodyExt, Limited};

@@ -56,7 +56,8 @@ fn wanted(request: &Request, path: &Path) -> Result<Value, Reply> {
     let kind = request.header("content-type").unwrap_or_default().split(';').next().unwrap_or_default();
     let served = match path.verb {
         "patch" => ["application/merge-patch+json", "application/strategic-merge-patch+json"].contains(&kind),
-        _ => kind == "application/json",
+        // Nothing said means JSON; kubectl says nothing.
+        _ => ["", "application/json"].contains(&kind),
     };
     // A custom kind has no strategy to merge by.
     if !served || (path.group == "argoproj.io" && kind.contains("strategic")) {
