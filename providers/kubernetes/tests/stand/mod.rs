@@ -20,8 +20,12 @@ pub struct Stand {
 impl Stand {
     /// A cluster whose groups are called by this prefix, with pages of so many objects.
     pub async fn start(prefix: &'static str, page: usize) -> Self {
+        Self::start_with(sim::Settings::default(), prefix, page).await
+    }
+
+    pub async fn start_with(settings: sim::Settings, prefix: &'static str, page: usize) -> Self {
         let clock = Clock::at(Timestamp::from_secs(1_800_000_000));
-        let cloud = Cloud::new(sim::Settings::default(), clock.reader()).unwrap();
+        let cloud = Cloud::new(settings, clock.reader()).unwrap();
         let api = Arc::new(sim_cloud::kubernetes::Kubernetes::new(cloud.clone()).with_page_max(page));
         let wire = Wire::start(api.clone(), cloud, clock.clone(), prefix).await;
         tokio::spawn(flow(clock.clone()));
@@ -55,10 +59,21 @@ impl Stand {
         (0..count).map(make).collect()
     }
 
-    /// How often each path was asked for since `from` exchanges, by its last part without the query.
-    pub fn asked(&self, from: usize, part: &str) -> usize {
-        let exchanges = self.wire.server.exchanges();
-        exchanges[from..].iter().filter(|exchange| exchange.path.ends_with(part)).count()
+    /// The simulated name of a group.
+    pub fn simulated(group: &GroupId) -> GroupId {
+        format!("deployment:{group}").into()
+    }
+
+    pub fn desired(&self, group: &GroupId) -> Option<u32> {
+        self.wire.cloud.truth(&Self::simulated(group)).unwrap().desired
+    }
+
+    /// The paths of all requests since there were `from` of them, sorted.
+    pub fn asked(&self, from: usize) -> Vec<String> {
+        let mut paths: Vec<String> =
+            self.wire.server.exchanges()[from..].iter().map(|exchange| exchange.path.clone()).collect();
+        paths.sort();
+        paths
     }
 
     pub fn exchanged(&self) -> usize {

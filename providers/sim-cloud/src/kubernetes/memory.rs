@@ -62,6 +62,17 @@ impl Memory {
         object["metadata"]["resourceVersion"] = kept.version.to_string().into();
     }
 
+    /// When an object was first shown: the first time that was told.
+    pub fn first_seen(&self, key: &str, now: &str) -> String {
+        let created = self.kept.get(key).and_then(|kept| kept.created.as_str());
+        created.unwrap_or(now).to_owned()
+    }
+
+    /// Forgets a group's pods that are gone.
+    pub fn keep_pods(&mut self, prefix: &str, keys: &BTreeSet<String>) {
+        self.kept.retain(|key, _| !key.starts_with(prefix) || keys.contains(key));
+    }
+
     /// Forgets objects that are gone: one of the same name is another one.
     pub fn keep_only(&mut self, groups: &BTreeSet<GroupId>, keys: &BTreeSet<String>) {
         self.kept.retain(|key, _| !key.starts_with("workload ") || keys.contains(key));

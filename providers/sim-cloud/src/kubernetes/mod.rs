@@ -21,7 +21,7 @@ mod writes;
 use crate::api::{Api, Kind};
 use crate::faults::{Garble, Refusal};
 use crate::request::{Reply, Request};
-use contract::{Foreign, GroupId, InstanceId};
+use contract::{Capacity, Foreign, GroupId, InstanceId};
 use lists::View;
 use memory::Memory;
 use path::{Path, Route};
@@ -42,6 +42,15 @@ pub struct Kubernetes {
     state: Mutex<State>,
 }
 
+/// What somebody else does between a client's read and its write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Faster {
+    /// The object has another version, and its spec is as it was: what every status update does.
+    Touches,
+    /// The object holds so many replicas.
+    Scales(Capacity),
+}
+
 /// What is not of the machines.
 #[derive(Debug, Default)]
 struct State {
@@ -52,6 +61,8 @@ struct State {
     scaled: Option<Vec<(String, String)>>,
     /// The next continuation is told that its list is gone.
     expire_next: bool,
+    /// What somebody else does just before the next write of a scale.
+    faster: Option<Faster>,
 }
 
 impl Kubernetes {
@@ -87,6 +98,11 @@ impl Kubernetes {
     /// The next request for a later page is told that its list is gone (410).
     pub fn expire_continuation(&self) {
         self.lock().expire_next = true;
+    }
+
+    /// Somebody else is faster than the next write of a scale.
+    pub fn be_faster(&self, faster: Faster) {
+        self.lock().faster = Some(faster);
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

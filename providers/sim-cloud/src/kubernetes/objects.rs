@@ -165,8 +165,7 @@ pub(super) fn workload(cloud: &Cloud, memory: &mut Memory, name: &Name) -> Optio
     let unplaced = waiting(&seen);
     let replicas = there.clone().count() + unplaced;
     let ready = there.filter(|instance| instance.state == InstanceState::Running).count();
-    let mut meta =
-        json!({"name": name.name, "namespace": name.namespace, "creationTimestamp": time(seen.at), "labels": name.labels()});
+    let mut meta = json!({"name": name.name, "namespace": name.namespace, "creationTimestamp": time(seen.at), "labels": name.labels()});
     if !annotations.is_empty() {
         meta["annotations"] = json!(annotations);
     }
@@ -244,23 +243,27 @@ fn pods(cloud: &Cloud, memory: &mut Memory, name: &Name) -> Vec<Value> {
         all.push(stamped(memory, name, &pod, pod_of(instance, seen.at)));
     }
     for index in 0..waiting(&seen) {
-        let pod = match name.plural {
-            "statefulsets" => format!("{}-{}", name.name, seen.instances.len() + index),
-            _ => format!("{}-{}-wait{index}", name.name, name.hash()),
-        };
+        let ordinal = memory.ordinal(&name.group, &format!("wait{index}").into());
+        let pod = pod_name(name, ordinal, &format!("wait{index}").into());
         let message = "0/3 nodes are available: 3 Insufficient cpu. preemption: 0/3 nodes are available.";
-        let at = time(seen.launch_failures.first().map_or(seen.at, |failure| failure.at));
+        let since = memory.first_seen(&pod_key(name, &pod), &time(seen.at));
         let rest = json!({
-            "metadata": {"creationTimestamp": at},
+            "metadata": {"creationTimestamp": since},
             "spec": {},
             "status": {"phase": "Pending", "conditions": [{
                 "type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": message,
-                "lastTransitionTime": at,
+                "lastTransitionTime": since,
             }]},
         });
         all.push(stamped(memory, name, &pod, rest));
     }
+    let named = all.iter().filter_map(|pod| pod["metadata"]["name"].as_str());
+    memory.keep_pods(&pod_key(name, ""), &named.map(|pod| pod_key(name, pod)).collect());
     all
+}
+
+fn pod_key(name: &Name, pod: &str) -> String {
+    format!("pod {} {pod}", name.group)
 }
 
 fn stamped(memory: &mut Memory, name: &Name, pod: &str, rest: Value) -> Value {
@@ -285,7 +288,7 @@ fn stamped(memory: &mut Memory, name: &Name, pod: &str, rest: Value) -> Value {
     }
     meta["ownerReferences"] = json!([owner]);
     object["spec"]["containers"] = json!([{"name": "app", "image": "registry.example/app:1"}]);
-    memory.stamp(&format!("pod {}/{pod}", name.namespace), &mut object, None);
+    memory.stamp(&pod_key(name, pod), &mut object, None);
     object
 }
 
