@@ -2,6 +2,7 @@
 
 use super::objects::place;
 use super::path::Path;
+use super::status::Refused;
 use super::{headed, status};
 use crate::faults::Garble;
 use crate::request::{Reply, Request};
@@ -34,7 +35,6 @@ impl View {
         // The first one that is understood.
         let form = accept.split(',').find_map(|one| match one {
             one if one.contains("as=PartialObjectMetadata") => Some(Form::Bare),
-            one if one.contains("as=Table") && one.contains("v=v1;") | one.ends_with("v=v1") => Some(Form::Table),
             one if one.contains("as=Table") => Some(Form::Table),
             one if one.trim_start().starts_with("application/json") => Some(Form::Whole),
             _ => None,
@@ -135,8 +135,8 @@ pub(super) fn page(
     items: Vec<Value>,
     most: usize,
     version: u64,
-) -> Result<View, Reply> {
-    let selected = |item: &Value| -> Result<bool, Reply> {
+) -> Result<View, Refused> {
+    let selected = |item: &Value| -> Result<bool, Refused> {
         let labels = matches(request.param("labelSelector").unwrap_or_default(), |key| {
             item["metadata"]["labels"].get(key).and_then(Value::as_str).map(str::to_owned)
         });

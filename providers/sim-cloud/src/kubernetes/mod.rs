@@ -27,6 +27,7 @@ use memory::Memory;
 use path::{Path, Route};
 use serde_json::{Value, json};
 use sim::Cloud;
+use status::Refused;
 use std::collections::BTreeSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -109,7 +110,7 @@ impl Kubernetes {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn serve(&self, request: &Request) -> Result<Reply, Reply> {
+    fn serve(&self, request: &Request) -> Result<Reply, Refused> {
         let mut state = self.lock();
         if let Some(token) = &state.token
             && request.header("authorization") != Some(&format!("Bearer {token}"))
@@ -149,7 +150,7 @@ impl Kubernetes {
         }
     }
 
-    fn find(&self, state: &mut State, path: &Path) -> Result<Value, Reply> {
+    fn find(&self, state: &mut State, path: &Path) -> Result<Value, Refused> {
         objects::one(&self.cloud, state, path).ok_or_else(|| status::not_found(path))
     }
 }
@@ -164,7 +165,7 @@ impl State {
 
 impl Api for Kubernetes {
     fn answer(&self, request: &Request) -> Reply {
-        self.serve(request).unwrap_or_else(|refusal| refusal)
+        self.serve(request).unwrap_or_else(|refused| *refused)
     }
 
     fn kind(&self, request: &Request) -> Option<Kind> {
@@ -186,14 +187,15 @@ impl Api for Kubernetes {
             Route::Resource(path) => path,
             Route::About => Path::default(),
         };
-        match refusal {
+        let refused = match refusal {
             Refusal::Throttled { retry_after } => status::throttled(*retry_after),
             Refusal::Internal => status::internal(),
             Refusal::Denied => status::forbidden(&path),
             // An API server tells these apart from nobody.
             Refusal::Expired | Refusal::WrongCredentials | Refusal::ClockOff => status::unauthorized(),
             Refusal::OutOfCapacity | Refusal::QuotaExceeded => status::over_quota(&path),
-        }
+        };
+        *refused
     }
 
     fn garble(&self, garble: Garble, request: &Request, reply: &Reply) -> Option<Reply> {

@@ -323,14 +323,14 @@ fn pod_of(instance: &Instance, at: Timestamp) -> Value {
 fn nodes(cloud: &Cloud, memory: &mut Memory, names: &[Name]) -> Vec<Value> {
     let seen = names.iter().filter_map(|name| cloud.look(&name.group));
     let zones: BTreeSet<Box<str>> = seen.flat_map(|seen| seen.instances).filter_map(|instance| instance.zone).collect();
-    let node = |zone: &Box<str>| {
+    let mut node = |zone: &str| {
         let labels = json!({"topology.kubernetes.io/zone": zone});
         let rest = json!({"metadata": {"name": format!("node-{zone}"), "labels": labels}, "spec": {}, "status": {}});
         let mut node = headed("Node", "v1", rest);
         memory.stamp(&format!("node {zone}"), &mut node, None);
         node
     };
-    zones.iter().map(node).collect()
+    zones.iter().map(|zone| node(zone)).collect()
 }
 
 fn namespaces(memory: &mut Memory, names: &[Name]) -> Vec<Value> {

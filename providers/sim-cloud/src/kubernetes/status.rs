@@ -6,9 +6,12 @@ use crate::request::Reply;
 use serde_json::{Value, json};
 use std::time::Duration;
 
-fn status(code: u16, reason: &str, message: &str, details: Value) -> Reply {
+/// A reply that ends a request early.
+pub(super) type Refused = Box<Reply>;
+
+fn status(code: u16, reason: &str, message: &str, details: Value) -> Refused {
     let body = json!({"metadata": {}, "status": "Failure", "message": message, "reason": reason, "details": details, "code": code});
-    Reply::json(code, &headed("Status", "v1", body))
+    Box::new(Reply::json(code, &headed("Status", "v1", body)))
 }
 
 fn details(path: &Path) -> Value {
@@ -19,21 +22,21 @@ fn qualified(path: &Path) -> String {
     if path.group.is_empty() { path.plural.clone() } else { format!("{}.{}", path.plural, path.group) }
 }
 
-pub(super) fn not_found(path: &Path) -> Reply {
+pub(super) fn not_found(path: &Path) -> Refused {
     let message = format!("{} {:?} not found", qualified(path), path.name.as_deref().unwrap_or_default());
     status(404, "NotFound", &message, details(path))
 }
 
 /// What the server's own router says of a group, version or resource that nobody installed.
-pub(super) fn no_page() -> Reply {
-    Reply::text(404, "text/plain; charset=utf-8", "404 page not found\n")
+pub(super) fn no_page() -> Refused {
+    Box::new(Reply::text(404, "text/plain; charset=utf-8", "404 page not found\n"))
 }
 
-pub(super) fn unauthorized() -> Reply {
+pub(super) fn unauthorized() -> Refused {
     status(401, "Unauthorized", "Unauthorized", json!({}))
 }
 
-pub(super) fn forbidden(path: &Path) -> Reply {
+pub(super) fn forbidden(path: &Path) -> Refused {
     let place = match &path.namespace {
         Some(namespace) => format!("in the namespace {namespace:?}"),
         None => "at the cluster scope".into(),
@@ -48,7 +51,7 @@ pub(super) fn forbidden(path: &Path) -> Reply {
     status(403, "Forbidden", &message, details(path))
 }
 
-pub(super) fn over_quota(path: &Path) -> Reply {
+pub(super) fn over_quota(path: &Path) -> Refused {
     let message = format!(
         "{} is forbidden: exceeded quota: compute, requested: pods=1, used: pods=9, limited: pods=9",
         path.plural
@@ -56,7 +59,7 @@ pub(super) fn over_quota(path: &Path) -> Reply {
     status(403, "Forbidden", &message, details(path))
 }
 
-pub(super) fn conflict(path: &Path) -> Reply {
+pub(super) fn conflict(path: &Path) -> Refused {
     let message = format!(
         "Operation cannot be fulfilled on {} {:?}: the object has been modified; please apply your changes to the latest \
          version and try again",
@@ -66,7 +69,7 @@ pub(super) fn conflict(path: &Path) -> Reply {
     status(409, "Conflict", &message, details(path))
 }
 
-pub(super) fn invalid(path: &Path, field: &str, why: &str) -> Reply {
+pub(super) fn invalid(path: &Path, field: &str, why: &str) -> Refused {
     let name = path.name.as_deref().unwrap_or_default();
     let message = format!("{} {name:?} is invalid: {field}: {why}", qualified(path));
     let mut details = details(path);
@@ -74,34 +77,35 @@ pub(super) fn invalid(path: &Path, field: &str, why: &str) -> Reply {
     status(422, "Invalid", &message, details)
 }
 
-pub(super) fn bad_request(message: &str) -> Reply {
+pub(super) fn bad_request(message: &str) -> Refused {
     status(400, "BadRequest", message, json!({}))
 }
 
-pub(super) fn media_type() -> Reply {
+pub(super) fn media_type() -> Refused {
     let message = "the body of the request was in an unknown format - accepted media types include: \
                    application/merge-patch+json, application/strategic-merge-patch+json";
     status(415, "UnsupportedMediaType", message, json!({}))
 }
 
-pub(super) fn method(path: &Path) -> Reply {
+pub(super) fn method(path: &Path) -> Refused {
     let message = format!("the server does not allow this method on the requested resource {}", path.resource());
     status(405, "MethodNotAllowed", &message, details(path))
 }
 
-pub(super) fn expired() -> Reply {
+pub(super) fn expired() -> Refused {
     let message = "The provided continue parameter is too old to display a consistent list result. You can start a new list \
                    without the continue parameter.";
     status(410, "Expired", message, json!({}))
 }
 
-pub(super) fn throttled(retry_after: Option<Duration>) -> Reply {
+pub(super) fn throttled(retry_after: Option<Duration>) -> Refused {
     let secs = retry_after.map_or(1, |wait| wait.as_secs().max(1));
     let message = "Too many requests, please try again later.";
-    status(429, "TooManyRequests", message, json!({"retryAfterSeconds": secs})).with("retry-after", secs.to_string())
+    let refused = status(429, "TooManyRequests", message, json!({"retryAfterSeconds": secs}));
+    Box::new(refused.with("retry-after", secs.to_string()))
 }
 
-pub(super) fn internal() -> Reply {
+pub(super) fn internal() -> Refused {
     let message = "Internal error occurred: etcdserver: leader changed";
     status(500, "InternalError", message, json!({"causes": [{"message": "etcdserver: leader changed"}]}))
 }

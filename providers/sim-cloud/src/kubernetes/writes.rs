@@ -2,6 +2,7 @@
 
 use super::objects::{self, Name, OWNER};
 use super::path::Path;
+use super::status::Refused;
 use super::{Faster, State, lists::View, status};
 use crate::request::{Reply, Request};
 use contract::{Capacity, Epoch, OwnerTag, Suspended, Timestamp};
@@ -11,7 +12,7 @@ use sim::Cloud;
 /// The largest number of replicas that the API's types hold.
 const REPLICAS_MAX: i64 = i32::MAX as i64;
 
-pub(super) fn write(cloud: &Cloud, state: &mut State, request: &Request, path: &Path) -> Result<Reply, Reply> {
+pub(super) fn write(cloud: &Cloud, state: &mut State, request: &Request, path: &Path) -> Result<Reply, Refused> {
     if !matches!(path.verb, "patch" | "update") || !matches!(path.sub.as_deref(), None | Some("scale")) {
         return Err(status::method(path));
     }
@@ -70,7 +71,7 @@ fn be_faster(cloud: &Cloud, state: &mut State, name: &Name, faster: Faster) {
 }
 
 /// The body, when it is of a kind that is served.
-fn wanted(request: &Request, path: &Path) -> Result<Value, Reply> {
+fn wanted(request: &Request, path: &Path) -> Result<Value, Refused> {
     let kind = request.header("content-type").unwrap_or_default().split(';').next().unwrap_or_default();
     let served = match path.verb {
         "patch" => ["application/merge-patch+json", "application/strategic-merge-patch+json"].contains(&kind),
@@ -85,7 +86,7 @@ fn wanted(request: &Request, path: &Path) -> Result<Value, Reply> {
     if body.is_object() { Ok(body) } else { Err(status::bad_request("the object provided is unrecognized")) }
 }
 
-fn replicas(path: &Path, number: &Value) -> Result<Capacity, Reply> {
+fn replicas(path: &Path, number: &Value) -> Result<Capacity, Refused> {
     let wrong = |why: &str| status::invalid(path, "spec.replicas", why);
     let whole = number.as_i64().filter(|number| *number <= REPLICAS_MAX);
     let whole = whole.ok_or_else(|| wrong("must be a whole number of 32 bits"))?;
