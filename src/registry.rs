@@ -16,6 +16,8 @@ pub const KINDS: Kinds<'static> = Kinds {
         "aws",
         #[cfg(feature = "azure")]
         "azure",
+        #[cfg(feature = "kubernetes")]
+        "kubernetes",
         "sim",
     ],
     known: &["aws", "gcp", "azure", "openstack", "libvirt", "kubernetes", "sim"],
@@ -45,6 +47,11 @@ pub async fn connect(
             let azure = azure::Azure::connect(settings(config)?, owner.clone(), now).await;
             Ok(Arc::new(azure.map_err(|error| wrong(config, &error))?.with_on_call(on_call)))
         }
+        #[cfg(feature = "kubernetes")]
+        "kubernetes" => {
+            let cluster = kubernetes::Kubernetes::connect(settings(config)?, owner.clone(), now).await;
+            Ok(Arc::new(cluster.map_err(|error| wrong(config, &error))?.with_on_call(on_call)))
+        }
         "sim" => {
             let cloud = sim::Cloud::new(settings(config)?, now).map_err(|error| wrong(config, &error))?;
             let sleep = Arc::new(|span| -> contract::BoxFuture<'static, ()> { Box::pin(tokio::time::sleep(span)) });
@@ -64,7 +71,7 @@ pub enum Permissions {
 }
 
 /// The permissions that a provider of this kind needs for these groups, and no other.
-#[cfg_attr(not(any(feature = "aws", feature = "azure")), allow(unused_variables))]
+#[allow(unused_variables, reason = "none is needed when no cloud is built in")]
 pub fn permissions(config: &ProviderConfig, groups: &[GroupId]) -> Permissions {
     match &*config.kind {
         #[cfg(feature = "aws")]
@@ -92,6 +99,8 @@ pub fn permissions(config: &ProviderConfig, groups: &[GroupId]) -> Permissions {
                 "AssignableScopes": [format!("/subscriptions/{subscription}")],
             }))
         }
+        #[cfg(feature = "kubernetes")]
+        "kubernetes" => Permissions::Words(kubernetes::permissions(groups)),
         _ => Permissions::Words(Vec::new()),
     }
 }

@@ -9,6 +9,7 @@ mod api;
 pub mod azure;
 mod exchange;
 mod faults;
+pub mod kubernetes;
 mod request;
 mod serve;
 mod server;
