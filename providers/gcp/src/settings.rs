@@ -43,7 +43,8 @@ impl Settings {
     pub fn problems(&self) -> Vec<String> {
         let mut problems = Vec::new();
         if !is_project(&self.project) {
-            problems.push(format!("project: {:?} is not a project's id; something like \"shop-prod\" is", self.project));
+            problems
+                .push(format!("project: {:?} is not a project's id; something like \"shop-prod\" is", self.project));
         }
         if let Some(project) = self.quota_project.as_deref().filter(|project| !is_project(project)) {
             problems.push(format!("quota_project: {project:?} is not a project's id"));
