@@ -8,6 +8,7 @@
 mod api;
 mod exchange;
 mod faults;
+mod gcp;
 mod request;
 mod serve;
 mod server;
@@ -20,5 +21,6 @@ pub mod untrusted;
 pub use api::{Api, Kind};
 pub use exchange::Exchange;
 pub use faults::{Fault, Garble, Refusal};
+pub use gcp::Gcp;
 pub use request::{Reply, Request};
 pub use server::{Calls, Server};
