@@ -80,11 +80,10 @@ impl Group {
     /// is found by [`Machines`]' sweep, or in ten minutes at the latest.
     pub fn in_flux(&self, head: &Head, ask: &Ask) -> bool {
         let Some(known) = &self.known else { return true };
-        let calm = head.stable && head.idle == Some(head.desired) && head.all == head.desired;
         let whole = u32::try_from(known.members.len()) == Ok(head.desired) && known.members.iter().all(|m| m.settled);
         let written = self.written.is_some_and(|written| written >= known.asked);
         let open = !ask.open_actions.is_empty() || !ask.operations.is_empty();
-        !calm || !whole || written || open || known.doubted || known.head != *head
+        !head.is_calm() || !whole || written || open || known.doubted || known.head != *head
     }
 
     /// Since when nothing has confirmed the list, when that is too long.

@@ -27,6 +27,8 @@ pub(crate) const DELETE_BATCH: Capacity = 1000;
 const FAILURES_KEPT: Duration = Duration::from_secs(1800);
 /// How long an observation waits for facts beside it; a page takes some 100 ms.
 const A_LITTLE: Duration = Duration::from_millis(250);
+/// So many groups of which nothing is known are asked one by one.
+const FEW_STRANGERS: usize = 8;
 /// Lists that nothing confirmed are read again, so many in one observation.
 const UNCONFIRMED_AT_ONCE: usize = 4;
 /// A group that the API said not to exist is asked for by name this often; the project's list would show it at once.
@@ -59,6 +61,7 @@ impl Gcp {
         self.look_for_missing(&wanted, &mut found, deadline).await;
         let at = found.at;
         let mut subjects = self.subjects(asks, names, &found);
+        self.meet_strangers(&mut subjects, deadline).await;
         self.choose_unconfirmed(&mut subjects);
         let (listed, followed, ()) = futures_util::join!(
             self.list_members(&subjects, deadline),
@@ -142,6 +145,34 @@ impl Gcp {
             Ok(Subject { ask, name, head, flux })
         };
         asks.iter().zip(names).map(subject).collect()
+    }
+
+    /// Many groups at rest of which nothing is known yet, as at a start: all machines of the project are listed, instead of
+    /// each group's. What that does not tell of a group is asked of the group.
+    async fn meet_strangers(&self, subjects: &mut [Result<Subject<'_>, ProviderError>], deadline: Instant) {
+        let is_stranger = |s: &&Subject<'_>| s.head.is_calm() && self.memory.group(&s.name, |g| g.known.is_none());
+        let strangers: BTreeMap<GroupName, Head> = subjects
+            .iter()
+            .flatten()
+            .filter(is_stranger)
+            .map(|subject| (subject.name.clone(), subject.head.clone()))
+            .collect();
+        if strangers.len() <= FEW_STRANGERS || !self.memory.with(|all| all.machines.take_for_strangers(Instant::now()))
+        {
+            return;
+        }
+        let half = deadline - deadline.saturating_duration_since(Instant::now()) / 2;
+        self.sweep(strangers.into_iter().collect(), half).await;
+        for subject in subjects.iter_mut().flatten().filter(|subject| subject.flux) {
+            subject.flux = self.memory.group(&subject.name, |group| group.in_flux(&subject.head, subject.ask));
+        }
+    }
+
+    /// Lists all machines, and waits for that until `deadline`; one that takes longer goes on by itself.
+    async fn sweep(&self, strangers: Vec<(GroupName, Head)>, deadline: Instant) {
+        let (calls, memory) = (Arc::clone(&self.calls), Arc::clone(&self.memory));
+        let task = tokio::spawn(async move { crate::machines::sweep(&calls, &memory, strangers).await });
+        _ = tokio::time::timeout_at(deadline, task).await;
     }
 
     /// Quiet groups whose list nothing has confirmed for long are listed again, the longest unconfirmed first.
@@ -234,9 +265,7 @@ impl Gcp {
             all.machines.take_due(numbers.into_iter(), Instant::now())
         });
         if due {
-            let (calls, memory) = (Arc::clone(&self.calls), Arc::clone(&self.memory));
-            let task = tokio::spawn(async move { crate::machines::sweep(&calls, &memory).await });
-            _ = tokio::time::timeout(A_LITTLE, task).await;
+            self.sweep(Vec::new(), Instant::now() + A_LITTLE).await;
         }
     }
 

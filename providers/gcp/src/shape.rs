@@ -95,6 +95,17 @@ fn templates(group: &InstanceGroupManager) -> Vec<Box<str>> {
 }
 
 impl Head {
+    /// Nothing goes on: all it should hold is there and idle.
+    pub fn is_calm(&self) -> bool {
+        self.stable && self.idle == Some(self.desired) && self.all == self.desired
+    }
+
+    /// Whether an instance of this template is of none of the present ones; `false` when that cannot be told.
+    pub fn is_outdated(&self, template: Option<&str>) -> bool {
+        let known = !self.templates.is_empty();
+        known && template.is_some_and(|template| !self.templates.iter().any(|present| **present == *template))
+    }
+
     /// The functions that are switched off, as far as a group can say so.
     pub fn suspended(&self) -> Vec<Suspended> {
         if self.rolling { vec![Suspended::Refresh] } else { Vec::new() }
@@ -159,7 +170,6 @@ pub(crate) fn member(group: &GroupName, head: &Head, shown: &ManagedInstance) ->
     }
     let state = state(shown.current_action.as_ref(), shown.instance_status.as_ref());
     let template = shown.version.as_ref().and_then(|version| version.instance_template.as_deref()).map(last);
-    let known = !head.templates.is_empty();
     let in_trouble = !matches!(shown.current_action, Some(Action::None)) || state == InstanceState::Failed;
     Ok(Some(Member {
         id: instance_id(&zone, name),
@@ -167,8 +177,7 @@ pub(crate) fn member(group: &GroupName, head: &Head, shown: &ManagedInstance) ->
         state,
         unfilled: is_unfilled(shown),
         settled: state == InstanceState::Running && matches!(shown.current_action, Some(Action::None)),
-        outdated: known
-            && template.is_some_and(|template| !head.templates.iter().any(|present| **present == *template)),
+        outdated: head.is_outdated(template),
         failure: if in_trouble { failure(shown, &zone) } else { None },
         zone,
     }))

@@ -205,7 +205,7 @@ impl Gcp {
         for place in zones {
             let Place::Zone(zone) = &place else { continue };
             let here = page.items.iter().filter(|(group, i)| zone_of(group, i.zone.as_deref()) == *zone);
-            let machines: Vec<Value> = here.map(|(_, instance)| self.machine(zone, instance)).collect();
+            let machines: Vec<Value> = here.map(|(group, instance)| self.machine(zone, group, instance)).collect();
             let unreachable = self.lock().unreachable.contains(&place);
             items.insert(place.to_string(), scoped("instances", machines, &place, unreachable));
         }
@@ -219,7 +219,7 @@ impl Gcp {
         finish(body, page.next)
     }
 
-    fn machine(&self, zone: &str, instance: &Instance) -> Value {
+    fn machine(&self, zone: &str, group: &GroupId, instance: &Instance) -> Value {
         let status = match instance.state {
             InstanceState::Pending => "STAGING",
             InstanceState::Running => "RUNNING",
@@ -227,12 +227,22 @@ impl Gcp {
             InstanceState::Failed => "TERMINATED",
         };
         let launched = time(instance.launched.unwrap_or_default());
+        // The real ones name the project by its number here.
+        let maker = format!("projects/123456789012/{}/instanceGroupManagers/{group}", Place::of_group(group.as_str()));
+        let template = format!("projects/123456789012/{}", self.lock().templates.of(group, instance.launched));
         json!({
             "kind": "compute#instance",
             "id": number_of(instance.id.as_str()).to_string(),
             "name": instance.id,
             "zone": link(&self.project, &format!("zones/{zone}")),
             "status": status,
+            "metadata": {
+                "kind": "compute#metadata",
+                "items": [
+                    { "key": "instance-template", "value": template },
+                    { "key": "created-by", "value": maker },
+                ],
+            },
             "creationTimestamp": launched,
             "lastStartTimestamp": launched,
             "selfLink": link(&self.project, &format!("zones/{zone}/instances/{}", instance.id)),
