@@ -154,9 +154,9 @@ fn without_credentials(operation: &str, error: SdkError) -> Failure {
     })
 }
 
-/// What an operation that ended with errors is to the write that began it.
+/// What an operation that ended with errors is to the write that began it; the message begins with the code.
 pub(crate) fn of_operation(operation: &str, code: &str, message: &str) -> ProviderError {
-    let what = cut(&format!("{operation}: {code}: {message}"), 300);
+    let what = cut(&format!("{operation}: {message}"), 300);
     match codes::launch(code, None) {
         (FailureKind::OutOfCapacity, scope) => ProviderError::OutOfCapacity { scope },
         (FailureKind::QuotaExceeded, _) => ProviderError::QuotaExceeded { what },
