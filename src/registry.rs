@@ -14,6 +14,8 @@ pub const KINDS: Kinds<'static> = Kinds {
     built: &[
         #[cfg(feature = "aws")]
         "aws",
+        #[cfg(feature = "gcp")]
+        "gcp",
         "sim",
     ],
     known: &["aws", "gcp", "azure", "openstack", "libvirt", "kubernetes", "sim"],
@@ -38,6 +40,11 @@ pub async fn connect(
             let aws = aws::Aws::connect(settings(config)?, owner.clone(), now).await;
             Ok(Arc::new(aws.map_err(|error| wrong(config, &error))?.with_on_call(on_call)))
         }
+        #[cfg(feature = "gcp")]
+        "gcp" => {
+            let gcp = gcp::Gcp::connect(settings(config)?, owner.clone(), now).await;
+            Ok(Arc::new(gcp.map_err(|error| wrong(config, &error))?.with_on_call(on_call)))
+        }
         "sim" => {
             let cloud = sim::Cloud::new(settings(config)?, now).map_err(|error| wrong(config, &error))?;
             let sleep = Arc::new(|span| -> contract::BoxFuture<'static, ()> { Box::pin(tokio::time::sleep(span)) });
@@ -57,7 +64,7 @@ pub enum Permissions {
 }
 
 /// The permissions that a provider of this kind needs for these groups, and no other.
-#[cfg_attr(not(feature = "aws"), allow(unused_variables))]
+#[cfg_attr(not(any(feature = "aws", feature = "gcp")), allow(unused_variables))]
 pub fn permissions(config: &ProviderConfig, groups: &[GroupId]) -> Permissions {
     match &*config.kind {
         #[cfg(feature = "aws")]
@@ -71,6 +78,8 @@ pub fn permissions(config: &ProviderConfig, groups: &[GroupId]) -> Permissions {
                 "Resource": "*",
             }],
         })),
+        #[cfg(feature = "gcp")]
+        "gcp" => Permissions::Words(gcp::permissions(groups)),
         _ => Permissions::Words(Vec::new()),
     }
 }

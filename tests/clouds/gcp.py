@@ -23,6 +23,8 @@ from google.cloud.compute_v1.services.instance_group_managers.transports.rest im
 from google.cloud.compute_v1.services.region_instance_group_managers.transports.rest import (
     RegionInstanceGroupManagersRestTransport,
 )
+from google.cloud.compute_v1.services.region_operations.transports.rest import RegionOperationsRestTransport
+from google.cloud.compute_v1.services.zone_operations.transports.rest import ZoneOperationsRestTransport
 from googleapiclient.discovery import build
 from googleapiclient.discovery_cache import get_static_doc
 
@@ -167,6 +169,13 @@ def typed_client(url, project):
     zonal = compute_v1.InstanceGroupManagersClient(transport=InstanceGroupManagersRestTransport(**common))
     regional = compute_v1.RegionInstanceGroupManagersClient(
         transport=RegionInstanceGroupManagersRestTransport(**common)
+    )
+    # The clients would follow operations at Google's own address, whatever theirs is.
+    zonal.transport._extended_operations_services["zone_operations"] = compute_v1.ZoneOperationsClient(
+        transport=ZoneOperationsRestTransport(**common)
+    )
+    regional.transport._extended_operations_services["region_operations"] = compute_v1.RegionOperationsClient(
+        transport=RegionOperationsRestTransport(**common)
     )
     found = {}
     request = compute_v1.AggregatedListInstanceGroupManagersRequest(project=project, max_results=2)

@@ -1,7 +1,7 @@
 //! The calls, each for groups of a zone and of a region alike. In come names; out come the SDK's own types, whole, or one
 //! typed failure. A list that stops in the middle is a failure with what came before it.
 
-use crate::clients::{Clients, Door};
+use crate::clients::Door;
 use crate::errors::{Effect, Failure, transport, unanswered};
 use crate::lane::Lane;
 use crate::names::{GroupName, Place};
@@ -13,6 +13,7 @@ use google_cloud_compute_v1::model::{
 };
 use google_cloud_gax::options::RequestOptionsBuilder;
 use std::collections::BTreeSet;
+use std::future::Future;
 use tokio::time::Instant;
 
 /// Items asked for in one page: the API's most.
@@ -60,14 +61,18 @@ fn settled(error: ProviderError) -> Failure {
     Failure { error, harmless: true, broke: false }
 }
 
-impl Calls {
-    async fn clients(&self, deadline: Instant) -> Result<&Clients, Failure> {
-        match tokio::time::timeout_at(deadline, self.door.clients()).await {
-            Ok(clients) => clients.map_err(settled),
-            Err(_) => Err(settled(transport("the metadata server does not say where the API is"))),
-        }
+/// A client, when it can be made in time.
+async fn made<'a, T: 'a>(
+    deadline: Instant,
+    client: impl Future<Output = Result<&'a T, ProviderError>>,
+) -> Result<&'a T, Failure> {
+    match tokio::time::timeout_at(deadline, client).await {
+        Ok(client) => client.map_err(settled),
+        Err(_) => Err(settled(transport("the client could not be made in time; is the metadata server there?"))),
     }
+}
 
+impl Calls {
     /// One page of all groups of the project.
     pub async fn aggregated(
         &self,
@@ -75,7 +80,7 @@ impl Calls {
         token: Option<&String>,
     ) -> Result<InstanceGroupManagerAggregatedList, Failure> {
         const NAME: &str = "instanceGroupManagers.aggregatedList";
-        let client = &self.clients(deadline).await?.zonal;
+        let client = made(deadline, self.door.zonal()).await?;
         let request = client
             .aggregated_list()
             .set_project(&self.project)
@@ -93,13 +98,13 @@ impl Calls {
         deadline: Instant,
         groups: &mut Vec<InstanceGroupManager>,
     ) -> Result<(), Failure> {
-        let clients = self.clients(deadline).await?;
         let mut pages = Pages::default();
         loop {
             let token = pages.token();
             let (name, next) = match place {
                 Place::Zone(zone) => {
-                    let request = clients.zonal.list().set_project(&self.project).set_zone(&**zone);
+                    let request =
+                        made(deadline, self.door.zonal()).await?.list().set_project(&self.project).set_zone(&**zone);
                     let request = request.set_max_results(PAGE).set_or_clear_page_token(token);
                     let name = "instanceGroupManagers.list";
                     let page = self.lane.read(name, deadline, || request.clone().send()).await?;
@@ -108,7 +113,11 @@ impl Calls {
                     (name, page.next_page_token)
                 }
                 Place::Region(region) => {
-                    let request = clients.regional.list().set_project(&self.project).set_region(&**region);
+                    let request = made(deadline, self.door.regional())
+                        .await?
+                        .list()
+                        .set_project(&self.project)
+                        .set_region(&**region);
                     let request = request.set_max_results(PAGE).set_or_clear_page_token(token);
                     let name = "regionInstanceGroupManagers.list";
                     let page = self.lane.read(name, deadline, || request.clone().send()).await?;
@@ -125,16 +134,17 @@ impl Calls {
 
     /// One group, fresh.
     pub async fn get(&self, group: &GroupName, deadline: Instant) -> Result<InstanceGroupManager, Failure> {
-        let clients = self.clients(deadline).await?;
         let (name, found) = match &group.place {
             Place::Zone(zone) => {
-                let request = clients.zonal.get().set_project(&self.project).set_zone(&**zone);
+                let request =
+                    made(deadline, self.door.zonal()).await?.get().set_project(&self.project).set_zone(&**zone);
                 let request = request.set_instance_group_manager(&*group.name);
                 let name = "instanceGroupManagers.get";
                 (name, self.lane.read(name, deadline, || request.clone().send()).await?)
             }
             Place::Region(region) => {
-                let request = clients.regional.get().set_project(&self.project).set_region(&**region);
+                let request =
+                    made(deadline, self.door.regional()).await?.get().set_project(&self.project).set_region(&**region);
                 let request = request.set_instance_group_manager(&*group.name);
                 let name = "regionInstanceGroupManagers.get";
                 (name, self.lane.read(name, deadline, || request.clone().send()).await?)
@@ -148,13 +158,16 @@ impl Calls {
 
     /// A group's instances, all pages.
     pub async fn members(&self, group: &GroupName, deadline: Instant) -> Result<Vec<ManagedInstance>, Failure> {
-        let clients = self.clients(deadline).await?;
         let (mut all, mut pages) = (Vec::new(), Pages::default());
         loop {
             let token = pages.token();
             let (name, next) = match &group.place {
                 Place::Zone(zone) => {
-                    let request = clients.zonal.list_managed_instances().set_project(&self.project).set_zone(&**zone);
+                    let request = made(deadline, self.door.zonal())
+                        .await?
+                        .list_managed_instances()
+                        .set_project(&self.project)
+                        .set_zone(&**zone);
                     let request = request.set_instance_group_manager(&*group.name).set_max_results(PAGE);
                     let request = request.set_or_clear_page_token(token);
                     let name = "instanceGroupManagers.listManagedInstances";
@@ -163,7 +176,8 @@ impl Calls {
                     (name, page.next_page_token)
                 }
                 Place::Region(region) => {
-                    let request = clients.regional.list_managed_instances().set_project(&self.project);
+                    let request =
+                        made(deadline, self.door.regional()).await?.list_managed_instances().set_project(&self.project);
                     let request = request.set_region(&**region).set_instance_group_manager(&*group.name);
                     let request = request.set_max_results(PAGE).set_or_clear_page_token(token);
                     let name = "regionInstanceGroupManagers.listManagedInstances";
@@ -181,7 +195,7 @@ impl Calls {
     /// One page of all machines of the project.
     pub async fn machines(&self, deadline: Instant, token: Option<&String>) -> Result<InstanceAggregatedList, Failure> {
         const NAME: &str = "instances.aggregatedList";
-        let client = &self.clients(deadline).await?.instances;
+        let client = made(deadline, self.door.instances()).await?;
         let request = client
             .aggregated_list()
             .set_project(&self.project)
@@ -194,15 +208,22 @@ impl Calls {
 
     /// An operation in the place of its group.
     pub async fn operation(&self, place: &Place, name: &str, deadline: Instant) -> Result<Operation, Failure> {
-        let clients = self.clients(deadline).await?;
         match place {
             Place::Zone(zone) => {
-                let request = clients.zone_operations.get().set_project(&self.project).set_zone(&**zone);
+                let request = made(deadline, self.door.zone_operations())
+                    .await?
+                    .get()
+                    .set_project(&self.project)
+                    .set_zone(&**zone);
                 let request = request.set_operation(name);
                 self.lane.read("zoneOperations.get", deadline, || request.clone().send()).await
             }
             Place::Region(region) => {
-                let request = clients.region_operations.get().set_project(&self.project).set_region(&**region);
+                let request = made(deadline, self.door.region_operations())
+                    .await?
+                    .get()
+                    .set_project(&self.project)
+                    .set_region(&**region);
                 let request = request.set_operation(name);
                 self.lane.read("regionOperations.get", deadline, || request.clone().send()).await
             }
@@ -211,15 +232,19 @@ impl Calls {
 
     /// An autoscaler in the place of its group.
     pub async fn autoscaler(&self, place: &Place, name: &str, deadline: Instant) -> Result<Autoscaler, Failure> {
-        let clients = self.clients(deadline).await?;
         match place {
             Place::Zone(zone) => {
-                let request = clients.autoscalers.get().set_project(&self.project).set_zone(&**zone);
+                let request =
+                    made(deadline, self.door.autoscalers()).await?.get().set_project(&self.project).set_zone(&**zone);
                 let request = request.set_autoscaler(name);
                 self.lane.read("autoscalers.get", deadline, || request.clone().send()).await
             }
             Place::Region(region) => {
-                let request = clients.region_autoscalers.get().set_project(&self.project).set_region(&**region);
+                let request = made(deadline, self.door.region_autoscalers())
+                    .await?
+                    .get()
+                    .set_project(&self.project)
+                    .set_region(&**region);
                 let request = request.set_autoscaler(name);
                 self.lane.read("regionAutoscalers.get", deadline, || request.clone().send()).await
             }
@@ -228,16 +253,20 @@ impl Calls {
 
     /// Sets the number of instances that a group should hold. Returns the operation's name.
     pub async fn resize(&self, group: &GroupName, to: i32, id: &str, deadline: Instant) -> Result<Operation, Failure> {
-        let clients = self.clients(deadline).await?;
         let (name, answer) = match &group.place {
             Place::Zone(zone) => {
-                let call = clients.zonal.resize().set_project(&self.project).set_zone(&**zone);
+                let call =
+                    made(deadline, self.door.zonal()).await?.resize().set_project(&self.project).set_zone(&**zone);
                 let call = call.set_instance_group_manager(&*group.name).set_size(to).set_request_id(id);
                 let name = "instanceGroupManagers.resize";
                 (name, self.lane.write(name, deadline, call.with_idempotency(true).send()).await?)
             }
             Place::Region(region) => {
-                let call = clients.regional.resize().set_project(&self.project).set_region(&**region);
+                let call = made(deadline, self.door.regional())
+                    .await?
+                    .resize()
+                    .set_project(&self.project)
+                    .set_region(&**region);
                 let call = call.set_instance_group_manager(&*group.name).set_size(to).set_request_id(id);
                 let name = "regionInstanceGroupManagers.resize";
                 (name, self.lane.write(name, deadline, call.with_idempotency(true).send()).await?)
@@ -254,13 +283,16 @@ impl Calls {
         id: &str,
         deadline: Instant,
     ) -> Result<Operation, Failure> {
-        let clients = self.clients(deadline).await?;
         let (name, answer) = match &group.place {
             Place::Zone(zone) => {
                 let body = InstanceGroupManagersDeleteInstancesRequest::new()
                     .set_instances(paths)
                     .set_skip_instances_on_validation_error(true);
-                let call = clients.zonal.delete_instances().set_project(&self.project).set_zone(&**zone);
+                let call = made(deadline, self.door.zonal())
+                    .await?
+                    .delete_instances()
+                    .set_project(&self.project)
+                    .set_zone(&**zone);
                 let call = call.set_instance_group_manager(&*group.name).set_body(body).set_request_id(id);
                 let name = "instanceGroupManagers.deleteInstances";
                 (name, self.lane.write(name, deadline, call.with_idempotency(true).send()).await?)
@@ -269,7 +301,11 @@ impl Calls {
                 let body = RegionInstanceGroupManagersDeleteInstancesRequest::new()
                     .set_instances(paths)
                     .set_skip_instances_on_validation_error(true);
-                let call = clients.regional.delete_instances().set_project(&self.project).set_region(&**region);
+                let call = made(deadline, self.door.regional())
+                    .await?
+                    .delete_instances()
+                    .set_project(&self.project)
+                    .set_region(&**region);
                 let call = call.set_instance_group_manager(&*group.name).set_body(body).set_request_id(id);
                 let name = "regionInstanceGroupManagers.deleteInstances";
                 (name, self.lane.write(name, deadline, call.with_idempotency(true).send()).await?)

@@ -22,22 +22,57 @@ use tokio::sync::OnceCell;
 /// What a token may be used for.
 const SCOPE: &str = "https://www.googleapis.com/auth/compute";
 
-/// The clients that a provider uses.
-pub(crate) struct Clients {
-    pub zonal: InstanceGroupManagers,
-    pub regional: RegionInstanceGroupManagers,
-    pub instances: Instances,
-    pub zone_operations: ZoneOperations,
-    pub region_operations: RegionOperations,
-    pub autoscalers: Autoscalers,
-    pub region_autoscalers: RegionAutoscalers,
-}
-
-/// Makes the clients at the first call: making one may ask the metadata server where the API is.
+/// Makes each client at its first use: that takes a while (it reads the machine's certificates), many providers never
+/// need all, and it may ask the metadata server where the API is.
 pub(crate) struct Door {
     credentials: Credentials,
     endpoint: Option<String>,
-    clients: OnceCell<Clients>,
+    zonal: OnceCell<InstanceGroupManagers>,
+    regional: OnceCell<RegionInstanceGroupManagers>,
+    instances: OnceCell<Instances>,
+    zone_operations: OnceCell<ZoneOperations>,
+    region_operations: OnceCell<RegionOperations>,
+    autoscalers: OnceCell<Autoscalers>,
+    region_autoscalers: OnceCell<RegionAutoscalers>,
+}
+
+macro_rules! clients {
+    ($($name:ident: $kind:ty,)*) => {
+        impl Door {
+            fn over(credentials: Credentials, endpoint: Option<String>) -> Self {
+                Self { credentials, endpoint, $($name: OnceCell::new(),)* }
+            }
+
+            $(
+                /// The client of this service.
+                ///
+                /// # Errors
+                /// `Invalid` when it cannot be made: a wrong address, or credentials of another of Google's clouds.
+                pub async fn $name(&self) -> Result<&$kind, ProviderError> {
+                    let make = || async {
+                        let mut builder =
+                            <$kind>::builder().with_credentials(self.credentials.clone()).with_retry_policy(NeverRetry);
+                        if let Some(endpoint) = &self.endpoint {
+                            builder = builder.with_endpoint(endpoint);
+                        }
+                        let made = with_follow_redirects(builder, false).build().await;
+                        made.map_err(|error| ProviderError::Invalid { what: format!("endpoint_url: {error}").into() })
+                    };
+                    self.$name.get_or_try_init(make).await
+                }
+            )*
+        }
+    };
+}
+
+clients! {
+    zonal: InstanceGroupManagers,
+    regional: RegionInstanceGroupManagers,
+    instances: Instances,
+    zone_operations: ZoneOperations,
+    region_operations: RegionOperations,
+    autoscalers: Autoscalers,
+    region_autoscalers: RegionAutoscalers,
 }
 
 impl Door {
@@ -46,43 +81,12 @@ impl Door {
     /// # Errors
     /// `Invalid` when there are none, or a file of them cannot be read.
     pub fn new(settings: &Settings) -> Result<Self, ProviderError> {
-        Ok(Self { credentials: find(settings)?, endpoint: settings.endpoint_url.clone(), clients: OnceCell::new() })
+        Ok(Self::over(find(settings)?, settings.endpoint_url.clone()))
     }
 
     /// The same door for another provider.
     pub fn again(&self) -> Self {
-        Self { credentials: self.credentials.clone(), endpoint: self.endpoint.clone(), clients: OnceCell::new() }
-    }
-
-    /// The clients.
-    ///
-    /// # Errors
-    /// `Invalid` when they cannot be made: a wrong address, or credentials of another of Google's clouds.
-    pub async fn clients(&self) -> Result<&Clients, ProviderError> {
-        self.clients.get_or_try_init(|| self.make()).await
-    }
-
-    async fn make(&self) -> Result<Clients, ProviderError> {
-        macro_rules! client {
-            ($kind:ty) => {{
-                let mut builder =
-                    <$kind>::builder().with_credentials(self.credentials.clone()).with_retry_policy(NeverRetry);
-                if let Some(endpoint) = &self.endpoint {
-                    builder = builder.with_endpoint(endpoint);
-                }
-                let made = with_follow_redirects(builder, false).build().await;
-                made.map_err(|error| ProviderError::Invalid { what: format!("endpoint_url: {error}").into() })?
-            }};
-        }
-        Ok(Clients {
-            zonal: client!(InstanceGroupManagers),
-            regional: client!(RegionInstanceGroupManagers),
-            instances: client!(Instances),
-            zone_operations: client!(ZoneOperations),
-            region_operations: client!(RegionOperations),
-            autoscalers: client!(Autoscalers),
-            region_autoscalers: client!(RegionAutoscalers),
-        })
+        Self::over(self.credentials.clone(), self.endpoint.clone())
     }
 }
 

@@ -5,8 +5,7 @@ mod stand;
 
 use conformance::{Call, Fault, Offers};
 use contract::Suspended;
-use gcp::Deadlines;
-use stand::{SHORT, Stand};
+use stand::{LONG, SHORT, Stand};
 use std::time::Duration;
 
 /// The cases that say nothing of a managed instance group. Its guard is a read before the write, it has its own removal by
@@ -69,8 +68,7 @@ async fn managed_instance_groups_hold_the_contract() {
 #[tokio::test]
 async fn a_throttle_holds_until_the_minute_turns() {
     let mut stand = Stand::new().await;
-    let long = Deadlines { read: Duration::from_secs(20), write: Duration::from_secs(45) };
-    let provider = stand.provider(long).await;
+    let provider = stand.provider(LONG).await;
     stand.wire.offers = offers(stand.wire.offers.clone());
     let report = conformance::run_if(&provider, &mut stand.wire, throttles).await.unwrap();
     report.assert_not_applicable(&[]);

@@ -7,10 +7,11 @@ mod stand;
 use contract::{Ask, Foreign, GroupId, Provider};
 use sim::{Cloud, Fault, GroupSettings, Script};
 use sim_cloud::{Api, Server};
-use stand::{PROJECT, SHORT, START, Stand, look, target};
+use stand::{LONG, PROJECT, START, Stand, look, target};
 use std::process::Command;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+use tokio::time::Instant;
 
 /// Everything that the provider ever says: all its calls, what is refused, what is unfilled, what fails.
 async fn conversation() -> String {
@@ -20,7 +21,7 @@ async fn conversation() -> String {
     stand.wire.cloud.set_foreign(&"web-3".into(), vec![scaler]);
     stand.wire.cloud.set_foreign(&"web-4".into(), vec![sim_cloud::Api::foreign(&*stand.api)]);
     stand.api.hide_regions(true);
-    let provider = stand.provider(SHORT).await;
+    let provider = stand.provider(LONG).await;
     let mut asks: Vec<Ask> = groups.iter().map(|group| Ask::new(group.as_str())).collect();
     asks.push(Ask::new("zones/europe-west1-b/never"));
     provider.observe(&asks).await;
@@ -58,8 +59,7 @@ async fn googles_clients_and_the_published_description_agree() {
     std::fs::write(&exchanges, conversation().await).unwrap();
     // The clients wait for operations, so this clock runs, ten times faster than theirs.
     let start = Instant::now();
-    let cloud =
-        Cloud::new(sim::Settings::default(), Arc::new(move || START.after(start.elapsed() * 10))).unwrap();
+    let cloud = Cloud::new(sim::Settings::default(), Arc::new(move || START.after(start.elapsed() * 10))).unwrap();
     for name in ["web-1", "web-2", "web-3"] {
         cloud.create(name, &GroupSettings { desired: 3, ..GroupSettings::default() }).unwrap();
     }

@@ -7,16 +7,15 @@ mod stand;
 use contract::{
     Ask, FailureKind, Foreign, GroupId, InstanceState, OnCall, Provider, ProviderError, Scope, Suspended, Timestamp,
 };
-use gcp::{Deadlines, Gcp};
+use gcp::Gcp;
 use sim::{Fault as Trouble, Script};
 use sim_cloud::fixture::Wire;
 use sim_cloud::{Api, Fault, Garble, Kind, Refusal, Reply, Request, Server};
-use stand::{PROJECT, SHORT, START, Stand, look, owner, settings, target};
+use stand::{LONG, PROJECT, START, Stand, look, owner, settings, target};
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
-
-const LONG: Deadlines = Deadlines { read: Duration::from_secs(20), write: Duration::from_secs(40) };
+use std::time::Duration;
+use tokio::time::Instant;
 
 fn pass(wire: &Wire, secs: u64) {
     wire.clock.pass(Duration::from_secs(secs));
@@ -55,12 +54,12 @@ async fn an_operation_is_followed_over_a_restart() {
     let stand = Stand::new().await;
     for (name, action) in [("web-1", 77), ("web-2", 78)] {
         let group = stand.group(name, 2);
-        let provider = stand.provider(SHORT).await;
+        let provider = stand.provider(LONG).await;
         look(&provider, &group).await.unwrap();
         let accepted = provider.raise(&target(&group, action, 2), 4).await.unwrap();
         assert_eq!(accepted.operations.len(), 1, "{accepted:?}");
         drop(provider);
-        let provider = stand.provider(SHORT).await;
+        let provider = stand.provider(LONG).await;
         let ask = || Ask {
             open_actions: vec![contract::ActionId(action)],
             operations: accepted.operations.clone(),
@@ -92,7 +91,7 @@ async fn an_operation_that_fails_leaves_typed_data() {
         ("ZONE_RESOURCE_POOL_EXHAUSTED", FailureKind::OutOfCapacity, Scope::Zone("europe-west1-b".into())),
     ] {
         let group = stand.group(&format!("web-{}", code.len() * 10 + 1), 2);
-        let provider = stand.provider(SHORT).await;
+        let provider = stand.provider(LONG).await;
         look(&provider, &group).await.unwrap();
         stand.api.fail_next_operation(code, "as the test says");
         let accepted = provider.raise(&target(&group, code.len() as u128, 2), 4).await.unwrap();
@@ -119,7 +118,7 @@ async fn a_zone_that_is_down_is_unknown_and_hides_nobody() {
     let gone = GroupId::from("zones/europe-west1-b/never");
     let asks = [&zonal, &regional, &gone].map(|group| Ask::new(group.as_str()));
     for known in [false, true] {
-        let provider = stand.provider(SHORT).await;
+        let provider = stand.provider(LONG).await;
         if known {
             observe(&provider, &asks[..2]).await;
         }
@@ -140,7 +139,7 @@ async fn when_the_list_of_the_project_fails_each_zone_is_asked_by_itself() {
     let stand = Stand::with_page(3).await;
     let groups: Vec<GroupId> = (1..=10).map(|i| stand.group(&format!("web-{i}"), 1)).collect();
     let asks: Vec<Ask> = groups.iter().map(|group| Ask::new(group.as_str())).collect();
-    let provider = stand.provider(SHORT).await;
+    let provider = stand.provider(LONG).await;
     stand.api.fail_whole_list(true);
     assert!(observe(&provider, &asks).await.iter().all(Result::is_ok));
     stand.api.set_unreachable(&["regions/europe-west1"]);
@@ -164,7 +163,7 @@ async fn groups_of_a_lost_page_are_unknown() {
     let stand = Stand::with_page(3).await;
     let groups: Vec<GroupId> = (0..16).map(|i| stand.group(&format!("web-{i:02}"), 1)).collect();
     let asks: Vec<Ask> = groups.iter().map(|group| Ask::new(group.as_str())).collect();
-    let provider = stand.provider(SHORT).await;
+    let provider = stand.provider(LONG).await;
     stand.wire.server.inject(Kind::Read, Fault::LaterPages);
     let answers = observe(&provider, &asks).await;
     let known = answers.iter().filter(|answer| answer.is_ok()).count();
@@ -180,7 +179,7 @@ async fn a_region_that_the_list_leaves_out_costs_one_list() {
     let stand = Stand::new().await;
     stand.api.hide_regions(true);
     let asks: Vec<Ask> = ["web-2", "web-4", "web-1"].map(|name| Ask::new(stand.group(name, 1).as_str())).into();
-    let provider = stand.provider(SHORT).await;
+    let provider = stand.provider(LONG).await;
     assert!(observe(&provider, &asks).await.iter().all(Result::is_ok));
     let before = stand.wire.server.calls().reads;
     assert!(observe(&provider, &asks).await.iter().all(Result::is_ok));
@@ -201,7 +200,7 @@ async fn a_stock_out_is_data_and_what_is_retried_for_ever_can_be_withdrawn() {
     for name in ["web-1", "web-2"] {
         let stand = Stand::new().await;
         let group = stand.group(name, 2);
-        let provider = stand.provider(SHORT).await;
+        let provider = stand.provider(LONG).await;
         look(&provider, &group).await.unwrap();
         run_dry(&stand, name);
         provider.raise(&target(&group, 1, 2), 6).await.unwrap();
@@ -246,10 +245,10 @@ async fn an_older_template_shows() {
     pass(&stand.wire, 60);
     stand.api.change_template("web-1");
     // By the machines' own metadata, and by the group's list.
-    let provider = stand.provider(SHORT).await;
+    let provider = stand.provider(LONG).await;
     let many = observe(&provider, &asks).await;
     assert_eq!(stand.count("POST", "/listManagedInstances"), 0);
-    let alone = look(&stand.provider(SHORT).await, &groups[0]).await.unwrap();
+    let alone = look(&stand.provider(LONG).await, &groups[0]).await.unwrap();
     assert_eq!(stand.count("POST", "/listManagedInstances"), 1);
     assert!(alone.instances.iter().all(|instance| instance.outdated), "{alone:?}");
     assert!(many[0].as_ref().unwrap().instances.iter().all(|instance| instance.outdated));
@@ -265,7 +264,7 @@ async fn launch_times_come_from_the_machines() {
     let stand = Stand::new().await;
     let group = stand.group("web-1", 2);
     pass(&stand.wire, 3_600);
-    let provider = stand.provider(SHORT).await;
+    let provider = stand.provider(LONG).await;
     // Beside the first observation, which may be over before.
     look(&provider, &group).await.unwrap();
     tokio::time::sleep(Duration::from_millis(300)).await;
@@ -291,7 +290,7 @@ async fn the_native_autoscaler_shows_with_what_it_may_do() {
     let scaler = |removes| Foreign { name: "autoscaler cpu50".into(), removes };
     for removes in [Some(true), Some(false)] {
         stand.wire.cloud.set_foreign(&"web-1".into(), vec![scaler(removes)]);
-        let provider = stand.provider(SHORT).await;
+        let provider = stand.provider(LONG).await;
         assert_eq!(look(&provider, &group).await.unwrap().foreign, [scaler(removes)]);
         let asked = stand.count("GET", "/autoscalers/cpu50");
         look(&provider, &group).await.unwrap();
@@ -303,7 +302,7 @@ async fn the_native_autoscaler_shows_with_what_it_may_do() {
         let refused = provider.raise(&target(&group, 2, 2), 3).await.unwrap_err();
         assert_eq!(refused.code(), "conflict", "{refused}");
     }
-    let provider = stand.provider(SHORT).await;
+    let provider = stand.provider(LONG).await;
     stand.wire.cloud.set_foreign(&"web-1".into(), Vec::new());
     assert_eq!(look(&provider, &group).await.unwrap().foreign, []);
     // One that came since the look.
@@ -321,7 +320,7 @@ async fn the_native_autoscaler_shows_with_what_it_may_do() {
 async fn nothing_is_removed_under_a_rolling_replacement() {
     let stand = Stand::new().await;
     let group = stand.group("web-1", 3);
-    let provider = stand.provider(SHORT).await;
+    let provider = stand.provider(LONG).await;
     let seen = look(&provider, &group).await.unwrap();
     stand.wire.cloud.set_suspended(&"web-1".into(), vec![Suspended::Refresh]);
     let named = [seen.instances[0].id.clone()];
@@ -365,10 +364,12 @@ async fn an_observation_is_stamped_before_its_calls() {
     assert!(seen.at <= clock().before(slow * 2), "two calls of {slow:?}, and it is stamped {}", seen.at);
 }
 
+type Bend = fn(&Request, Reply) -> Reply;
+
 /// The simulated API with its answers bent.
 struct Bent {
     inner: Arc<sim_cloud::Gcp>,
-    bend: Mutex<fn(&Request, Reply) -> Reply>,
+    bend: Mutex<Bend>,
 }
 
 impl Api for Bent {
@@ -416,7 +417,7 @@ async fn answers_that_say_nothing_are_no_capacity() {
     }
     let stand = Stand::new().await;
     let group = stand.group("web-1", 2);
-    let bends: [(&str, fn(&Request, Reply) -> Reply); 5] = [
+    let bends: [(&str, Bend); 5] = [
         ("hollow", hollow),
         ("sizeless", sizeless),
         ("huge", huge),
@@ -448,7 +449,7 @@ async fn answers_that_say_nothing_are_no_capacity() {
 #[tokio::test]
 async fn names_that_are_none_are_refused_without_a_call() {
     let stand = Stand::new().await;
-    let provider = stand.provider(SHORT).await;
+    let provider = stand.provider(LONG).await;
     let asks = ["web", "projects/p/zones/z/instanceGroupManagers/web", "zones/europe-west1-b/../x"].map(Ask::new);
     assert!(observe(&provider, &asks).await.iter().all(|answer| *answer == Err("invalid")));
     assert_eq!(provider.raise(&target(&"web".into(), 1, 1), 2).await.unwrap_err().code(), "invalid");

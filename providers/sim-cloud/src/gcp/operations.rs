@@ -5,9 +5,11 @@ use super::Gcp;
 use super::place::Place;
 use super::refusals::refuse;
 use super::shapes::{link, number_of};
+use super::writes::refused;
 use crate::request::{Reply, Request};
 use contract::{GroupId, Timestamp};
 use serde_json::{Value, json};
+use sim::Refused;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -48,7 +50,7 @@ impl Gcp {
         request: &Request,
         group: &GroupId,
         kind: &'static str,
-        write: impl FnOnce() -> Result<(), Reply>,
+        write: impl FnOnce() -> Result<(), Refused>,
     ) -> Reply {
         let id = request.param("requestId").map(str::to_owned);
         if id.as_deref().is_some_and(|id| !is_uuid(id)) {
@@ -61,9 +63,9 @@ impl Gcp {
         }
         let error = self.lock().operations.fails.take();
         if error.is_none()
-            && let Err(refusal) = write()
+            && let Err(why) = write()
         {
-            return refusal;
+            return refused(&why);
         }
         let at = self.now();
         let mut state = self.lock();

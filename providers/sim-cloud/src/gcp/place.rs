@@ -26,7 +26,7 @@ impl Place {
     /// The place of a simulated group.
     pub fn of_group(name: &str) -> Self {
         let last = name.bytes().last().unwrap_or(b'1');
-        if last.is_ascii_digit() && last % 2 == 0 {
+        if last.is_ascii_digit() && last.is_multiple_of(2) {
             return Place::Region(REGION.to_owned());
         }
         Place::Zone(ZONES[1].to_owned())

@@ -16,7 +16,7 @@ impl Gcp {
         let Some(to) = request.param("size").and_then(|text| text.parse::<u32>().ok()) else {
             return refuse(400, "invalid", "Invalid value for field 'size'");
         };
-        self.once(request, group, "resize", || self.cloud.resize(group, to).map(|_| ()).map_err(|why| refused(&why)))
+        self.once(request, group, "resize", || self.cloud.resize(group, to).map(|_| ()))
     }
 
     /// `deleteInstances`: machines, and places of those that are still to be made.
@@ -28,7 +28,7 @@ impl Gcp {
         }
         let skip = body["skipInstancesOnValidationError"].as_bool().unwrap_or(false);
         self.once(request, group, "compute.instanceGroupManagers.deleteInstances", || {
-            self.take_out(group, &named, skip).map_err(|why| refused(&why))
+            self.take_out(group, &named, skip)
         })
     }
 
@@ -55,7 +55,8 @@ impl Gcp {
     }
 }
 
-fn refused(why: &Refused) -> Reply {
+/// What a refusal of the cloud is in this API.
+pub(super) fn refused(why: &Refused) -> Reply {
     match why {
         Refused::NoGroup => refuse(404, "notFound", "The resource was not found"),
         Refused::NoInstance(ids) => {
