@@ -18,6 +18,8 @@ pub const KINDS: Kinds<'static> = Kinds {
         "azure",
         #[cfg(feature = "kubernetes")]
         "kubernetes",
+        #[cfg(feature = "gcp")]
+        "gcp",
         "sim",
     ],
     known: &["aws", "gcp", "azure", "openstack", "libvirt", "kubernetes", "sim"],
@@ -52,6 +54,11 @@ pub async fn connect(
             let cluster = kubernetes::Kubernetes::connect(settings(config)?, owner.clone(), now).await;
             Ok(Arc::new(cluster.map_err(|error| wrong(config, &error))?.with_on_call(on_call)))
         }
+        #[cfg(feature = "gcp")]
+        "gcp" => {
+            let gcp = gcp::Gcp::connect(settings(config)?, owner.clone(), now).await;
+            Ok(Arc::new(gcp.map_err(|error| wrong(config, &error))?.with_on_call(on_call)))
+        }
         "sim" => {
             let cloud = sim::Cloud::new(settings(config)?, now).map_err(|error| wrong(config, &error))?;
             let sleep = Arc::new(|span| -> contract::BoxFuture<'static, ()> { Box::pin(tokio::time::sleep(span)) });
@@ -71,6 +78,7 @@ pub enum Permissions {
 }
 
 /// The permissions that a provider of this kind needs for these groups, and no other.
+#[allow(unused_variables, reason = "none is needed when no cloud is built in")]
 #[allow(unused_variables, reason = "none is needed when no cloud is built in")]
 pub fn permissions(config: &ProviderConfig, groups: &[GroupId]) -> Permissions {
     match &*config.kind {
@@ -101,6 +109,8 @@ pub fn permissions(config: &ProviderConfig, groups: &[GroupId]) -> Permissions {
         }
         #[cfg(feature = "kubernetes")]
         "kubernetes" => Permissions::Words(kubernetes::permissions(groups)),
+        #[cfg(feature = "gcp")]
+        "gcp" => Permissions::Words(gcp::permissions(groups)),
         _ => Permissions::Words(Vec::new()),
     }
 }
