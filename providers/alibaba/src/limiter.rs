@@ -4,7 +4,9 @@
 //! recovering slowly. Reads leave a share of the tokens to writes, so that a busy poll never keeps a decision waiting.
 //! The bucket is pure; only [`Limiter`] sleeps.
 
+use crate::Clock;
 use crate::errors::Effect;
+use contract::Timestamp;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
@@ -24,7 +26,9 @@ struct Bucket {
     burst: f64,
     tokens: f64,
     at: Instant,
-    closed_until: Option<Instant>,
+    /// By this process's own time, and by the wall clock: what a machine that slept, or whose clock was set, has waited
+    /// by either is waited.
+    closed_until: Option<(Instant, Timestamp)>,
 }
 
 impl Bucket {
@@ -42,10 +46,10 @@ impl Bucket {
     }
 
     /// Takes one token, or says how long until one can be taken.
-    fn take(&mut self, effect: Effect, now: Instant) -> Result<(), Duration> {
+    fn take(&mut self, effect: Effect, now: Instant, clock: Timestamp) -> Result<(), Duration> {
         self.refill(now);
-        if let Some(until) = self.closed_until {
-            if until > now {
+        if let Some((until, by_clock)) = self.closed_until {
+            if until > now && by_clock > clock {
                 return Err(until - now);
             }
             self.closed_until = None;
@@ -62,28 +66,29 @@ impl Bucket {
         Err(Duration::from_secs_f64((needed - self.tokens) / self.rate) + Duration::from_micros(1))
     }
 
-    fn throttled(&mut self, retry_after: Option<Duration>, now: Instant) {
+    fn throttled(&mut self, retry_after: Option<Duration>, now: Instant, clock: Timestamp) {
         self.refill(now);
         let lowest = (self.full_rate * LOWEST_SHARE).max(LOWEST_RATE).min(self.full_rate);
         self.rate = (self.rate / 2.0).max(lowest);
         // What was saved up was saved under a rate that proved too high.
         self.tokens = self.tokens.min(self.burst * WRITE_SHARE + 1.0);
         if let Some(wait) = retry_after {
-            let until = now + wait;
-            self.closed_until = Some(self.closed_until.map_or(until, |old| old.max(until)));
+            let (until, by_clock) = (now + wait, clock.after(wait));
+            let old = self.closed_until.unwrap_or((until, by_clock));
+            self.closed_until = Some((old.0.max(until), old.1.max(by_clock)));
         }
     }
 }
 
-#[derive(Debug)]
 pub(crate) struct Limiter {
     bucket: Mutex<Bucket>,
+    clock: Clock,
 }
 
 impl Limiter {
     /// `rate` in calls a second.
-    pub fn new(rate: f64) -> Self {
-        Self { bucket: Mutex::new(Bucket::new(rate, Instant::now())) }
+    pub fn new(rate: f64, clock: Clock) -> Self {
+        Self { bucket: Mutex::new(Bucket::new(rate, Instant::now())), clock }
     }
 
     /// Waits for leave to make one call, at most `patience`.
@@ -94,7 +99,7 @@ impl Limiter {
         let deadline = Instant::now() + patience;
         loop {
             let now = Instant::now();
-            let wait = match self.with(|bucket| bucket.take(effect, now)) {
+            let wait = match self.with(|bucket| bucket.take(effect, now, (self.clock)())) {
                 Ok(()) => return Ok(()),
                 Err(wait) => wait,
             };
@@ -107,7 +112,8 @@ impl Limiter {
 
     /// Notes that the cloud throttled a call.
     pub fn throttled(&self, retry_after: Option<Duration>) {
-        self.with(|bucket| bucket.throttled(retry_after, Instant::now()));
+        let clock = (self.clock)();
+        self.with(|bucket| bucket.throttled(retry_after, Instant::now(), clock));
     }
 
     fn with<T>(&self, change: impl FnOnce(&mut Bucket) -> T) -> T {
@@ -119,9 +125,11 @@ impl Limiter {
 mod tests {
     use super::*;
 
+    const WALL: Timestamp = Timestamp::from_secs(1_000);
+
     /// Calls that pass at one moment.
     fn drain(bucket: &mut Bucket, effect: Effect, now: Instant) -> u32 {
-        (0..10_000).take_while(|_| bucket.take(effect, now).is_ok()).count() as u32
+        (0..10_000).take_while(|_| bucket.take(effect, now, WALL).is_ok()).count() as u32
     }
 
     #[test]
@@ -130,17 +138,17 @@ mod tests {
         let mut bucket = Bucket::new(10.0, start);
         assert_eq!(drain(&mut bucket, Effect::Read, start), 16);
         assert_eq!(drain(&mut bucket, Effect::Write, start), 4);
-        let wait = bucket.take(Effect::Write, start).unwrap_err();
+        let wait = bucket.take(Effect::Write, start, WALL).unwrap_err();
         assert!(wait >= Duration::from_millis(100) && wait < Duration::from_millis(101), "{wait:?}");
-        assert_eq!(bucket.take(Effect::Write, start + wait), Ok(()));
+        assert_eq!(bucket.take(Effect::Write, start + wait, WALL), Ok(()));
     }
 
     #[test]
     fn a_throttle_halves_the_rate_and_it_recovers_slowly() {
         let start = Instant::now();
         let mut bucket = Bucket::new(16.0, start);
-        bucket.throttled(None, start);
-        bucket.throttled(None, start);
+        bucket.throttled(None, start, WALL);
+        bucket.throttled(None, start, WALL);
         assert_eq!(bucket.rate, 4.0);
         bucket.refill(start + Duration::from_secs(30));
         assert_eq!(bucket.rate, 8.0);
@@ -152,15 +160,17 @@ mod tests {
     fn a_retry_after_closes_the_bucket_for_writes_too() {
         let start = Instant::now();
         let mut bucket = Bucket::new(10.0, start);
-        bucket.throttled(Some(Duration::from_secs(7)), start);
-        bucket.throttled(Some(Duration::from_secs(2)), start);
-        assert_eq!(bucket.take(Effect::Write, start), Err(Duration::from_secs(7)));
-        assert_eq!(bucket.take(Effect::Write, start + Duration::from_secs(7)), Ok(()));
+        bucket.throttled(Some(Duration::from_secs(7)), start, WALL);
+        bucket.throttled(Some(Duration::from_secs(2)), start, WALL);
+        assert_eq!(bucket.take(Effect::Write, start, WALL), Err(Duration::from_secs(7)));
+        assert_eq!(bucket.take(Effect::Write, start + Duration::from_secs(7), WALL), Ok(()));
+        bucket.throttled(Some(Duration::from_secs(7)), start, WALL);
+        assert_eq!(bucket.take(Effect::Write, start, WALL.after(Duration::from_secs(7))), Ok(()));
     }
 
     #[tokio::test]
     async fn who_would_wait_too_long_is_told_at_once() {
-        let limiter = Limiter::new(10.0);
+        let limiter = Limiter::new(10.0, std::sync::Arc::new(|| WALL));
         limiter.throttled(Some(Duration::from_secs(60)));
         let wait = limiter.acquire(Effect::Write, Duration::from_secs(5)).await.unwrap_err();
         assert!(wait > Duration::from_secs(50), "{wait:?}");

@@ -62,7 +62,7 @@ pub(crate) struct Wire {
 
 impl Wire {
     pub fn new(parts: Parts) -> Self {
-        let limiter = Limiter::new(parts.rate);
+        let limiter = Limiter::new(parts.rate, Arc::clone(&parts.clock));
         // A nonce must not repeat within 15 minutes, it need not be a secret: who, where in this machine's memory and
         // since when is enough, and a count.
         let place = Arc::as_ptr(&parts.clock).cast::<()>() as usize;
