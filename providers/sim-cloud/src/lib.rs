@@ -5,6 +5,7 @@
 //! [`Api`]. [`Server`] carries it over HTTP on loopback, breaks what it is told to break, and keeps every exchange, so that
 //! software which its authors did not write can judge it. Nothing here is meant to be reached from another machine.
 
+pub mod alibaba;
 mod api;
 mod exchange;
 mod faults;
