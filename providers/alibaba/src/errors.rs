@@ -136,6 +136,7 @@ pub(crate) fn again(error: &ProviderError) -> ProviderError {
         ProviderError::Expired { what } => ProviderError::Expired { what: what.clone() },
         ProviderError::Invalid { what } => ProviderError::Invalid { what: what.clone() },
         ProviderError::Unclear { what, .. } => ProviderError::Unclear { what: what.clone(), source: None },
+        ProviderError::Transport { what, .. } => nonsense(what.clone()),
         other => nonsense(other.to_string()),
     }
 }

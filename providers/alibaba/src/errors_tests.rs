@@ -28,8 +28,7 @@ fn a_refusal_is_typed_by_its_code_and_has_no_effect() {
 #[test]
 fn a_clock_that_is_off_is_said_to_be_the_trouble() {
     for name in ["InvalidTimeStamp.Expired", "SignatureNonceUsed"] {
-        let failure =
-            refused("Op", Effect::Read, &Refusal { status: 400, code: name, message: "", retry_after: None });
+        let failure = refused("Op", Effect::Read, &Refusal { status: 400, code: name, message: "", retry_after: None });
         assert_eq!(failure.error.code(), "expired");
         assert!(failure.error.to_string().contains("clock"), "{}", failure.error);
     }

@@ -40,7 +40,8 @@ pub(super) fn ini(text: &str, path: &Path, profile: &str) -> Result<Origin, Prov
             if section == Some(profile) {
                 found.get_or_insert_default();
             }
-        } else if let (true, Some((key, value)), Some(found)) = (section == Some(profile), line.split_once('='), &mut found)
+        } else if let (true, Some((key, value)), Some(found)) =
+            (section == Some(profile), line.split_once('='), &mut found)
         {
             // A comment may follow a value.
             let value = value.split('#').next().unwrap_or_default().trim();

@@ -204,14 +204,16 @@ impl Credentials {
     }
 
     fn from_environment(&self) -> Result<Option<Origin>, ProviderError> {
-        let [id, secret, token] =
-            ["ACCESS_KEY_ID", "ACCESS_KEY_SECRET", "SECURITY_TOKEN"].map(|name| self.surroundings.get(&environment(name)));
+        let [id, secret, token] = ["ACCESS_KEY_ID", "ACCESS_KEY_SECRET", "SECURITY_TOKEN"]
+            .map(|name| self.surroundings.get(&environment(name)));
         match (id, secret) {
             (Some(id), Some(secret)) => Ok(Some(Origin::Key(Key { id, secret, token, until: None }))),
             (None, None) => Ok(None),
             (id, _) => {
                 let (has, lacks) = if id.is_some() { ("ID", "SECRET") } else { ("SECRET", "ID") };
-                Err(invalid(format!("ALIBABA_CLOUD_ACCESS_KEY_{has} is set and ALIBABA_CLOUD_ACCESS_KEY_{lacks} is not")))
+                Err(invalid(format!(
+                    "ALIBABA_CLOUD_ACCESS_KEY_{has} is set and ALIBABA_CLOUD_ACCESS_KEY_{lacks} is not"
+                )))
             }
         }
     }

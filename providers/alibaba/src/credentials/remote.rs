@@ -115,8 +115,7 @@ pub(super) async fn assume_role(
 ) -> Result<Key, ProviderError> {
     const OPERATION: &str = "AssumeRoleWithOIDC";
     let date = time::format(now).unwrap_or_default();
-    let query =
-        [("Action", OPERATION), ("Version", "2015-04-01"), ("Format", "JSON"), ("Timestamp", date.as_str())];
+    let query = [("Action", OPERATION), ("Version", "2015-04-01"), ("Format", "JSON"), ("Timestamp", date.as_str())];
     // The token goes into the body: a query ends up in the logs of whatever stands in between.
     let form = [
         ("RoleArn", oidc.role),

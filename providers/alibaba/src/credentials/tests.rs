@@ -79,7 +79,8 @@ fn a_profile_of_the_sdks_file_is_read() {
     assert_eq!(read("default").unwrap(), key("one", "s1", None));
     assert_eq!(read("sts").unwrap(), key("two", "s2", Some("t2")));
     assert_eq!(read("ecs").unwrap(), Origin::Ecs { role: Some("web".into()) });
-    for (profile, words) in [("assumed", "ram_role_arn"), ("broken", "access_key_secret is missing"), ("x", "no such")] {
+    for (profile, words) in [("assumed", "ram_role_arn"), ("broken", "access_key_secret is missing"), ("x", "no such")]
+    {
         let error = read(profile).unwrap_err();
         assert!(error.code() == "invalid" && error.to_string().contains(words), "{profile}: {error}");
     }

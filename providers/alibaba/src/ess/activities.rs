@@ -105,7 +105,12 @@ mod tests {
         let zone = || Scope::Zone("cn-hangzhou-h".into());
         check("OperationDenied.NoStock", "sold out in zone cn-hangzhou-h", K::OutOfCapacity, zone());
         check("Zone.NotOnSale", "", K::OutOfCapacity, Scope::Group);
-        check("ECS.Error", "OperationDenied.NoStock The requested resource is sold out", K::OutOfCapacity, Scope::Group);
+        check(
+            "ECS.Error",
+            "OperationDenied.NoStock The requested resource is sold out",
+            K::OutOfCapacity,
+            Scope::Group,
+        );
         check("QuotaExceed.ElasticQuota", "", K::QuotaExceeded, Scope::Region);
         check("Forbidden.RAM", "", K::Denied, Scope::Group);
         check("InvalidParameter", "", K::Invalid, Scope::Group);

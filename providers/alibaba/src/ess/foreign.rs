@@ -192,8 +192,9 @@ fn alarm(alarm: &Alarm, rules: &BTreeMap<&str, &Rule>) -> Option<Controlled> {
     }
     let executed: Vec<Option<&Rule>> =
         alarm.alarm_actions.iter().map(|action| rules.get(action.as_str()).copied()).collect();
-    let by_itself =
-        |rule: &Option<&Rule>| rule.is_some_and(|rule| rule.scaling_rule_type.as_deref() == Some("TargetTrackingScalingRule"));
+    let by_itself = |rule: &Option<&Rule>| {
+        rule.is_some_and(|rule| rule.scaling_rule_type.as_deref() == Some("TargetTrackingScalingRule"))
+    };
     if executed.iter().all(by_itself) {
         // Made for a rule that is shown itself.
         return None;

@@ -61,7 +61,9 @@ impl Ess {
             let ids: Vec<Box<str>> = needed.iter().map(|(id, _)| id.clone()).collect();
             match tokio::spawn(async move { ess.read_instances(needed).await }).await {
                 Ok(read) => answers.extend(read),
-                Err(_) => answers.extend(ids.into_iter().map(|id| (id, Err(crate::errors::nonsense("it was not read"))))),
+                Err(_) => {
+                    answers.extend(ids.into_iter().map(|id| (id, Err(crate::errors::nonsense("it was not read")))))
+                }
             }
         }
         answers

@@ -256,7 +256,8 @@ mod tests {
 
     #[test]
     fn an_id_is_told_from_a_name() {
-        for (text, id) in [("asg-bp18p2yfxow2dloq", true), ("asg-web", false), ("web", false), ("asg-BP18P2YFXOW2", false)]
+        for (text, id) in
+            [("asg-bp18p2yfxow2dloq", true), ("asg-web", false), ("web", false), ("asg-BP18P2YFXOW2", false)]
         {
             assert_eq!(is_id(text), id, "{text}");
         }
@@ -276,11 +277,8 @@ mod tests {
     #[test]
     fn a_name_that_two_groups_bear_is_refused() {
         let group = |id: &str, name: &str| {
-            let group = Group {
-                scaling_group_id: Some(id.into()),
-                scaling_group_name: Some(name.into()),
-                ..Group::default()
-            };
+            let group =
+                Group { scaling_group_id: Some(id.into()), scaling_group_name: Some(name.into()), ..Group::default() };
             (id.to_owned(), group)
         };
         let items = BTreeMap::from([group("asg-1", "web"), group("asg-2", "web"), group("asg-3", "db")]);

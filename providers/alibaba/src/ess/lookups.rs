@@ -6,8 +6,12 @@
 use super::foreign::{self, Controlled, Job};
 use super::listing::{Asked, CONCURRENT, Seen, always};
 use super::{Ess, Group, Refresh, activities};
-use crate::api::{Activities, Activity, Alarm, Alarms, NAMES, PAGE, Page, Parameters, Refreshes, Rule, Rules, Task, Tasks};
-use contract::{Ask, InstanceState, LaunchFailure, Observation, OperationInFlight, ProviderError, Suspended, Timestamp};
+use crate::api::{
+    Activities, Activity, Alarm, Alarms, NAMES, PAGE, Page, Parameters, Refreshes, Rule, Rules, Task, Tasks,
+};
+use contract::{
+    Ask, InstanceState, LaunchFailure, Observation, OperationInFlight, ProviderError, Suspended, Timestamp,
+};
 use futures_util::StreamExt;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -184,7 +188,8 @@ impl Ess {
         parameters: &(dyn Fn() -> Parameters + Sync),
     ) -> Result<Vec<Controlled>, ProviderError> {
         let rules = self.all::<Rules>("DescribeScalingRules", parameters, |rule: &Rule| rule.scaling_rule_ari.as_ref());
-        let tasks = self.all::<Tasks>("DescribeScheduledTasks", parameters, |task: &Task| task.scheduled_task_id.as_ref());
+        let tasks =
+            self.all::<Tasks>("DescribeScheduledTasks", parameters, |task: &Task| task.scheduled_task_id.as_ref());
         let alarms = self.all::<Alarms>("DescribeAlarms", parameters, |alarm: &Alarm| alarm.alarm_task_id.as_ref());
         let (rules, tasks, alarms) = futures_util::join!(rules, tasks, alarms);
         Ok(foreign::controllers(&rules?, &tasks?, &alarms?, (self.now)()))

@@ -82,8 +82,6 @@ impl Ess {
             Some(Err(error)) => return Err(again(error)),
             None => return Err(nonsense(format!("{}: its instances were not read", ask.group))),
         };
-        self.group(&seen.id, |memory| {
-            shape::observation(&seen.group, &listed.instances, &mut memory.facts, seen.at)
-        })
+        self.group(&seen.id, |memory| shape::observation(&seen.group, &listed.instances, &mut memory.facts, seen.at))
     }
 }

@@ -40,7 +40,8 @@ pub(super) fn sizes(group: &Group) -> Result<Sizes, ProviderError> {
     }
     match (group.enable_desired_capacity, group.desired_capacity) {
         (Some(false), _) | (None, None) => {
-            let what = "it keeps no expected number of instances; set DesiredCapacity on the group, which switches it on";
+            let what =
+                "it keeps no expected number of instances; set DesiredCapacity on the group, which switches it on";
             return Err(invalid(what));
         }
         _ => {}
@@ -90,8 +91,12 @@ pub(super) fn moves(instance: &Listed) -> bool {
 /// Whether a group says that instances come or go, or does not count them.
 pub(super) fn is_moving(counts: &Counts) -> bool {
     let some = |count: Option<i64>| count.is_some_and(|count| count != 0);
-    let on_the_way =
-        [counts.pending_capacity, counts.pending_wait_capacity, counts.removing_capacity, counts.removing_wait_capacity];
+    let on_the_way = [
+        counts.pending_capacity,
+        counts.pending_wait_capacity,
+        counts.removing_capacity,
+        counts.removing_wait_capacity,
+    ];
     counts.total_capacity.is_none() || on_the_way.into_iter().any(some)
 }
 

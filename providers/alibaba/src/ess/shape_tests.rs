@@ -107,16 +107,10 @@ fn an_observation_has_each_instance_once_with_what_is_known_of_it() {
 fn templates_are_compared_only_where_that_can_be_told() {
     let check = |wanted: (&str, &str), has: (&str, &str), expected: bool| {
         let text = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
-        let group = Group {
-            launch_template_id: text(wanted.0),
-            launch_template_version: text(wanted.1),
-            ..Group::default()
-        };
-        let instance = Listed {
-            launch_template_id: text(has.0),
-            launch_template_version: text(has.1),
-            ..Listed::default()
-        };
+        let group =
+            Group { launch_template_id: text(wanted.0), launch_template_version: text(wanted.1), ..Group::default() };
+        let instance =
+            Listed { launch_template_id: text(has.0), launch_template_version: text(has.1), ..Listed::default() };
         assert_eq!(is_outdated(&group, &instance), expected, "{wanted:?} {has:?}");
     };
     check(("lt-1", "3"), ("lt-1", "3"), false);

@@ -23,7 +23,8 @@ impl Ess {
     pub async fn raise(&self, target: &Target, to: Capacity) -> Result<Accepted, ProviderError> {
         let check = |look: &Look| {
             let (desired, min, max) = (look.sizes.desired, look.sizes.min, look.sizes.max.min(TOTAL));
-            let invalid = |what: String| Err(ProviderError::Invalid { what: format!("{}: {what}", target.group).into() });
+            let invalid =
+                |what: String| Err(ProviderError::Invalid { what: format!("{}: {what}", target.group).into() });
             if to == desired {
                 return Ok(Go::Nothing);
             }

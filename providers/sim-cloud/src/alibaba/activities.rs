@@ -2,7 +2,9 @@
 
 use super::{Alibaba, Refused, auth, group_id, list, page, time, zone};
 use crate::request::Request;
-use contract::{Capacity, FailureKind, GroupId, InstanceId, InstanceState, LaunchFailure, Observation, Scope, Timestamp};
+use contract::{
+    Capacity, FailureKind, GroupId, InstanceId, InstanceState, LaunchFailure, Observation, Scope, Timestamp,
+};
 use serde_json::{Value, json};
 
 /// Something that was asked for.
@@ -53,7 +55,7 @@ impl Alibaba {
         }
         // The newest first.
         all.sort_by_key(|(at, _)| std::cmp::Reverse(*at));
-        page(request, "ScalingActivities", 50, all.into_iter().map(|(_, shown)| shown).collect())
+        page(request, "ScalingActivities", 50, all, |(_, shown)| shown)
     }
 
     fn shown(&self, activity: &Activity) -> Value {

@@ -33,7 +33,9 @@ impl Alibaba {
         let authorization = header("authorization")?;
         let parts = authorization.strip_prefix(ALGORITHM).map(str::trim).ok_or_else(|| incomplete(ALGORITHM))?;
         let part = |name: &'static str| {
-            let of = |part: &'_ str| part.trim().strip_prefix(name).and_then(|rest| rest.strip_prefix('=')).map(str::to_owned);
+            let of = |part: &'_ str| {
+                part.trim().strip_prefix(name).and_then(|rest| rest.strip_prefix('=')).map(str::to_owned)
+            };
             parts.split(',').find_map(of).ok_or_else(|| incomplete(name))
         };
         let (key_id, names, signature) = (part("Credential")?, part("SignedHeaders")?, part("Signature")?);
@@ -52,7 +54,8 @@ impl Alibaba {
         }
         let state = self.lock();
         let session = state.sessions.iter().find(|session| session.key_id == key_id);
-        let session = session.ok_or_else(|| (404, "InvalidAccessKeyId.NotFound", "there is no such access key".into()))?;
+        let session =
+            session.ok_or_else(|| (404, "InvalidAccessKeyId.NotFound", "there is no such access key".into()))?;
         match token {
             None => Err((400, "MissingSecurityToken", "a session's key needs its token".into())),
             Some(token) if token != session.token => {
@@ -78,12 +81,15 @@ impl Alibaba {
 
 /// What the signature is of.
 fn signed(request: &Request, names: &str) -> Result<String, Refused> {
-    let mut query: Vec<String> =
-        request.query.iter().map(|(name, value)| format!("{}={}", escape(name), escape(value))).collect();
+    // By name alone: sorted as text, `Id.10=` would come before `Id.1=`.
+    let mut query = request.query.clone();
     query.sort();
+    let query: Vec<String> = query.iter().map(|(name, value)| format!("{}={}", escape(name), escape(value))).collect();
     let signed: Vec<&str> = names.split(';').collect();
     let must = |name: &str| name == "host" || name == "content-type" || name.starts_with("x-acs-");
-    if let Some(unsigned) = request.headers.keys().map(|name| name.as_str()).find(|name| must(name) && !signed.contains(name)) {
+    if let Some(unsigned) =
+        request.headers.keys().map(|name| name.as_str()).find(|name| must(name) && !signed.contains(name))
+    {
         return Err((400, "IncompleteSignature", format!("{unsigned} is not signed")));
     }
     let body = hash(&request.body);

@@ -32,7 +32,7 @@ impl Alibaba {
                 "AdjustmentValue": if foreign.removes == Some(false) { 1 } else { -1 },
             }))
         })?;
-        page(request, "ScalingRules", 50, rules)
+        page(request, "ScalingRules", 50, rules, |shown| shown)
     }
 
     pub(super) fn describe_alarms(&self, request: &Request) -> Result<Value, Refused> {
@@ -50,7 +50,7 @@ impl Alibaba {
                 "AlarmActions": [ari(group, name)],
             }))
         })?;
-        page(request, "AlarmList", 50, alarms)
+        page(request, "AlarmList", 50, alarms, |shown| shown)
     }
 
     pub(super) fn describe_tasks(&self, request: &Request) -> Result<Value, Refused> {
@@ -72,7 +72,7 @@ impl Alibaba {
             }
             Some(task)
         })?;
-        page(request, "ScheduledTasks", 50, tasks)
+        page(request, "ScheduledTasks", 50, tasks, |shown| shown)
     }
 
     pub(super) fn describe_refreshes(&self, request: &Request) -> Result<Value, Refused> {

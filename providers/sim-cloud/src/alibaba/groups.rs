@@ -19,9 +19,10 @@ impl Alibaba {
             let id = group_id(group.as_str());
             (ids.is_empty() || ids.contains(&id.as_str())) && (names.is_empty() || names.contains(&group.as_str()))
         };
-        let groups = self.cloud.groups().into_iter().filter(wanted);
-        let groups = groups.filter_map(|group| Some(self.group(&group, &self.cloud.look(&group)?))).collect();
-        page(request, "ScalingGroups", 50, groups)
+        let groups = self.cloud.groups().into_iter().filter(wanted).collect();
+        page(request, "ScalingGroups", 50, groups, |group: GroupId| {
+            self.cloud.look(&group).map(|seen| self.group(&group, &seen)).unwrap_or_default()
+        })
     }
 
     pub(super) fn describe_instances(&self, request: &Request) -> Result<Value, Refused> {
@@ -38,11 +39,13 @@ impl Alibaba {
                 if (ids.is_empty() || ids.contains(&instance.id.as_str()))
                     && (states.is_empty() || states.contains(&state))
                 {
-                    instances.push(self.instance(group, instance, state));
+                    instances.push((group, instance.clone(), state));
                 }
             }
         }
-        page(request, "ScalingInstances", 100, instances)
+        page(request, "ScalingInstances", 100, instances, |(group, instance, state)| {
+            instance_of(group, &instance, state)
+        })
     }
 
     fn group(&self, group: &GroupId, seen: &Observation) -> Value {
@@ -89,26 +92,6 @@ impl Alibaba {
             "Tags": self.tags(group, seen),
             "VpcId": "vpc-simulated",
             "VSwitchIds": ["vsw-simulated"],
-        })
-    }
-
-    fn instance(&self, group: &GroupId, instance: &Instance, state: &str) -> Value {
-        let launched = instance.launched.map(time);
-        json!({
-            "InstanceId": instance.id.as_str(),
-            "ScalingInstanceId": format!("asi-{}", instance.id),
-            "ScalingGroupId": group_id(group.as_str()),
-            "LifecycleState": state,
-            "HealthStatus": if instance.state == InstanceState::Failed { "Unhealthy" } else { "Healthy" },
-            "ZoneId": instance.zone.as_deref().map(zone),
-            "CreatedTime": launched,
-            // The same to the minute.
-            "CreationTime": launched.map(|text| format!("{}Z", &text[..text.len().min(16)])),
-            "CreationType": "AutoCreated",
-            "Entrusted": false,
-            "ScalingConfigurationId": if instance.outdated { OLD_CONFIGURATION } else { CONFIGURATION },
-            "WarmupState": "NoNeedWarmup",
-            "WeightedCapacity": 1,
         })
     }
 
@@ -161,6 +144,26 @@ impl Alibaba {
         }
         Ok(json!({}))
     }
+}
+
+fn instance_of(group: &GroupId, instance: &Instance, state: &str) -> Value {
+    let launched = instance.launched.map(time);
+    json!({
+        "InstanceId": instance.id.as_str(),
+        "ScalingInstanceId": format!("asi-{}", instance.id),
+        "ScalingGroupId": group_id(group.as_str()),
+        "LifecycleState": state,
+        "HealthStatus": if instance.state == InstanceState::Failed { "Unhealthy" } else { "Healthy" },
+        "ZoneId": instance.zone.as_deref().map(zone),
+        "CreatedTime": launched,
+        // The same to the minute.
+        "CreationTime": launched.map(|text| format!("{}Z", &text[..text.len().min(16)])),
+        "CreationType": "AutoCreated",
+        "Entrusted": false,
+        "ScalingConfigurationId": if instance.outdated { OLD_CONFIGURATION } else { CONFIGURATION },
+        "WarmupState": "NoNeedWarmup",
+        "WeightedCapacity": 1,
+    })
 }
 
 /// What a suspension is called here; a refresh is none, it is listed by itself.

@@ -207,7 +207,13 @@ fn list<'a>(request: &'a Request, name: &str) -> Vec<&'a str> {
 }
 
 /// Those of these items that one page holds, with what the answer says of the paging.
-fn page(request: &Request, name: &str, most: usize, items: Vec<Value>) -> Result<Value, Refused> {
+fn page<T>(
+    request: &Request,
+    name: &str,
+    most: usize,
+    items: Vec<T>,
+    show: impl Fn(T) -> Value,
+) -> Result<Value, Refused> {
     let number = |key: &str, default: usize| match request.param(key) {
         Some(text) => text.parse::<usize>().ok().filter(|n| *n > 0),
         None => Some(default),
@@ -219,6 +225,6 @@ fn page(request: &Request, name: &str, most: usize, items: Vec<Value>) -> Result
     let number_of = number("PageNumber", 1).ok_or_else(|| invalid("PageNumber"))?;
     let size = number("PageSize", 10).filter(|size| *size <= most).ok_or_else(|| invalid("PageSize"))?;
     let total = items.len();
-    let shown: Vec<Value> = items.into_iter().skip((number_of - 1) * size).take(size).collect();
+    let shown: Vec<Value> = items.into_iter().skip((number_of - 1) * size).take(size).map(show).collect();
     Ok(json!({ "TotalCount": total, "PageNumber": number_of, "PageSize": size, name: shown }))
 }
