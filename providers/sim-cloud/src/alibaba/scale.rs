@@ -19,7 +19,7 @@ impl Alibaba {
             let to = adjusted(request, from)?;
             // Beyond the bounds ESS goes as far as they let it.
             let to = to.clamp(seen.cloud_min.unwrap_or(0), seen.cloud_max.unwrap_or(Capacity::MAX));
-            let sync = request.param("SyncActivity") == Some("true");
+            let sync = flag(request, "SyncActivity", false);
             self.cloud.resize(&group, to).map_err(|refused| self.refuse(&refused))?;
             let what = What::Resize { from, to, sync };
             let id = self.begin(&group, what);
@@ -36,9 +36,9 @@ impl Alibaba {
                 return Err((400, "MissingParameter", "InstanceIds is missing".into()));
             }
             let removal = Removal {
-                lower: request.param("DecreaseDesiredCapacity") != Some("false"),
+                lower: flag(request, "DecreaseDesiredCapacity", true),
                 protected_too: false,
-                skip_missing: request.param("IgnoreInvalidInstance") == Some("true"),
+                skip_missing: flag(request, "IgnoreInvalidInstance", false),
             };
             let gone = self.cloud.remove(&group, &ids, removal).map_err(|refused| self.refuse(&refused))?;
             if gone.is_empty() {
@@ -101,6 +101,11 @@ impl Alibaba {
 
 fn gone() -> Refused {
     (404, "InvalidScalingGroupId.NotFound", "there is no such scaling group".into())
+}
+
+/// A truth value; the official client writes `True`.
+fn flag(request: &Request, name: &str, default: bool) -> bool {
+    request.param(name).map_or(default, |text| text.eq_ignore_ascii_case("true"))
 }
 
 /// The number of instances that an adjustment asks for.
