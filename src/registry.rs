@@ -12,11 +12,13 @@ use std::sync::Arc;
 /// The kinds of providers that skala.toml may name.
 pub const KINDS: Kinds<'static> = Kinds {
     built: &[
+        #[cfg(feature = "alibaba")]
+        "alibaba",
         #[cfg(feature = "aws")]
         "aws",
         "sim",
     ],
-    known: &["aws", "gcp", "azure", "openstack", "libvirt", "kubernetes", "sim"],
+    known: &["alibaba", "aws", "gcp", "azure", "openstack", "libvirt", "kubernetes", "sim"],
 };
 
 /// Makes the provider of one `[provider.NAME]`, which will tell `metrics` of its requests. No call is made yet.
@@ -33,6 +35,11 @@ pub async fn connect(
     let now: Arc<dyn Fn() -> contract::Timestamp + Send + Sync> = Arc::new(move || time.now());
     let on_call = metrics.on_call(&config.name);
     match &*config.kind {
+        #[cfg(feature = "alibaba")]
+        "alibaba" => {
+            let alibaba = alibaba::Alibaba::connect(settings(config)?, owner.clone(), now).await;
+            Ok(Arc::new(alibaba.map_err(|error| wrong(config, &error))?.with_on_call(on_call)))
+        }
         #[cfg(feature = "aws")]
         "aws" => {
             let aws = aws::Aws::connect(settings(config)?, owner.clone(), now).await;
@@ -50,16 +57,26 @@ pub async fn connect(
 /// What an account has to allow.
 pub enum Permissions {
     /// In the form that the cloud takes.
-    #[cfg_attr(not(feature = "aws"), allow(dead_code))]
+    #[cfg_attr(not(any(feature = "alibaba", feature = "aws")), allow(dead_code))]
     Document(serde_json::Value),
     /// The cloud's own words for it, one a line; empty: nothing has to be allowed.
     Words(Vec<&'static str>),
 }
 
 /// The permissions that a provider of this kind needs for these groups, and no other.
-#[cfg_attr(not(feature = "aws"), allow(unused_variables))]
+#[cfg_attr(not(any(feature = "alibaba", feature = "aws")), allow(unused_variables))]
 pub fn permissions(config: &ProviderConfig, groups: &[GroupId]) -> Permissions {
     match &*config.kind {
+        #[cfg(feature = "alibaba")]
+        "alibaba" => Permissions::Document(serde_json::json!({
+            "Version": "1",
+            "Statement": [{
+                "Effect": "Allow",
+                "Action": alibaba::permissions(groups),
+                // Listings know no resources smaller than everything.
+                "Resource": "*",
+            }],
+        })),
         #[cfg(feature = "aws")]
         "aws" => Permissions::Document(serde_json::json!({
             "Version": "2012-10-17",

@@ -51,10 +51,13 @@ impl fmt::Debug for Key {
     }
 }
 
+/// Finds a variable of the environment.
+type Environment = Arc<dyn Fn(&str) -> Option<String> + Send + Sync>;
+
 /// The process's environment, or what stands for it.
 #[derive(Clone)]
 pub(crate) struct Surroundings {
-    environment: Arc<dyn Fn(&str) -> Option<String> + Send + Sync>,
+    environment: Environment,
 }
 
 impl Surroundings {
@@ -173,7 +176,7 @@ impl Credentials {
             return files::ini(&files::read(&path)?, &path, profile.as_deref().unwrap_or("default"));
         }
         if profile.is_none() {
-            if let Some(origin) = self.from_environment()? {
+            if let Some(origin) = self.of_environment()? {
                 return Ok(origin);
             }
             if let Some(origin) = self.workload_identity() {
@@ -203,7 +206,7 @@ impl Credentials {
         Ok(Origin::Ecs { role })
     }
 
-    fn from_environment(&self) -> Result<Option<Origin>, ProviderError> {
+    fn of_environment(&self) -> Result<Option<Origin>, ProviderError> {
         let [id, secret, token] = ["ACCESS_KEY_ID", "ACCESS_KEY_SECRET", "SECURITY_TOKEN"]
             .map(|name| self.surroundings.get(&environment(name)));
         match (id, secret) {

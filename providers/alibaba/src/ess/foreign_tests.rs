@@ -53,7 +53,7 @@ fn a_rule_acts_by_itself_or_through_a_task() {
     check(&simple(2), &[Alarm { enable: Some(false), ..alarm_on("ari-1") }], &[]);
     check(&[], &[alarm_on("ari-9")], &[("event-triggered task a", None)]);
     let tracking = rule_of("TargetTrackingScalingRule", None);
-    check(&[tracking.clone()], &[alarm_on("ari-1")], &[("scaling rule r", Some(true))]);
+    check(std::slice::from_ref(&tracking), &[alarm_on("ari-1")], &[("scaling rule r", Some(true))]);
     check(&[Rule { disable_scale_in: Some(true), ..tracking }], &[], &[("scaling rule r", Some(false))]);
     let predictive = rule_of("PredictiveScalingRule", None);
     check(&[Rule { predictive_scaling_mode: Some("PredictOnly".into()), ..predictive.clone() }], &[], &[]);

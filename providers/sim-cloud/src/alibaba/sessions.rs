@@ -71,7 +71,8 @@ impl Alibaba {
             found.ok_or_else(|| (400, "MissingParameter", format!("{name} is missing")))
         };
         let role = get("RoleArn")?;
-        (get("OIDCProviderArn")?, get("RoleSessionName")?);
+        get("OIDCProviderArn")?;
+        get("RoleSessionName")?;
         if !role.ends_with(&format!(":role/{ROLE}")) {
             return Err((404, "EntityNotExist.Role", format!("there is no role {role}")));
         }
