@@ -7,6 +7,7 @@
 
 pub mod alibaba;
 mod api;
+pub mod aws;
 mod exchange;
 mod faults;
 mod request;
