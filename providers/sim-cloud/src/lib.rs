@@ -8,8 +8,11 @@
 pub mod alibaba;
 mod api;
 pub mod aws;
+pub mod azure;
 mod exchange;
 mod faults;
+mod gcp;
+pub mod kubernetes;
 mod request;
 mod serve;
 mod server;
@@ -22,5 +25,6 @@ pub mod untrusted;
 pub use api::{Api, Kind};
 pub use exchange::Exchange;
 pub use faults::{Fault, Garble, Refusal};
+pub use gcp::Gcp;
 pub use request::{Reply, Request};
 pub use server::{Calls, Server};
