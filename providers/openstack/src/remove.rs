@@ -132,6 +132,10 @@ impl Groups {
             body: None,
         };
         match self.session.send(&call, deadline).await {
+            // Nova says nothing to this; whoever says something is not Nova.
+            Ok(answer) if !answer.body.is_empty() => {
+                Err(Failure::unanswered(call.operation, call.effect, "not an answer of this API"))
+            }
             Ok(_) => Ok(true),
             Err(Failure { error: ProviderError::NotFound { .. }, .. }) => Ok(false),
             Err(failure) => Err(failure),

@@ -8,6 +8,7 @@
 mod api;
 mod exchange;
 mod faults;
+pub mod openstack;
 mod request;
 mod serve;
 mod server;
