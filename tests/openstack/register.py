@@ -46,8 +46,8 @@ credential = as_skala.identity.post(
 ).json()["application_credential"]
 
 image = cloud.image.create_image(name="web", disk_format="raw", container_format="bare", visibility="public", data=b"x" * 512)
-small = compute.create_flavor(name="small", ram=64, vcpus=1, disk=0)
-huge = compute.create_flavor(name="huge", ram=64, vcpus=4096, disk=0)
+small = compute.create_flavor(name="small", ram=64, vcpus=1, disk=1)
+huge = compute.create_flavor(name="huge", ram=64, vcpus=4096, disk=1)
 network = cloud.network.create_network(name="web", is_shared=True)
 cloud.network.create_subnet(network_id=network.id, ip_version=4, cidr="10.9.0.0/16", enable_dhcp=False)
 spread = as_skala.compute.post(

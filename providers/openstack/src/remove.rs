@@ -95,11 +95,16 @@ impl Groups {
         Ok(Accepted::default())
     }
 
-    /// Removes what earlier launches and removals left behind. That it fails is no reason not to do what was asked for: it
+    /// Removes what earlier launches, of which it was told why they failed, and removals left behind. That it fails is no reason not to do what was asked for: it
     /// is logged, and tried again at the next write.
     pub async fn tidy(&self, tag: &str, shown: &[Server], deadline: Instant) {
-        let stillborn: Vec<InstanceId> =
-            shown.iter().filter(|server| server.is_stillborn()).take(STILLBORN_MAX).map(Server::instance).collect();
+        let at = (self.now)();
+        let stillborn: Vec<InstanceId> = shown
+            .iter()
+            .filter(|server| server.launch_failure(at).is_some())
+            .take(STILLBORN_MAX)
+            .map(Server::instance)
+            .collect();
         let calls: Vec<_> = stillborn.iter().map(|id| async move { (id, self.delete(id, deadline).await) }).collect();
         let results: Vec<_> = futures_util::stream::iter(calls).buffered(CONCURRENT).collect().await;
         let mut gone = Vec::new();

@@ -9,6 +9,10 @@ use crate::times;
 use contract::{FailureKind, InstanceId, InstanceState, LaunchFailure, Scope, Timestamp};
 use serde::Deserialize;
 use serde_json::Value;
+use std::time::Duration;
+
+/// How long the reason of a failed launch may be on its way.
+const FAULT_COMES: Duration = Duration::from_secs(60);
 
 /// One server of `GET /servers/detail`.
 #[derive(Clone, Debug, Deserialize)]
@@ -137,8 +141,10 @@ impl Server {
     }
 
     /// What went wrong, when this is a launch that failed; `at` is the time of the look, which no failure is later than.
+    /// Nova writes the reason a moment after the state: until then, or until it is too late for one, nothing is told.
     pub fn launch_failure(&self, at: Timestamp) -> Option<LaunchFailure> {
-        if !self.is_stillborn() {
+        let waits = self.fault.is_none() && self.created().is_some_and(|created| at < created.after(FAULT_COMES));
+        if !self.is_stillborn() || waits {
             return None;
         }
         let words = self.fault.as_ref().map_or("", |fault| fault.message.as_str());
@@ -216,7 +222,9 @@ mod tests {
         let later = json!({"message": words, "created": "2027-11-23T09:10:24Z"});
         let told = failure(json!({"status": "ERROR", "fault": later, "OS-EXT-AZ:availability_zone": ""})).unwrap();
         assert_eq!((told.scope, told.at), (Scope::Group, at));
-        assert_eq!(failure(json!({"status": "ERROR"})).unwrap().kind, FailureKind::Other);
+        let created = |secs: i64| json!({"status": "ERROR", "created": format!("2026-11-23T09:{:02}:00Z", secs)});
+        assert_eq!(failure(created(11)), None, "the reason may be on its way");
+        assert_eq!(failure(created(9)).unwrap().kind, FailureKind::Other);
         assert_eq!(failure(json!({"status": "ACTIVE"})), None);
     }
 }

@@ -185,7 +185,9 @@ impl RealCloud {
 
     /// Waits until nothing is being built or deleted.
     pub async fn rest(&self) {
-        let rests = |server: &Value| server["status"] != "BUILD" && server["OS-EXT-STS:task_state"].is_null();
+        let told = |server: &Value| server["status"] != "ERROR" || server["fault"].is_object();
+        let rests =
+            |server: &Value| server["status"] != "BUILD" && server["OS-EXT-STS:task_state"].is_null() && told(server);
         self.wait("everything rests", |servers| servers.iter().all(rests)).await;
     }
 
