@@ -14,6 +14,14 @@ pub const KINDS: Kinds<'static> = Kinds {
     built: &[
         #[cfg(feature = "aws")]
         "aws",
+        #[cfg(feature = "azure")]
+        "azure",
+        #[cfg(feature = "kubernetes")]
+        "kubernetes",
+        #[cfg(feature = "gcp")]
+        "gcp",
+        #[cfg(feature = "openstack")]
+        "openstack",
         "sim",
     ],
     known: &["aws", "gcp", "azure", "openstack", "libvirt", "kubernetes", "sim"],
@@ -38,6 +46,26 @@ pub async fn connect(
             let aws = aws::Aws::connect(settings(config)?, owner.clone(), now).await;
             Ok(Arc::new(aws.map_err(|error| wrong(config, &error))?.with_on_call(on_call)))
         }
+        #[cfg(feature = "azure")]
+        "azure" => {
+            let azure = azure::Azure::connect(settings(config)?, owner.clone(), now).await;
+            Ok(Arc::new(azure.map_err(|error| wrong(config, &error))?.with_on_call(on_call)))
+        }
+        #[cfg(feature = "kubernetes")]
+        "kubernetes" => {
+            let cluster = kubernetes::Kubernetes::connect(settings(config)?, owner.clone(), now).await;
+            Ok(Arc::new(cluster.map_err(|error| wrong(config, &error))?.with_on_call(on_call)))
+        }
+        #[cfg(feature = "gcp")]
+        "gcp" => {
+            let gcp = gcp::Gcp::connect(settings(config)?, owner.clone(), now).await;
+            Ok(Arc::new(gcp.map_err(|error| wrong(config, &error))?.with_on_call(on_call)))
+        }
+        #[cfg(feature = "openstack")]
+        "openstack" => {
+            let openstack = openstack::OpenStack::connect(settings(config)?, owner.clone(), now).await;
+            Ok(Arc::new(openstack.map_err(|error| wrong(config, &error))?.with_on_call(on_call)))
+        }
         "sim" => {
             let cloud = sim::Cloud::new(settings(config)?, now).map_err(|error| wrong(config, &error))?;
             let sleep = Arc::new(|span| -> contract::BoxFuture<'static, ()> { Box::pin(tokio::time::sleep(span)) });
@@ -50,14 +78,15 @@ pub async fn connect(
 /// What an account has to allow.
 pub enum Permissions {
     /// In the form that the cloud takes.
-    #[cfg_attr(not(feature = "aws"), allow(dead_code))]
+    #[cfg_attr(not(any(feature = "aws", feature = "azure")), allow(dead_code))]
     Document(serde_json::Value),
     /// The cloud's own words for it, one a line; empty: nothing has to be allowed.
     Words(Vec<&'static str>),
 }
 
 /// The permissions that a provider of this kind needs for these groups, and no other.
-#[cfg_attr(not(feature = "aws"), allow(unused_variables))]
+#[allow(unused_variables, reason = "none is needed when no cloud is built in")]
+#[allow(unused_variables, reason = "none is needed when no cloud is built in")]
 pub fn permissions(config: &ProviderConfig, groups: &[GroupId]) -> Permissions {
     match &*config.kind {
         #[cfg(feature = "aws")]
@@ -71,6 +100,26 @@ pub fn permissions(config: &ProviderConfig, groups: &[GroupId]) -> Permissions {
                 "Resource": "*",
             }],
         })),
+        #[cfg(feature = "azure")]
+        "azure" => {
+            let config = config.to_toml();
+            let subscription = config.get("subscription").and_then(toml::Value::as_str).unwrap_or_default();
+            // A custom role, as `az role definition create` takes it.
+            Permissions::Document(serde_json::json!({
+                "Name": "skala",
+                "IsCustom": true,
+                "Description": "Sizes virtual machine scale sets.",
+                "Actions": azure::permissions(groups),
+                "NotActions": [],
+                "AssignableScopes": [format!("/subscriptions/{subscription}")],
+            }))
+        }
+        #[cfg(feature = "kubernetes")]
+        "kubernetes" => Permissions::Words(kubernetes::permissions(groups)),
+        #[cfg(feature = "gcp")]
+        "gcp" => Permissions::Words(gcp::permissions(groups)),
+        #[cfg(feature = "openstack")]
+        "openstack" => Permissions::Words(openstack::permissions(groups)),
         _ => Permissions::Words(Vec::new()),
     }
 }

@@ -6,8 +6,11 @@
 //! software which its authors did not write can judge it. Nothing here is meant to be reached from another machine.
 
 mod api;
+pub mod azure;
 mod exchange;
 mod faults;
+pub mod kubernetes;
+mod gcp;
 pub mod openstack;
 mod request;
 mod serve;
@@ -21,5 +24,6 @@ pub mod untrusted;
 pub use api::{Api, Kind};
 pub use exchange::Exchange;
 pub use faults::{Fault, Garble, Refusal};
+pub use gcp::Gcp;
 pub use request::{Reply, Request};
 pub use server::{Calls, Server};

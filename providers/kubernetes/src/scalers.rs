@@ -1,0 +1,280 @@
+//! Other controllers of a group: HorizontalPodAutoscalers, and KEDA's ScaledObjects where KEDA is installed.
+//!
+//! They are listed at the start, every ten minutes, when a new group is asked for, and before a group is first written.
+//! What could not be read stands in as an unknown controller, which stops writes: an error is unknown, never empty. A
+//! cluster without KEDA has no such kind, and that is an answer: none. One that forbids the list does not tell, and is
+//! asked whether it has the kind at all, which everybody may ask.
+
+use crate::call::Call;
+use crate::cluster::Cluster;
+use crate::errors::{cut, nonsense};
+use crate::kinds::Kind;
+use crate::listing::{Listed, Source};
+use crate::names::Name;
+use crate::shapes::{ApiGroup, Object, Scaler, TargetRef};
+use contract::{Foreign, ProviderError};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// A listing that failed is tried again this much later.
+const ASK_AGAIN: Duration = Duration::from_secs(15);
+/// How old a listing may be when nothing is written, or a group that was written before.
+pub(crate) const FRESH_ENOUGH: Duration = Duration::from_secs(600);
+/// How old it may be when a group is written for the first time.
+pub(crate) const FRESH_ENOUGH_AT_FIRST: Duration = Duration::from_secs(60);
+
+/// The kinds of foreign controllers, each with its own listing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Sort {
+    Hpa,
+    Keda,
+}
+
+impl Sort {
+    const ALL: [Sort; 2] = [Sort::Hpa, Sort::Keda];
+
+    fn words(self) -> &'static str {
+        match self {
+            Sort::Hpa => "HorizontalPodAutoscaler",
+            Sort::Keda => "ScaledObject",
+        }
+    }
+
+    fn source(self) -> Source {
+        match self {
+            Sort::Hpa => Source::new("ListAutoscalers", "/apis/autoscaling/v2", "horizontalpodautoscalers"),
+            Sort::Keda => Source::new("ListScaledObjects", "/apis/keda.sh/v1alpha1", "scaledobjects"),
+        }
+    }
+
+    /// What an object of this sort scales, and what it can do.
+    fn read(self, scaler: Scaler) -> (TargetRef, Foreign) {
+        let meta = scaler.meta();
+        let name = format!("{} {}/{}", self.words(), meta.namespace.as_deref().unwrap_or_default(), meta.name);
+        let policy = scaler.spec.behavior.and_then(|behavior| behavior.scale_down?.select_policy);
+        let removes = self == Sort::Keda || policy.as_deref() != Some("Disabled");
+        let mut target = scaler.spec.scale_target_ref;
+        if self == Sort::Keda {
+            // What KEDA takes when it is not said.
+            target.kind.get_or_insert_with(|| "Deployment".into());
+        }
+        (target, Foreign { name: name.into(), removes: Some(removes) })
+    }
+}
+
+/// What is known of other controllers, by namespace.
+#[derive(Debug, Default)]
+pub(crate) struct Scalers {
+    known: BTreeMap<(Box<str>, Sort), Listing>,
+    /// When a routine listing was last begun.
+    asked: Option<Instant>,
+}
+
+#[derive(Debug, Default)]
+struct Listing {
+    of: Vec<(TargetRef, Foreign)>,
+    /// When the last listing that came was begun.
+    read: Option<Instant>,
+    trouble: Option<Box<str>>,
+}
+
+impl Scalers {
+    /// Whether to list now, for groups by their namespace that were first seen at these times.
+    pub fn due<'a>(&mut self, groups: impl Iterator<Item = (&'a str, Instant)>, now: Instant) -> bool {
+        let (mut uncovered, mut newest, mut old) = (false, None, false);
+        for (place, first_seen) in groups {
+            for sort in Sort::ALL {
+                let read = self.known.get(&(place.into(), sort)).and_then(|listing| listing.read);
+                uncovered |= read.is_none_or(|read| read < first_seen);
+                old |= read.is_some_and(|read| now.saturating_duration_since(read) >= FRESH_ENOUGH);
+                newest = newest.max(Some(first_seen));
+            }
+        }
+        let waited = self.asked.is_none_or(|asked| now.saturating_duration_since(asked) >= ASK_AGAIN);
+        let unasked = uncovered && self.asked < newest;
+        let due = unasked || ((uncovered || old) && waited);
+        if due {
+            self.asked = Some(now);
+        }
+        due
+    }
+
+    /// How long ago the controllers of a namespace were read; `None` when not since a time.
+    fn age(&self, place: &str, since: Option<Instant>, now: Instant) -> Option<Duration> {
+        let reads = Sort::ALL.map(|sort| self.known.get(&(place.into(), sort)).and_then(|listing| listing.read));
+        let [Some(a), Some(b)] = reads else { return None };
+        let read = a.min(b);
+        since.is_none_or(|since| read >= since).then(|| now.saturating_duration_since(read))
+    }
+
+    /// The foreign controllers of a group that was first seen at a time. A sort that was not read since stands in as one
+    /// that may do anything.
+    pub fn of(&self, name: &Name, kind: Option<&Kind>, first_seen: Option<Instant>) -> Vec<Foreign> {
+        let mut all = Vec::new();
+        for sort in Sort::ALL {
+            let listing = self.known.get(&(name.namespace.clone(), sort));
+            let read = listing.and_then(|listing| listing.read);
+            if read.is_none() || read < first_seen {
+                let trouble = listing.and_then(|listing| listing.trouble.as_deref());
+                let what = format!("unknown {}s: {}", sort.words(), trouble.unwrap_or("not read yet"));
+                all.push(Foreign { name: what.into(), removes: None });
+            }
+            let theirs = listing.iter().flat_map(|listing| &listing.of);
+            all.extend(theirs.filter(|(target, _)| aims_at(target, name, kind)).map(|(_, foreign)| foreign.clone()));
+        }
+        all
+    }
+
+    fn learn(&mut self, sort: Sort, places: &BTreeSet<&str>, listed: Listed<Scaler>, begun: Instant) {
+        let mut of: BTreeMap<Box<str>, Vec<(TargetRef, Foreign)>> = BTreeMap::new();
+        for scaler in listed.items {
+            let place = scaler.metadata.namespace.clone().unwrap_or_default();
+            of.entry(place.into()).or_default().push(sort.read(scaler));
+        }
+        for place in places {
+            let listing = self.known.entry(((*place).into(), sort)).or_default();
+            match listed.broken.get(*place) {
+                Some(error) => listing.trouble = Some(cut(&error.to_string(), 160)),
+                // One that was overtaken by a later one is dropped.
+                None if listing.read.is_some_and(|read| read > begun) => {}
+                None => {
+                    let of = of.remove(*place).unwrap_or_default();
+                    *listing = Listing { of, read: Some(begun), trouble: None };
+                }
+            }
+        }
+    }
+}
+
+/// Whether a reference means this group. A part that is not said is taken for a match: better one controller too many.
+fn aims_at(target: &TargetRef, name: &Name, kind: Option<&Kind>) -> bool {
+    let Some(kind) = kind else { return target.name == *name.name };
+    let group = target.api_version.as_deref().map(|version| version.split_once('/').map_or("", |(group, _)| group));
+    target.name == *name.name
+        && target.kind.as_deref().is_none_or(|other| other == kind.kind)
+        && group.is_none_or(|group| group == kind.group)
+}
+
+impl Cluster {
+    /// Lists other controllers in these namespaces, and remembers what was found.
+    pub async fn list_scalers(self: &Arc<Self>, places: &BTreeSet<&str>, deadline: Instant) {
+        let begun = Instant::now();
+        let source = Sort::Hpa.source();
+        let (hpa, keda) =
+            futures_util::join!(self.list::<Scaler>(&source, places, deadline), self.list_keda(places, deadline));
+        for (sort, listed) in [(Sort::Hpa, hpa), (Sort::Keda, keda)] {
+            if let Some((place, error)) = listed.broken.first_key_value() {
+                tracing::warn!(namespace = %place, %error, "cannot list {}s", sort.words());
+            }
+            self.memory(|memory| memory.scalers.learn(sort, places, listed, begun));
+        }
+    }
+
+    async fn list_keda(&self, places: &BTreeSet<&str>, deadline: Instant) -> Listed<Scaler> {
+        let mut listed = self.list::<Scaler>(&Sort::Keda.source(), places, deadline).await;
+        let denied = listed.broken.values().any(|error| matches!(error, ProviderError::Denied { .. }));
+        if denied && !listed.missing {
+            // Permission is asked for before existence, so a refusal says nothing of KEDA.
+            let call = Call::get("DiscoverGroup", "/apis/keda.sh".into());
+            let asked: Result<ApiGroup, _> = self.lane.make(&call, deadline).await;
+            listed.missing = asked.is_err_and(|failure| failure.missing);
+        }
+        if listed.missing { Listed::default() } else { listed }
+    }
+
+    /// Refuses when a group has a foreign controller that the last observation did not show.
+    pub async fn no_new_foreign(self: &Arc<Self>, name: &Name, deadline: Instant) -> Result<(), ProviderError> {
+        let (shown, written, first_seen) = self
+            .group(name, |group| (group.shown_foreign.clone().unwrap_or_default(), group.written, group.first_seen));
+        let limit = if written { FRESH_ENOUGH } else { FRESH_ENOUGH_AT_FIRST };
+        let age = self.memory(|memory| memory.scalers.age(&name.namespace, first_seen, Instant::now()));
+        let mut since = first_seen;
+        if age.is_none_or(|age| age > limit) {
+            since = Some(Instant::now());
+            self.list_scalers(&BTreeSet::from([&*name.namespace]), deadline).await;
+        }
+        let kind = self.known_kind(&name.resource);
+        let found = self.memory(|memory| memory.scalers.of(name, kind.as_ref(), since));
+        let Some(new) = found.into_iter().find(|foreign| !shown.contains(foreign)) else { return Ok(()) };
+        if new.removes.is_none() {
+            return Err(nonsense(format!(
+                "{}/{}: {}; nothing is written blindly",
+                name.namespace, name.name, new.name
+            )));
+        }
+        let what = format!("{}/{}: {} was not there when the group was observed", name.namespace, name.name, new.name);
+        Err(ProviderError::Conflict { what: what.into() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn scaler(sort: Sort, spec: Value) -> (TargetRef, Foreign) {
+        let meta = json!({"name": "web", "namespace": "shop", "uid": "u", "resourceVersion": "1"});
+        sort.read(serde_json::from_value(json!({"metadata": meta, "spec": spec})).unwrap())
+    }
+
+    #[test]
+    fn a_controller_aims_at_one_kind_of_object() {
+        let check = |sort: Sort, target: Value, id: &str, expected: bool| {
+            let name = Name::parse(id).unwrap();
+            let kind = match &name.resource {
+                crate::names::Resource::Deployment => ("Deployment", "apps"),
+                crate::names::Resource::StatefulSet => ("StatefulSet", "apps"),
+                _ => ("Rollout", "argoproj.io"),
+            };
+            let kind = Kind { base: String::new(), plural: String::new(), kind: kind.0.into(), group: kind.1.into() };
+            let (target, _) = scaler(sort, json!({ "scaleTargetRef": target }));
+            assert_eq!(aims_at(&target, &name, Some(&kind)), expected, "{target:?} and {id}");
+        };
+        let deployment = || json!({"kind": "Deployment", "name": "web", "apiVersion": "apps/v1"});
+        check(Sort::Hpa, deployment(), "shop/web", true);
+        check(Sort::Hpa, deployment(), "shop/api", false);
+        check(Sort::Hpa, deployment(), "shop/statefulset/web", false);
+        check(
+            Sort::Hpa,
+            json!({"kind": "Rollout", "name": "web", "apiVersion": "argoproj.io/v1alpha1"}),
+            "shop/rollouts.argoproj.io/web",
+            true,
+        );
+        check(Sort::Hpa, json!({"kind": "Deployment", "name": "web"}), "shop/web", true);
+        check(Sort::Keda, json!({"name": "web"}), "shop/web", true);
+        check(Sort::Keda, json!({"name": "web"}), "shop/statefulset/web", false);
+    }
+
+    #[test]
+    fn one_that_may_not_scale_down_removes_nothing() {
+        let removes = |spec: Value| scaler(Sort::Hpa, spec).1.removes;
+        let target = json!({"kind": "Deployment", "name": "web"});
+        assert_eq!(removes(json!({"scaleTargetRef": target})), Some(true));
+        let behavior = json!({"scaleDown": {"selectPolicy": "Disabled"}});
+        assert_eq!(removes(json!({"scaleTargetRef": target, "behavior": behavior})), Some(false));
+    }
+
+    #[test]
+    fn listings_are_due_at_the_start_for_new_groups_and_every_ten_minutes() {
+        let start = Instant::now();
+        let later = |secs: u64| start + Duration::from_secs(secs);
+        let mut scalers = Scalers::default();
+        let one = || [("shop", start)].into_iter();
+        assert!(scalers.due(one(), start));
+        assert!(!scalers.due(one(), later(5)), "the answer may still come");
+        assert!(scalers.due(one(), later(20)), "it has not come");
+        for sort in Sort::ALL {
+            scalers.learn(sort, &BTreeSet::from(["shop"]), Listed::default(), later(20));
+        }
+        assert!(!scalers.due(one(), later(500)));
+        let two = [("shop", start), ("shop", later(500))];
+        assert!(scalers.due(two.into_iter(), later(500)), "the second is new");
+        for sort in Sort::ALL {
+            scalers.learn(sort, &BTreeSet::from(["shop"]), Listed::default(), later(500));
+        }
+        assert!(!scalers.due(one(), later(1_000)));
+        assert!(scalers.due(one(), later(1_100)), "ten minutes are over");
+    }
+}

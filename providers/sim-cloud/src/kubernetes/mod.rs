@@ -1,0 +1,228 @@
+//! A Kubernetes API server over simulated machines: Deployments, StatefulSets and one custom kind with a scale
+//! subresource, their pods, nodes, autoscalers, and what clients ask an API server of itself.
+//!
+//! A simulated group `deployment:NAMESPACE/NAME` is a Deployment; `deployment:NAMESPACE/statefulset/NAME` and
+//! `deployment:NAMESPACE/rollouts.argoproj.io/NAME` are the other kinds. Its instances are pods with a node each; capacity
+//! that finds no machine shows as pods that no node has room for, and what a quota forbids shows as the Deployment's
+//! `ReplicaFailure`. Every write may name a resourceVersion, and is refused with 409 when the object is another by then;
+//! `metadata.generation` grows with every change of the spec and with no other.
+//!
+//! Not as in a real cluster: watches are not streamed, rollouts are over at once, and a StatefulSet removes its newest pods
+//! rather than its highest numbers.
+
+mod discovery;
+mod lists;
+mod memory;
+mod objects;
+mod path;
+mod status;
+mod writes;
+
+use crate::api::{Api, Kind};
+use crate::faults::{Garble, Refusal};
+use crate::request::{Reply, Request};
+use contract::{Capacity, Foreign, GroupId, InstanceId};
+use lists::View;
+use memory::Memory;
+use path::{Path, Route};
+use serde_json::{Value, json};
+use sim::Cloud;
+use status::Refused;
+use std::collections::BTreeSet;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// What groups' names begin with in the simulated cloud.
+pub const PREFIX: &str = "deployment:";
+/// The name of the autoscaler of the first group that has one.
+const AUTOSCALER: &str = "native";
+
+/// One simulated API server.
+pub struct Kubernetes {
+    cloud: Cloud,
+    page_max: usize,
+    state: Mutex<State>,
+}
+
+/// What somebody else does between a client's read and its write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Faster {
+    /// The object has another version, and its spec is as it was: what every status update does.
+    Touches,
+    /// The object holds so many replicas.
+    Scales(Capacity),
+}
+
+/// What is not of the machines.
+#[derive(Debug, Default)]
+struct State {
+    memory: Memory,
+    forbidden: BTreeSet<String>,
+    token: Option<String>,
+    /// ScaledObjects by namespace and the Deployment they scale; `None`: KEDA is not installed.
+    scaled: Option<Vec<(String, String)>>,
+    /// The next continuation is told that its list is gone.
+    expire_next: bool,
+    /// What somebody else does just before the next write of a scale.
+    faster: Option<Faster>,
+}
+
+impl Kubernetes {
+    /// An API server over these machines, of which the `deployment:` groups are seen.
+    pub fn new(cloud: Cloud) -> Self {
+        Self { cloud, page_max: 500, state: Mutex::default() }
+    }
+
+    /// The same server with smaller pages than clients ask for.
+    #[must_use]
+    pub fn with_page_max(self, page_max: usize) -> Self {
+        Self { page_max: page_max.max(1), ..self }
+    }
+
+    /// From now on it answers 403 to this, as RBAC does: `list pods` or, for the list over all namespaces alone,
+    /// `list pods everywhere`; verbs are get, list and patch.
+    pub fn forbid(&self, rule: &str) {
+        self.lock().forbidden.insert(rule.into());
+    }
+
+    /// From now on it knows this bearer token alone.
+    pub fn expect_token(&self, token: &str) {
+        self.lock().token = Some(token.into());
+    }
+
+    /// KEDA is installed from now on; with a Deployment's name, a ScaledObject scales it.
+    pub fn install_keda(&self, scaled: Option<(&str, &str)>) {
+        let mut state = self.lock();
+        let objects = state.scaled.get_or_insert_default();
+        objects.extend(scaled.map(|(namespace, name)| (namespace.to_owned(), name.to_owned())));
+    }
+
+    /// The next request for a later page is told that its list is gone (410).
+    pub fn expire_continuation(&self) {
+        self.lock().expire_next = true;
+    }
+
+    /// Somebody else is faster than the next write of a scale.
+    pub fn be_faster(&self, faster: Faster) {
+        self.lock().faster = Some(faster);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn serve(&self, request: &Request) -> Result<Reply, Refused> {
+        let mut state = self.lock();
+        if let Some(token) = &state.token
+            && request.header("authorization") != Some(&format!("Bearer {token}"))
+        {
+            return Err(status::unauthorized());
+        }
+        let path = match path::route(request) {
+            Route::Resource(path) => path,
+            Route::About => {
+                let about = discovery::about(&request.path, state.scaled.is_some()).ok_or_else(status::no_page)?;
+                return Ok(Reply::json(200, &about));
+            }
+        };
+        if path.plural == "scaledobjects" && state.scaled.is_none() && !state.forbids(&path) {
+            return Err(status::no_page());
+        }
+        if state.forbids(&path) {
+            return Err(status::forbidden(&path));
+        }
+        match path.verb {
+            "list" if request.param("watch").is_some_and(|watch| ["1", "true"].contains(&watch)) => {
+                // A watch that ends at once: clients list again.
+                Ok(Reply::text(200, "application/json", ""))
+            }
+            "list" => {
+                if request.param("continue").is_some() && std::mem::take(&mut state.expire_next) {
+                    return Err(status::expired());
+                }
+                let items = objects::all(&self.cloud, &mut state, &path).ok_or_else(status::no_page)?;
+                lists::page(request, &path, items, self.page_max, state.memory.version()).map(View::reply)
+            }
+            "get" => {
+                let object = self.find(&mut state, &path)?;
+                Ok(View::of(request, &path).one(&object))
+            }
+            _ => writes::write(&self.cloud, &mut state, request, &path),
+        }
+    }
+
+    fn find(&self, state: &mut State, path: &Path) -> Result<Value, Refused> {
+        objects::one(&self.cloud, state, path).ok_or_else(|| status::not_found(path))
+    }
+}
+
+impl State {
+    fn forbids(&self, path: &Path) -> bool {
+        let rule = format!("{} {}", path.verb, path.resource());
+        let everywhere = path.namespace.is_none() && self.forbidden.contains(&format!("{rule} everywhere"));
+        everywhere || self.forbidden.contains(&rule)
+    }
+}
+
+impl Api for Kubernetes {
+    fn answer(&self, request: &Request) -> Reply {
+        self.serve(request).unwrap_or_else(|refused| *refused)
+    }
+
+    fn kind(&self, request: &Request) -> Option<Kind> {
+        let Route::Resource(path) = path::route(request) else { return None };
+        match path.verb {
+            "get" | "list" => Some(Kind::Read),
+            // What changes annotations alone is a note, and no change of capacity.
+            _ if path.sub.is_none() && request.json().get("spec").is_none() => None,
+            _ => Some(Kind::Write),
+        }
+    }
+
+    fn is_later_page(&self, request: &Request) -> bool {
+        request.param("continue").is_some()
+    }
+
+    fn refusal(&self, refusal: &Refusal, request: &Request) -> Reply {
+        let path = match path::route(request) {
+            Route::Resource(path) => path,
+            Route::About => Path::default(),
+        };
+        let refused = match refusal {
+            Refusal::Throttled { retry_after } => status::throttled(*retry_after),
+            Refusal::Internal => status::internal(),
+            Refusal::Denied => status::forbidden(&path),
+            // An API server tells these apart from nobody.
+            Refusal::Expired | Refusal::WrongCredentials | Refusal::ClockOff => status::unauthorized(),
+            Refusal::OutOfCapacity | Refusal::QuotaExceeded => status::over_quota(&path),
+        };
+        *refused
+    }
+
+    fn garble(&self, garble: Garble, request: &Request, reply: &Reply) -> Option<Reply> {
+        let body = reply.to_json();
+        lists::garble(garble, request, &body).map(|body| reply.clone().with_json(&body))
+    }
+
+    fn group_id(&self, group: &str) -> GroupId {
+        group.strip_prefix(PREFIX).unwrap_or(group).into()
+    }
+
+    fn instance_id(&self, group: &GroupId, instance: &InstanceId) -> InstanceId {
+        let Some(name) = objects::Name::of(group) else { return instance.clone() };
+        let mut state = self.lock();
+        objects::pod_name(&name, state.memory.ordinal(group, instance), instance).into()
+    }
+
+    fn foreign(&self) -> Foreign {
+        Foreign { name: format!("HorizontalPodAutoscaler shop/{AUTOSCALER}").into(), removes: Some(true) }
+    }
+}
+
+/// `kind` and `apiVersion` first, as an API server writes them.
+fn headed(kind: &str, version: &str, rest: Value) -> Value {
+    let mut object = json!({"kind": kind, "apiVersion": version});
+    if let (Some(object), Value::Object(rest)) = (object.as_object_mut(), rest) {
+        object.extend(rest);
+    }
+    object
+}

@@ -1,0 +1,282 @@
+#!/usr/bin/env python3
+"""Judges the simulated Compute Engine with software that its authors did not write.
+
+    gcp.py URL EXCHANGES.jsonl PROJECT
+
+First Google's own clients speak to the server at URL: google-cloud-compute, and google-api-python-client over the
+published description of the API. Then every exchange of EXCHANGES.jsonl (what skala's provider and the server said to each
+other) is held against that description: path, method, parameters, body and reply. Exits with 1 and says what does not fit.
+"""
+
+import json
+import re
+import sys
+import time
+
+import googleapiclient.errors
+from google.api_core import exceptions
+from google.auth.credentials import AnonymousCredentials
+from google.cloud import compute_v1
+from google.cloud.compute_v1.services.instance_group_managers.transports.rest import (
+    InstanceGroupManagersRestTransport,
+)
+from google.cloud.compute_v1.services.region_instance_group_managers.transports.rest import (
+    RegionInstanceGroupManagersRestTransport,
+)
+from google.cloud.compute_v1.services.region_operations.transports.rest import RegionOperationsRestTransport
+from google.cloud.compute_v1.services.zone_operations.transports.rest import ZoneOperationsRestTransport
+from googleapiclient.discovery import build
+from googleapiclient.discovery_cache import get_static_doc
+
+PLACE = {"zones": "zone", "regions": "region"}
+# Documented for all of Google's APIs, some of them by other names than the description's.
+COMMON = {"$alt", "$apiVersion", "alt", "prettyPrint", "quotaUser", "fields", "key", "$.xgafv"}
+
+
+def say(what):
+    print(what, flush=True)
+
+
+class Schema:
+    """The published description: finds methods by path, checks values against schemas."""
+
+    def __init__(self, document):
+        self.schemas = document["schemas"]
+        self.methods = []
+        self.walk(document)
+        self.problems = []
+
+    def walk(self, node):
+        for method in node.get("methods", {}).values():
+            flat = method.get("flatPath", method["path"])
+            pattern = re.escape("/compute/v1/" + flat)
+            pattern = re.sub(r"\\\{(\w+)\\\}", r"(?P<\1>[^/]+)", pattern)
+            self.methods.append((method["httpMethod"], re.compile(pattern + "$"), method))
+        for resource in node.get("resources", {}).values():
+            self.walk(resource)
+
+    def find(self, verb, path):
+        for known, pattern, method in self.methods:
+            match = pattern.match(path)
+            if known == verb and match:
+                return method, match.groupdict()
+        return None, None
+
+    def wrong(self, where, what):
+        self.problems.append(f"{where}: {what}")
+
+    def check(self, where, schema, value):
+        if "$ref" in schema:
+            schema = self.schemas[schema["$ref"]]
+        kind = schema.get("type")
+        if kind == "any":
+            return
+        if kind == "object":
+            if not isinstance(value, dict):
+                return self.wrong(where, f"{value!r} is no object")
+            known, rest = schema.get("properties", {}), schema.get("additionalProperties")
+            for key, item in value.items():
+                if key in known:
+                    self.check(f"{where}.{key}", known[key], item)
+                elif rest is not None:
+                    self.check(f"{where}.{key}", rest, item)
+                else:
+                    self.wrong(where, f"nobody knows {key!r}")
+        elif kind == "array":
+            if not isinstance(value, list):
+                return self.wrong(where, f"{value!r} is no array")
+            for index, item in enumerate(value):
+                self.check(f"{where}[{index}]", schema["items"], item)
+        else:
+            self.scalar(where, schema, kind, value)
+
+    def scalar(self, where, schema, kind, value):
+        fits = {
+            "string": isinstance(value, str),
+            "boolean": isinstance(value, bool),
+            "integer": isinstance(value, int) and not isinstance(value, bool),
+            "number": isinstance(value, (int, float)) and not isinstance(value, bool),
+        }
+        if not fits[kind]:
+            return self.wrong(where, f"{value!r} is no {kind}")
+        form = schema.get("format")
+        if form == "int32" and not -(2**31) <= value < 2**31:
+            self.wrong(where, f"{value} is no int32")
+        if form in ("uint64", "int64") and not re.fullmatch(r"-?\d+", value):
+            self.wrong(where, f"{value!r} is no {form}")
+        if "enum" in schema and value not in schema["enum"]:
+            self.wrong(where, f"{value!r} is none of {schema['enum']}")
+        if "pattern" in schema and not re.fullmatch(schema["pattern"], value):
+            self.wrong(where, f"{value!r} does not match {schema['pattern']}")
+
+    def parameter(self, where, spec, text):
+        kind = spec.get("type")
+        if kind == "integer":
+            try:
+                number = int(text)
+            except ValueError:
+                return self.wrong(where, f"{text!r} is no integer")
+            if "minimum" in spec and number < int(spec["minimum"]):
+                self.wrong(where, f"{number} is below {spec['minimum']}")
+            if "maximum" in spec and number > int(spec["maximum"]):
+                self.wrong(where, f"{number} is above {spec['maximum']}")
+        elif kind == "boolean" and text not in ("true", "false"):
+            self.wrong(where, f"{text!r} is no boolean")
+        if "pattern" in spec and not re.fullmatch(spec["pattern"], text):
+            self.wrong(where, f"{text!r} does not match {spec['pattern']}")
+
+    def exchange(self, number, exchange):
+        where = f"exchange {number}: {exchange['method']} {exchange['path']}"
+        method, in_path = self.find(exchange["method"], exchange["path"])
+        if method is None:
+            return self.wrong(where, "the API has no such method")
+        query = dict(exchange["query"])
+        if len(query) != len(exchange["query"]):
+            self.wrong(where, f"a parameter twice: {exchange['query']}")
+        known = method.get("parameters", {})
+        for name, text in {**in_path, **query}.items():
+            if name in known:
+                self.parameter(f"{where} {name}", known[name], text)
+            elif name not in COMMON:
+                self.wrong(where, f"the method has no parameter {name!r}")
+        for name, spec in known.items():
+            if spec.get("required") and name not in query and name not in in_path:
+                self.wrong(where, f"the parameter {name!r} is missing")
+        if "request" in method:
+            self.check(f"{where} body", method["request"], json.loads(exchange["body"] or "{}"))
+        elif exchange["body"] not in ("", "{}"):
+            self.wrong(where, f"a body where none belongs: {exchange['body']}")
+        # What was broken on purpose says nothing of the API.
+        if exchange["broken"] or exchange["status"] == 0:
+            return None
+        reply = json.loads(exchange["reply"])
+        if exchange["status"] == 200:
+            return self.check(f"{where} reply", method["response"], reply)
+        error = reply.get("error", {})
+        if error.get("code") != exchange["status"] or not error.get("message") or not error.get("errors"):
+            self.wrong(where, f"this is no error of the API: {reply}")
+        return None
+
+
+def expect(holds, what):
+    if not holds:
+        raise SystemExit(f"not as it should be: {what}")
+
+
+def typed_client(url, project):
+    """google-cloud-compute: groups of a zone and of a region, from listing to an operation's end."""
+    common = {"host": url.removeprefix("http://"), "url_scheme": "http", "credentials": AnonymousCredentials()}
+    zonal = compute_v1.InstanceGroupManagersClient(transport=InstanceGroupManagersRestTransport(**common))
+    regional = compute_v1.RegionInstanceGroupManagersClient(
+        transport=RegionInstanceGroupManagersRestTransport(**common)
+    )
+    # The clients would follow operations at Google's own address, whatever theirs is.
+    zonal.transport._extended_operations_services["zone_operations"] = compute_v1.ZoneOperationsClient(
+        transport=ZoneOperationsRestTransport(**common)
+    )
+    regional.transport._extended_operations_services["region_operations"] = compute_v1.RegionOperationsClient(
+        transport=RegionOperationsRestTransport(**common)
+    )
+    found = {}
+    request = compute_v1.AggregatedListInstanceGroupManagersRequest(project=project, max_results=2)
+    for scope, listed in zonal.aggregated_list(request=request):
+        for group in listed.instance_group_managers:
+            found[group.name] = (scope, group)
+    expect(len(found) >= 3, f"{len(found)} groups, page by page")
+    kinds = set()
+    for name, (scope, group) in sorted(found.items()):
+        kind, place = scope.split("/")
+        client, key = (zonal, "zone") if kind == "zones" else (regional, "region")
+        kinds.add(kind)
+        where = {"project": project, key: place, "instance_group_manager": name}
+        expect(client.get(**where).target_size == group.target_size, f"{name} alone is as it is in the list")
+        members = list(client.list_managed_instances(**where))
+        expect(len(members) == group.target_size, f"{name} has {group.target_size} instances: {len(members)}")
+        expect(group.current_actions.none == group.target_size and group.status.is_stable, f"{name} is at rest")
+        operation = client.resize(size=group.target_size + 2, **where)
+        expect(operation.name.startswith("operation-"), f"an operation: {operation.name}")
+        operation.result(timeout=20)
+        now = client.get(**where)
+        expect(now.target_size == group.target_size + 2, f"{name} was resized: {now.target_size}")
+        expect(not now.status.is_stable and now.current_actions.creating == 2, f"two are on their way: {now}")
+        gone = members[0].instance
+        if key == "zone":
+            body = compute_v1.InstanceGroupManagersDeleteInstancesRequest(instances=[gone])
+            operation = client.delete_instances(
+                instance_group_managers_delete_instances_request_resource=body, **where
+            )
+        else:
+            body = compute_v1.RegionInstanceGroupManagersDeleteInstancesRequest(instances=[gone])
+            operation = client.delete_instances(
+                region_instance_group_managers_delete_instances_request_resource=body, **where
+            )
+        operation.result(timeout=20)
+        expect(client.get(**where).target_size == group.target_size + 1, f"{name} holds one less")
+        leaving = [m for m in client.list_managed_instances(**where) if m.instance == gone]
+        expect(all(m.current_action == "DELETING" for m in leaving), f"{gone} leaves: {leaving}")
+    expect(kinds == {"zones", "regions"}, f"groups of both kinds: {kinds}")
+    try:
+        zonal.get(project=project, zone="europe-west1-b", instance_group_manager="never")
+    except exceptions.NotFound as error:
+        say(f"google-cloud-compute understands a refusal: {error.code} {error.message}")
+    else:
+        raise SystemExit("a group that does not exist was found")
+    say(f"google-cloud-compute drove {len(found)} groups")
+
+
+def described_client(url, project):
+    """google-api-python-client, made from the published description."""
+    service = build(
+        "compute",
+        "v1",
+        credentials=AnonymousCredentials(),
+        client_options={"api_endpoint": url + "/compute/v1/"},
+        static_discovery=True,
+    )
+    groups = service.instanceGroupManagers()
+    items = groups.list(project=project, zone="europe-west1-b").execute()["items"]
+    where = {"project": project, "zone": "europe-west1-b", "instanceGroupManager": items[0]["name"]}
+    size = items[0]["targetSize"]
+    identity = "0fa1c8c2-5f0b-4b52-8d9e-1c6c1d5a7b11"
+    first = groups.resize(size=size + 3, requestId=identity, **where).execute()
+    again = groups.resize(size=size + 3, requestId=identity, **where).execute()
+    expect(first["name"] == again["name"], "the same request is the same operation")
+    for _ in range(100):
+        asked = service.zoneOperations().get(project=project, zone="europe-west1-b", operation=first["name"])
+        if asked.execute()["status"] == "DONE":
+            break
+        time.sleep(0.1)
+    else:
+        raise SystemExit("the operation does not end")
+    machines = service.instances().aggregatedList(project=project, maxResults=3).execute()
+    expect(machines["nextPageToken"], "machines come in pages")
+    try:
+        groups.resize(size=size, requestId="00000000-0000-0000-0000-000000000000", **where).execute()
+    except googleapiclient.errors.HttpError as error:
+        expect(error.status_code == 400, f"zero is no request id: {error}")
+    else:
+        raise SystemExit("zero was taken for a request id")
+    say("google-api-python-client drove a group")
+
+
+def main():
+    url, exchanges, project = sys.argv[1:4]
+    typed_client(url, project)
+    described_client(url, project)
+    schema = Schema(json.loads(get_static_doc("compute", "v1")))
+    count = 0
+    with open(exchanges, encoding="utf-8") as lines:
+        for count, line in enumerate(lines, 1):
+            exchange = json.loads(line)
+            if exchange["path"].startswith("/compute/"):
+                schema.exchange(count, exchange)
+    expect(count > 0, "there are no exchanges to judge")
+    for problem in schema.problems[:40]:
+        say(problem)
+    if schema.problems:
+        raise SystemExit(f"{len(schema.problems)} things do not fit the published description of the API")
+    say(f"{count} exchanges fit the published description of the API")
+
+
+if __name__ == "__main__":
+    main()
