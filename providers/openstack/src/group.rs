@@ -139,6 +139,7 @@ impl Groups {
             known.into_iter().flatten().filter(|id| !there.contains(*id)).cloned().collect()
         });
         self.ensure_gone(tag, &missing).await?;
+        self.ask_why(tag, shown, at).await;
         Ok(self.shape(tag, shown, at))
     }
 
@@ -155,6 +156,30 @@ impl Groups {
             }
         }
         Ok(())
+    }
+
+    /// Asks why launches failed of which the list does not say it, each until it is known.
+    async fn ask_why(&self, tag: &str, shown: &[Arc<Server>], at: Timestamp) {
+        let known: BTreeSet<Box<str>> = self.memory(|memory| {
+            let told = |known: &Known| {
+                known.failures.iter().filter(|(_, f)| !f.message.is_empty()).map(|(id, _)| id.clone()).collect()
+            };
+            memory.groups.get(tag).map(told).unwrap_or_default()
+        });
+        let untold = shown.iter().filter(|s| s.is_stillborn() && !s.has_fault() && !known.contains(s.id.as_str()));
+        for server in untold.take(ASKED_MAX) {
+            match list::by_id(&self.session, &server.id).await {
+                Ok(Some(full)) if full.has_fault() => {
+                    let failure = full.launch_failure(at).map(|failure| (full.id.as_str().into(), failure));
+                    self.note_failures(tag, failure);
+                }
+                Ok(_) => {}
+                // The group is known all the same; it is asked again at the next look.
+                Err(error) => {
+                    tracing::debug!(group = tag, server = server.id, error = %error, "why it failed is not known")
+                }
+            }
+        }
     }
 
     fn shape(&self, tag: &str, shown: &[Arc<Server>], at: Timestamp) -> Observation {
@@ -180,8 +205,12 @@ impl Groups {
             let staying = |instance: &&Instance| instance.state != InstanceState::Terminating;
             known.there = instances.iter().filter(staying).map(|instance| instance.id.clone()).collect();
             for server in shown {
-                if let Some(failure) = server.launch_failure(at) {
-                    known.failures.insert(server.id.as_str().into(), failure);
+                match server.launch_failure(at) {
+                    Some(failure) if server.has_fault() => {
+                        _ = known.failures.insert(server.id.as_str().into(), failure)
+                    }
+                    Some(failure) => _ = known.failures.entry(server.id.as_str().into()).or_insert(failure),
+                    None => {}
                 }
             }
             known.failures.retain(|_, failure| failure.at >= at.before(FAILURES_KEPT));
@@ -201,6 +230,11 @@ impl Groups {
             token: None,
             at,
         }
+    }
+
+    /// Whether it is known why this server's launch failed.
+    pub fn knows_failure(&self, tag: &str, server: &str) -> bool {
+        self.memory(|memory| memory.groups.get(tag).is_some_and(|known| known.failures.contains_key(server)))
     }
 
     /// The launches of a group that failed lately.

@@ -99,12 +99,11 @@ impl Groups {
     /// is logged, and tried again at the next write.
     pub async fn tidy(&self, tag: &str, shown: &[Server], deadline: Instant) {
         let at = (self.now)();
-        let stillborn: Vec<InstanceId> = shown
-            .iter()
-            .filter(|server| server.launch_failure(at).is_some())
-            .take(STILLBORN_MAX)
-            .map(Server::instance)
-            .collect();
+        let is_told = |server: &&Server| {
+            server.launch_failure(at).is_some() || server.is_stillborn() && self.knows_failure(tag, &server.id)
+        };
+        let stillborn: Vec<InstanceId> =
+            shown.iter().filter(is_told).take(STILLBORN_MAX).map(Server::instance).collect();
         let calls: Vec<_> = stillborn.iter().map(|id| async move { (id, self.delete(id, deadline).await) }).collect();
         let results: Vec<_> = futures_util::stream::iter(calls).buffered(CONCURRENT).collect().await;
         let mut gone = Vec::new();

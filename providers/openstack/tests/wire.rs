@@ -252,6 +252,28 @@ async fn what_is_left_of_failed_launches_goes_with_the_next_write() {
 }
 
 #[tokio::test]
+async fn why_a_launch_failed_is_asked_for_where_lists_do_not_say_it() {
+    let stand = Stand::new().await;
+    stand.group("web", 1);
+    stand.api.set_up(|setup| setup.hides_faults = true);
+    let provider = stand.provider();
+    look(&provider, "web").await.unwrap();
+    let dry = Script { group: Some("servers:web".into()), ..Script::new(Fault::OutOfCapacity) };
+    stand.wire.cloud.inject(dry);
+    provider.raise(&target("web", 1), 3).await.unwrap();
+    stand.pass(5);
+    let before = stand.reads();
+    for reads in [3, 4] {
+        // Once for each of the two.
+        let seen = look(&provider, "web").await.unwrap();
+        let kinds: Vec<FailureKind> = seen.launch_failures.iter().map(|failure| failure.kind).collect();
+        assert_eq!((kinds, stand.reads() - before), (vec![FailureKind::OutOfCapacity; 2], reads));
+    }
+    provider.cancel_unfilled(&target("web", 2), 1).await.unwrap();
+    assert_eq!(stand.api.stillborn(), 0);
+}
+
+#[tokio::test]
 async fn a_server_that_ever_ran_stays_until_it_is_named() {
     let stand = Stand::new().await;
     stand.group("web", 2);

@@ -120,6 +120,12 @@ impl Server {
             && self.state() == Some(InstanceState::Failed)
     }
 
+    /// What went wrong is said. Lists do not always say it: Nova looks in one of its databases only, and a server for which
+    /// there was no host is in another one than those that a host took on.
+    pub fn has_fault(&self) -> bool {
+        self.fault.is_some()
+    }
+
     /// When it was asked for.
     pub fn created(&self) -> Option<Timestamp> {
         times::read(self.created.as_deref()?)

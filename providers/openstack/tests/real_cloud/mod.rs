@@ -189,6 +189,8 @@ impl RealCloud {
         let rests =
             |server: &Value| server["status"] != "BUILD" && server["OS-EXT-STS:task_state"].is_null() && told(server);
         self.wait("everything rests", |servers| servers.iter().all(rests)).await;
+        // Nova writes why a server is in ERROR a moment after the state.
+        tokio::time::sleep(Duration::from_secs(1)).await;
     }
 
     /// Ends what an earlier test did to the hosts and the quota, and all of its servers and ports.

@@ -56,6 +56,8 @@ pub struct Setup {
     pub leaves_ports: bool,
     /// Something on the way drops the microversion's header.
     pub drops_version: bool,
+    /// Lists do not say why a server is in ERROR, as where Nova's API has the database of another cell.
+    pub hides_faults: bool,
     /// One of Nova's cells does not answer: the one with servers of every second group.
     pub cell_down: bool,
     /// Nobody's credentials are good any more.
@@ -70,6 +72,7 @@ impl Default for Setup {
             newest: 93,
             leaves_ports: false,
             drops_version: false,
+            hides_faults: false,
             cell_down: false,
             locked_out: false,
         }

@@ -120,6 +120,11 @@ impl OpenStack {
         let shown: Vec<&&Shown> = known.iter().skip(from).take(limit).collect();
         let mut servers = unknown;
         servers.extend(shown.iter().map(|s| if detail { s.detail(minor, &base) } else { s.brief(&base) }));
+        if self.lock().setup.hides_faults {
+            for server in servers.iter_mut().filter_map(Value::as_object_mut) {
+                server.remove("fault");
+            }
+        }
         let mut body = json!({ "servers": servers });
         if let Some(last) = shown.last().filter(|_| from + limit < known.len()) {
             let others =
