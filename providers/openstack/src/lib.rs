@@ -26,10 +26,11 @@ mod settings;
 mod times;
 mod wire;
 
+pub use access::Environment;
 pub use settings::{Settings, Template};
 pub use wire::Deadlines;
 
-use access::{Environment, Source};
+use access::Source;
 use contract::{
     Accepted, Ask, BoxFuture, Capacity, GroupId, GuardKind, InstanceId, Observation, OnCall, Owner, Provider,
     ProviderError, Target, Terminator, Timestamp,
@@ -74,9 +75,8 @@ impl OpenStack {
         settings: Settings,
         owner: Owner,
         clock: Clock,
-        environment: Arc<dyn Fn(&str) -> Option<String> + Send + Sync>,
+        environment: Environment,
     ) -> Result<Self, ProviderError> {
-        let environment: Environment = environment;
         let problems = settings.problems();
         if !problems.is_empty() {
             return Err(ProviderError::Invalid { what: problems.join("; ").into() });

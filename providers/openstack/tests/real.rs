@@ -4,7 +4,7 @@
 //! What skala may do there is limited to [`openstack::permissions`]. The tests take turns, for some take hosts away.
 
 // A test that cannot go on stops; and not every test needs all of the stand.
-#![allow(clippy::unwrap_used, dead_code)]
+#![allow(clippy::unwrap_used, clippy::print_stderr, dead_code)]
 
 mod real_cloud;
 

@@ -251,16 +251,12 @@ impl RealCloud {
         let kept: String =
             text.lines().filter(|l| !l.starts_with("compute_driver")).map(|l| format!("{l}\n")).collect();
         std::fs::write(&own, format!("{kept}compute_driver=fake.{driver}\n")).unwrap();
-        let out = std::fs::File::create(format!("{state}/log/nova-compute-{number}-again.out")).unwrap();
-        let child = Command::new("nova-compute")
-            .args(["--config-file", &format!("{state}/etc/nova.conf"), "--config-file", &own])
-            .stdin(std::process::Stdio::null())
-            .stdout(out.try_clone().unwrap())
-            .stderr(out)
-            .spawn()
-            .unwrap();
-        // tests/openstack/down ends it, by this.
-        std::fs::write(format!("{state}/pid/nova-compute-{number}"), child.id().to_string()).unwrap();
+        // The host outlives this test; tests/openstack/down ends it, by its pid.
+        let script = format!(
+            "nova-compute --config-file {state}/etc/nova.conf --config-file {own} \
+             >{state}/log/nova-compute-{number}-again.out 2>&1 </dev/null & echo $! >{state}/pid/nova-compute-{number}"
+        );
+        assert!(Command::new("sh").args(["-c", &script]).status().unwrap().success());
     }
 
     /// Makes servers with a tag as a person would.

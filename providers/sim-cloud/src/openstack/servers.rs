@@ -43,7 +43,7 @@ impl OpenStack {
     pub(super) fn compute(&self, request: &Request, parts: &[&str]) -> Reply {
         let minor = match self.minor(request) {
             Ok(minor) => minor,
-            Err(reply) => return reply,
+            Err(message) => return words::fault(406, "computeFault", &message),
         };
         let reply = match (request.method.as_str(), parts) {
             ("GET", ["servers"]) => self.list(request, minor, false),
@@ -57,7 +57,7 @@ impl OpenStack {
     }
 
     /// The microversion that the request asks for.
-    fn minor(&self, request: &Request) -> Result<u32, Reply> {
+    fn minor(&self, request: &Request) -> Result<u32, String> {
         let setup = self.lock().setup;
         let asked = request.header("openstack-api-version").filter(|_| !setup.drops_version);
         let Some(asked) = asked.and_then(|header| header.trim().strip_prefix("compute ")) else { return Ok(OLDEST) };
@@ -65,9 +65,7 @@ impl OpenStack {
             if asked == "latest" { Some(setup.newest) } else { asked.strip_prefix("2.").and_then(|n| n.parse().ok()) };
         minor.filter(|minor| (OLDEST..=setup.newest).contains(minor)).ok_or_else(|| {
             let newest = setup.newest;
-            let message =
-                format!("Version {asked} is not supported by the API. Minimum is 2.1 and maximum is 2.{newest}.");
-            words::fault(406, "computeFault", &message)
+            format!("Version {asked} is not supported by the API. Minimum is 2.1 and maximum is 2.{newest}.")
         })
     }
 
