@@ -22,6 +22,8 @@ pub const KINDS: Kinds<'static> = Kinds {
         "kubernetes",
         #[cfg(feature = "gcp")]
         "gcp",
+        #[cfg(feature = "openstack")]
+        "openstack",
         "sim",
     ],
     known: &["alibaba", "aws", "gcp", "azure", "openstack", "libvirt", "kubernetes", "sim"],
@@ -65,6 +67,11 @@ pub async fn connect(
         "gcp" => {
             let gcp = gcp::Gcp::connect(settings(config)?, owner.clone(), now).await;
             Ok(Arc::new(gcp.map_err(|error| wrong(config, &error))?.with_on_call(on_call)))
+        }
+        #[cfg(feature = "openstack")]
+        "openstack" => {
+            let openstack = openstack::OpenStack::connect(settings(config)?, owner.clone(), now).await;
+            Ok(Arc::new(openstack.map_err(|error| wrong(config, &error))?.with_on_call(on_call)))
         }
         "sim" => {
             let cloud = sim::Cloud::new(settings(config)?, now).map_err(|error| wrong(config, &error))?;
@@ -127,6 +134,8 @@ pub fn permissions(config: &ProviderConfig, groups: &[GroupId]) -> Permissions {
         "kubernetes" => Permissions::Words(kubernetes::permissions(groups)),
         #[cfg(feature = "gcp")]
         "gcp" => Permissions::Words(gcp::permissions(groups)),
+        #[cfg(feature = "openstack")]
+        "openstack" => Permissions::Words(openstack::permissions(groups)),
         _ => Permissions::Words(Vec::new()),
     }
 }

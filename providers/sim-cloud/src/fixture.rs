@@ -259,6 +259,14 @@ impl Fixture for Wire {
             Call::Read => Kind::Read,
             Call::Write => Kind::Write,
         };
+        if let Fault::Slow(span) = *fault {
+            // The clock stands still by itself: the time that an answer takes has to pass on it too, while it is waited for.
+            let clock = self.clock.clone();
+            tokio::spawn(async move {
+                tokio::time::sleep(span / 2).await;
+                clock.pass(span);
+            });
+        }
         match broken(fault, self.late) {
             Some(fault) => self.server.inject(kind, fault),
             None => self.server.refuse_connections(),
@@ -269,7 +277,13 @@ impl Fixture for Wire {
     fn clear(&mut self) -> BoxFuture<'_, ()> {
         self.server.clear();
         self.cloud.clear_faults();
-        ready(())
+        let at = self.server.url().trim_start_matches("http://").to_owned();
+        Box::pin(async move {
+            // A port that was closed takes a moment to be open again.
+            while tokio::net::TcpStream::connect(&at).await.is_err() {
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+        })
     }
 
     fn calls(&mut self) -> Calls {

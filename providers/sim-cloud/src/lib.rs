@@ -13,6 +13,7 @@ mod exchange;
 mod faults;
 mod gcp;
 pub mod kubernetes;
+pub mod openstack;
 mod request;
 mod serve;
 mod server;
