@@ -14,6 +14,8 @@ pub const KINDS: Kinds<'static> = Kinds {
     built: &[
         #[cfg(feature = "aws")]
         "aws",
+        #[cfg(feature = "libvirt")]
+        "libvirt",
         "sim",
     ],
     known: &["aws", "gcp", "azure", "openstack", "libvirt", "kubernetes", "sim"],
@@ -38,6 +40,11 @@ pub async fn connect(
             let aws = aws::Aws::connect(settings(config)?, owner.clone(), now).await;
             Ok(Arc::new(aws.map_err(|error| wrong(config, &error))?.with_on_call(on_call)))
         }
+        #[cfg(feature = "libvirt")]
+        "libvirt" => {
+            let libvirt = libvirt::Libvirt::connect(settings(config)?, owner.clone(), now).await;
+            Ok(Arc::new(libvirt.map_err(|error| wrong(config, &error))?.with_on_call(on_call)))
+        }
         "sim" => {
             let cloud = sim::Cloud::new(settings(config)?, now).map_err(|error| wrong(config, &error))?;
             let sleep = Arc::new(|span| -> contract::BoxFuture<'static, ()> { Box::pin(tokio::time::sleep(span)) });
@@ -57,7 +64,7 @@ pub enum Permissions {
 }
 
 /// The permissions that a provider of this kind needs for these groups, and no other.
-#[cfg_attr(not(feature = "aws"), allow(unused_variables))]
+#[cfg_attr(not(any(feature = "aws", feature = "libvirt")), allow(unused_variables))]
 pub fn permissions(config: &ProviderConfig, groups: &[GroupId]) -> Permissions {
     match &*config.kind {
         #[cfg(feature = "aws")]
@@ -71,6 +78,8 @@ pub fn permissions(config: &ProviderConfig, groups: &[GroupId]) -> Permissions {
                 "Resource": "*",
             }],
         })),
+        #[cfg(feature = "libvirt")]
+        "libvirt" => Permissions::Words(libvirt::permissions(groups)),
         _ => Permissions::Words(Vec::new()),
     }
 }

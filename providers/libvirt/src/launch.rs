@@ -93,18 +93,18 @@ impl Libvirt {
         for (host, read) in futures_util::future::join_all(reads).await {
             let (listed, kib) = read.map_err(|failure| failure.error)?;
             lists.insert(host.clone(), Ok(listed));
-            free.insert(host, kib);
+            free.insert(&**host, kib);
         }
         let shown = members(name, group, &lists)?;
         let shunned: BTreeSet<Scope> = self.remember(name, |memory| {
             memory.failures.iter().filter(|failure| failure.at >= at.before(SHUNNED)).map(|f| f.scope.clone()).collect()
         });
-        let count = |host: &Box<str>| shown.iter().filter(|shown| shown.host == *host).count();
-        let room = |(host, free_kib): (&Box<str>, u64)| Room {
-            host: host.clone(),
+        let count = |host: &str| shown.iter().filter(|shown| *shown.host == *host).count();
+        let room = |(host, free_kib): (&str, u64)| Room {
+            host: host.into(),
             free_kib,
             count: u32::try_from(count(host)).unwrap_or(u32::MAX),
-            shunned: shunned.contains(&Scope::Zone(host.clone())),
+            shunned: shunned.contains(&Scope::Zone(host.into())),
         };
         let rooms = free.into_iter().map(room).collect();
         Ok((shown, rooms))

@@ -186,12 +186,12 @@ impl Libvirt {
     /// Reads hosts, all at once.
     pub(crate) async fn lists(
         &self,
-        hosts: BTreeSet<&Box<str>>,
+        hosts: BTreeSet<&str>,
         at: Timestamp,
     ) -> BTreeMap<Box<str>, Result<Listed, ProviderError>> {
         let reads = hosts.into_iter().map(|name| async move {
             let read = self.read(name, move |session| list(session, at)).await;
-            (name.clone(), read.map_err(|failure| failure.error))
+            (name.into(), read.map_err(|failure| failure.error))
         });
         futures_util::future::join_all(reads).await.into_iter().collect()
     }
@@ -200,9 +200,8 @@ impl Libvirt {
     /// the answer.
     pub(crate) async fn look(&self, asks: &[Ask]) -> Vec<Result<Observation, ProviderError>> {
         let at = (self.clock)();
-        let asked: BTreeSet<&Box<str>> =
-            asks.iter().filter_map(|ask| self.groups.get(ask.group.as_str())).flat_map(|group| &group.hosts).collect();
-        let lists = self.lists(asked, at).await;
+        let asked = asks.iter().filter_map(|ask| self.groups.get(ask.group.as_str()));
+        let lists = self.lists(asked.flat_map(Group::hosts).collect(), at).await;
         let answers = asks.iter().map(|ask| self.answer(ask, &lists, at)).collect();
         for listed in lists.into_values().flatten() {
             let known = |shown: &Shown| self.groups.contains_key(&shown.member.group);

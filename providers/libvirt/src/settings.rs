@@ -103,6 +103,13 @@ pub(crate) struct Group {
     pub memory_share: f64,
 }
 
+impl Group {
+    /// The names of its hosts.
+    pub fn hosts(&self) -> impl Iterator<Item = &str> {
+        self.hosts.iter().map(|name| &**name)
+    }
+}
+
 /// A seed that can be made: the pool, and what goes into it.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Seed {

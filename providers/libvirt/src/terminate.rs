@@ -28,7 +28,7 @@ impl Libvirt {
             return Ok(Accepted::default());
         }
         let at = (self.clock)();
-        let lists = self.lists(group.hosts.iter().collect(), at).await;
+        let lists = self.lists(group.hosts().collect(), at).await;
         let shown = members(name, group, &lists)?;
         let removable = |shown: &Shown| !shown.protected && shown.member.stop_by.is_none();
         let mut by_host: BTreeMap<Box<str>, Vec<Shown>> = BTreeMap::new();

@@ -26,6 +26,11 @@ impl Daemon {
         // Short, since a socket's path may have 107 characters.
         let folder = tempfile::Builder::new().prefix("lv").tempdir_in("/tmp").unwrap();
         std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o777)).unwrap();
+        // Without virtlogd, which would outlive it.
+        let settings = folder.path().join("libvirt");
+        std::fs::create_dir(&settings).unwrap();
+        std::fs::set_permissions(&settings, std::fs::Permissions::from_mode(0o777)).unwrap();
+        std::fs::write(settings.join("qemu.conf"), "stdio_handler = \"file\"\n").unwrap();
         let log = folder.path().join("log");
         let mut command = Command::new("libvirtd");
         command.current_dir(folder.path()).env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
@@ -47,7 +52,7 @@ impl Daemon {
         panic!("libvirtd does not come up: {}", std::fs::read_to_string(log).unwrap_or_default());
     }
 
-    /// One of its sockets: `libvirt-sock`, or the one for reading only.
+    /// Where its socket is, and others may be.
     pub fn socket(&self, name: &str) -> PathBuf {
         self.folder.path().join("libvirt").join(name)
     }

@@ -43,6 +43,7 @@ impl Kind {
 pub struct Domains {
     pub clock: Clock,
     pub proxy: Option<Proxy>,
+    settings: Settings,
     look: Connect,
     kind: Kind,
     made: usize,
@@ -67,9 +68,7 @@ impl Domains {
                 (uri.clone(), uri)
             }
         };
-        let behind = |daemon: &Daemon| {
-            Proxy::before(daemon.socket("libvirt-sock"), daemon.socket("libvirt-sock-ro"), &daemon.socket("proxy"))
-        };
+        let behind = |daemon: &Daemon| Proxy::before(daemon.socket("libvirt-sock"), &daemon.socket("proxy"));
         let proxy = daemon.as_ref().filter(|_| kind == Kind::MockBehindProxy).map(behind);
         let domain = folder.path().join("domain.xml");
         std::fs::write(&domain, kind.description()).unwrap();
@@ -80,15 +79,20 @@ impl Domains {
             memory_share: Some(10.0),
             groups: (0..GROUPS).map(|index| (name(index), group.clone())).collect(),
         };
-        let clock = Clock::default();
-        let time = clock.clone();
-        let owner = Owner { id: "daemon-1".into() };
-        let provider = Libvirt::connect(settings, owner, Arc::new(move || time.now())).await.unwrap();
-        let deadlines = Deadlines { read: Duration::from_millis(2_500), write: Duration::from_secs(5) };
-        let deadlines = if kind == Kind::Qemu { Deadlines::default() } else { deadlines };
-        let look = Connect::open(Some(&direct)).unwrap();
-        let fixture = Self { clock, proxy, look, kind, made: 0, hog: None, _daemon: daemon, _folder: folder };
-        (fixture, provider.with_deadlines(deadlines))
+        let (clock, look) = (Clock::default(), Connect::open(Some(&direct)).unwrap());
+        let fixture = Self { clock, proxy, settings, look, kind, made: 0, hog: None, _daemon: daemon, _folder: folder };
+        let provider = fixture.provider().await;
+        (fixture, provider)
+    }
+
+    /// A provider that knows nothing yet.
+    pub async fn provider(&self) -> Libvirt {
+        let (time, owner) = (self.clock.clone(), Owner { id: "daemon-1".into() });
+        let provider = Libvirt::connect(self.settings.clone(), owner, Arc::new(move || time.now())).await.unwrap();
+        if self.kind == Kind::Qemu {
+            return provider;
+        }
+        provider.with_deadlines(Deadlines { read: Duration::from_millis(2_500), write: Duration::from_secs(5) })
     }
 
     /// The domains of a group, with what their metadata says.
@@ -134,6 +138,7 @@ impl Fixture for Domains {
                 (Call::Read, Fault::Timeout),
                 (Call::Read, Fault::BrokenBody),
                 (Call::Read, Fault::Unsent),
+                (Call::Read, Fault::Denied),
                 (Call::Read, Fault::Slow(slow)),
                 (Call::Write, Fault::ErrorBeforeEffect),
                 (Call::Write, Fault::ErrorAfterEffect),
@@ -174,11 +179,16 @@ impl Fixture for Domains {
     fn delete<'a>(&'a mut self, group: &'a GroupId) -> BoxFuture<'a, ()> {
         Box::pin(async move {
             self.empty_the_host();
-            for (domain, _) in self.domains(group) {
-                // The provider may be clearing it away at the same time.
-                _ = domain.destroy();
-                _ = domain.undefine();
-            }
+            // Side by side: a guest of QEMU takes a second and a half to go.
+            std::thread::scope(|scope| {
+                for (domain, _) in self.domains(group) {
+                    scope.spawn(move || {
+                        // The provider may be clearing it away at the same time.
+                        _ = domain.destroy();
+                        _ = domain.undefine();
+                    });
+                }
+            });
         })
     }
 

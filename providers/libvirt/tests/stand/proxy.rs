@@ -34,6 +34,7 @@ struct Shared {
     fault: Mutex<Option<(Call, Fault)>>,
     open: Mutex<Vec<UnixStream>>,
     seen: Mutex<Vec<u32>>,
+    deaf: AtomicBool,
 }
 
 pub struct Proxy {
@@ -52,7 +53,7 @@ impl Drop for Proxy {
 
 impl Proxy {
     /// Listens beside the daemon's own sockets.
-    pub fn before(writable: PathBuf, read_only: PathBuf, path: &Path) -> Self {
+    pub fn before(daemon: PathBuf, path: &Path) -> Self {
         let listener = UnixListener::bind(path).unwrap();
         let shared = Arc::new(Shared::default());
         let stopped = Arc::new(AtomicBool::new(false));
@@ -63,12 +64,10 @@ impl Proxy {
                 if over.load(Ordering::SeqCst) {
                     return;
                 }
-                let fault = mine.fault.lock().unwrap().clone();
-                if let Some((_, Fault::Unsent)) = fault {
+                if let Some((_, Fault::Unsent)) = *mine.fault.lock().unwrap() {
                     continue;
                 }
-                let denied = matches!(fault, Some((Call::Write, Fault::Denied)));
-                let server = UnixStream::connect(if denied { &read_only } else { &writable }).unwrap();
+                let server = UnixStream::connect(&daemon).unwrap();
                 for stream in [&client, &server] {
                     mine.open.lock().unwrap().push(stream.try_clone().unwrap());
                 }
@@ -83,8 +82,7 @@ impl Proxy {
 
     pub fn inject(&self, call: Call, fault: &Fault) {
         *self.shared.fault.lock().unwrap() = Some((call, fault.clone()));
-        // These are about how a connection begins.
-        if matches!(fault, Fault::Unsent | Fault::Denied) {
+        if matches!(fault, Fault::Unsent) {
             self.cut();
         }
     }
@@ -94,6 +92,11 @@ impl Proxy {
         if self.shared.fault.lock().unwrap().take().is_some() {
             self.cut();
         }
+    }
+
+    /// From now on guests do not listen: a request to shut down is taken, and nothing comes of it.
+    pub fn make_guests_deaf(&self) {
+        self.shared.deaf.store(true, Ordering::SeqCst);
     }
 
     /// Cuts every connection.
@@ -117,9 +120,17 @@ fn pump(shared: &Shared, mut from: UnixStream, mut to: UnixStream, kind: u32) {
         if ours && kind == IS_CALL {
             shared.seen.lock().unwrap().push(procedure);
         }
+        if ours && kind == IS_CALL && procedure == SHUTDOWN && shared.deaf.load(Ordering::SeqCst) {
+            _ = from.write_all(&answer(&message, 0, &[]));
+            continue;
+        }
         let fault = shared.fault.lock().unwrap().clone();
         let pass = match fault.filter(|(call, _)| ours && *call == call_of(procedure)) {
             None => true,
+            Some((_, Fault::Denied)) if kind == IS_CALL => {
+                _ = from.write_all(&refusal(&message));
+                continue;
+            }
             Some((call, fault)) => meet(call, &fault, procedure, kind, &mut to),
         };
         let whole = match pass {
@@ -160,6 +171,28 @@ fn meet(call: Call, fault: &Fault, procedure: u32, kind: u32, to: &mut UnixStrea
         }
         _ => true,
     }
+}
+
+/// The answer to a call that is not allowed, as libvirtd gives it over a connection for reading only.
+fn refusal(call: &[u8]) -> Vec<u8> {
+    let words = b"operation forbidden: read only access prevents it";
+    let mut body: Vec<u8> = [29_u32, 0, 1, words.len() as u32].iter().flat_map(|word| word.to_be_bytes()).collect();
+    body.extend_from_slice(words);
+    body.resize(body.len().next_multiple_of(4), 0);
+    // Level 2, no domain, no words more, two numbers, no network.
+    body.extend([2_u32, 0, 0, 0, 0, 0, 0, 0].iter().flat_map(|word| word.to_be_bytes()));
+    answer(call, 1, &body)
+}
+
+/// The answer to a call; status 0 is that it was done.
+fn answer(call: &[u8], status: u32, body: &[u8]) -> Vec<u8> {
+    let mut reply = (28 + body.len() as u32).to_be_bytes().to_vec();
+    reply.extend_from_slice(&call[4..16]);
+    reply.extend(IS_REPLY.to_be_bytes());
+    reply.extend_from_slice(&call[20..24]);
+    reply.extend(status.to_be_bytes());
+    reply.extend_from_slice(body);
+    reply
 }
 
 fn call_of(procedure: u32) -> Call {
