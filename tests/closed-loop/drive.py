@@ -18,7 +18,7 @@ import urllib.request
 room, binary, daemon = sys.argv[1], sys.argv[2], int(sys.argv[3])
 HOSTS = ["kvm1", "kvm2"]
 # Seconds of one CPU that are asked for each second, over all guests together.
-LOAD = 1.5
+LOAD = 1.7
 began = time.monotonic()
 guests = {}  # domain's name: (host, state, address)
 load = 0.0
@@ -108,7 +108,7 @@ def step():
             balanced[name].start()
     shown = ", ".join(
         f"{name[4:].lstrip('0')[:4]}..{name[-2:]}@{host} {state}" + ("" if name in up or state != "running" else " (boots)")
-        for name, (host, state, _) in sorted(guests.items(), key=lambda guest: guest[1])
+        for name, (host, state, _) in sorted(guests.items(), key=lambda guest: (guest[1][0], guest[0]))
     )
     line = f"desired {desired and int(desired)}, load {load:.1f}: {shown or 'nothing'}"
     if line != last_line:
