@@ -22,6 +22,7 @@ LOAD = 1.7
 began = time.monotonic()
 guests = {}  # domain's name: (host, state, address)
 load = 0.0
+desired = None  # by skala's own metric
 last_line = None
 
 
@@ -94,7 +95,7 @@ balanced = {}
 
 def step():
     """Looks once; prints a line when something changed."""
-    global last_line
+    global last_line, desired
     look()
     try:
         up = ask("guest_info")
@@ -166,10 +167,11 @@ def main():
 
     say("-- load is burnt in the guests")
     load = LOAD
+    until("skala asks for more", 90, lambda up: (desired or 0) > 1)
+    skala("explain", "web")
     busy = until("the load is carried by three machines or more", 180, lambda up: len(up) >= 3 and len(up) == len(running()))
     check("they are on both hosts", zones() == set(HOSTS))
     check("Prometheus knows each by the name that libvirt has", set(busy) == set(guests))
-    skala("explain", "web")
 
     victim = max(running())
     say(f"-- one crashes: {victim[4:].lstrip('0')[:4]}..{victim[-2:]}, killed as the machine's memory killer would")
@@ -182,9 +184,10 @@ def main():
     until("another one has taken its place", 120, lambda up: len(set(up) & set(running())) >= count)
 
     say("-- the load ends")
-    load = 0.0
-    until("one machine is left, and the crashed one is gone, too", 240, lambda up: len(guests) == 1 and len(up) == 1)
+    load, before = 0.0, desired
+    until("skala asks for fewer", 120, lambda up: desired is not None and desired < before)
     skala("explain", "web")
+    until("one machine is left, and the crashed one is gone, too", 240, lambda up: len(guests) == 1 and len(up) == 1)
     skala("status")
     until("it stays so", 15, lambda up, end=time.monotonic() + 12: time.monotonic() > end and len(guests) == 1)
 
