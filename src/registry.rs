@@ -24,6 +24,8 @@ pub const KINDS: Kinds<'static> = Kinds {
         "gcp",
         #[cfg(feature = "openstack")]
         "openstack",
+        #[cfg(feature = "libvirt")]
+        "libvirt",
         "sim",
     ],
     known: &["alibaba", "aws", "gcp", "azure", "openstack", "libvirt", "kubernetes", "sim"],
@@ -73,6 +75,11 @@ pub async fn connect(
             let openstack = openstack::OpenStack::connect(settings(config)?, owner.clone(), now).await;
             Ok(Arc::new(openstack.map_err(|error| wrong(config, &error))?.with_on_call(on_call)))
         }
+        #[cfg(feature = "libvirt")]
+        "libvirt" => {
+            let libvirt = libvirt::Libvirt::connect(settings(config)?, owner.clone(), now).await;
+            Ok(Arc::new(libvirt.map_err(|error| wrong(config, &error))?.with_on_call(on_call)))
+        }
         "sim" => {
             let cloud = sim::Cloud::new(settings(config)?, now).map_err(|error| wrong(config, &error))?;
             let sleep = Arc::new(|span| -> contract::BoxFuture<'static, ()> { Box::pin(tokio::time::sleep(span)) });
@@ -92,6 +99,7 @@ pub enum Permissions {
 }
 
 /// The permissions that a provider of this kind needs for these groups, and no other.
+#[allow(unused_variables, reason = "none is needed when no cloud is built in")]
 #[allow(unused_variables, reason = "none is needed when no cloud is built in")]
 pub fn permissions(config: &ProviderConfig, groups: &[GroupId]) -> Permissions {
     match &*config.kind {
@@ -136,6 +144,8 @@ pub fn permissions(config: &ProviderConfig, groups: &[GroupId]) -> Permissions {
         "gcp" => Permissions::Words(gcp::permissions(groups)),
         #[cfg(feature = "openstack")]
         "openstack" => Permissions::Words(openstack::permissions(groups)),
+        #[cfg(feature = "libvirt")]
+        "libvirt" => Permissions::Words(libvirt::permissions(groups)),
         _ => Permissions::Words(Vec::new()),
     }
 }
