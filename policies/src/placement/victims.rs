@@ -59,9 +59,8 @@ pub(super) fn choose(
     let is_failed = |instance: &&&Instance| instance.state == InstanceState::Failed;
     let besides = if observation.abilities.keeps_desired { 0 } else { candidates.iter().filter(is_failed).count() };
     let mut chosen = Vec::new();
-    while chosen.len() < n as usize {
-        let crowd = |instance: &Instance| zones.get(zone(instance)).copied().unwrap_or(0);
     while chosen.len() < n as usize + besides {
+        let crowd = |instance: &Instance| zones.get(zone(instance)).copied().unwrap_or(0);
         let best = candidates.iter().enumerate().min_by_key(|(_, instance)| {
             (rank(instance, observation, warmup), Reverse(crowd(instance)), age(instance, first), &instance.id)
         });
@@ -105,7 +104,6 @@ fn rank(instance: &Instance, observation: &Observation, warmup: Duration) -> Vic
 #[cfg(test)]
 mod tests {
     use super::*;
-    use contract::Timestamp;
 
     #[test]
     fn a_failed_one_is_among_those_that_leave_only_where_the_cloud_counts_it() {
@@ -126,8 +124,8 @@ mod tests {
             instance("kept", InstanceState::Failed),
         ];
         let check = |seen: &Observation, expected: &[&str]| {
-            let chosen = choose(seen, 1, Duration::ZERO);
-            assert_eq!(chosen, expected.iter().map(|id| InstanceId::from(*id)).collect::<Vec<_>>());
+            let chosen = choose(seen, 1, Duration::ZERO, Age::Newest).into_iter().map(|(id, _)| id);
+            assert_eq!(chosen.collect::<Vec<_>>(), expected.iter().map(|id| InstanceId::from(*id)).collect::<Vec<_>>());
         };
         check(&seen, &["broken"]);
         seen.abilities.keeps_desired = false;
