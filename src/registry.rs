@@ -100,7 +100,6 @@ pub enum Permissions {
 
 /// The permissions that a provider of this kind needs for these groups, and no other.
 #[allow(unused_variables, reason = "none is needed when no cloud is built in")]
-#[allow(unused_variables, reason = "none is needed when no cloud is built in")]
 pub fn permissions(config: &ProviderConfig, groups: &[GroupId]) -> Permissions {
     match &*config.kind {
         #[cfg(feature = "alibaba")]
