@@ -9,7 +9,7 @@ mod stand;
 use stand::fixture::{Domains, Kind};
 
 /// libvirt knows domains, not groups: a group has no desired, no bounds, no owner and no switches there, so nothing of it
-/// can be stale, unfilled or missing. A list has no pages, nobody throttles, and nothing expires.
+/// can be stale, unfilled or missing. A list has no pages, nobody throttles or redirects, and nothing expires.
 const NOT_OF_LIBVIRT: &[&str] = &[
     "an_unknown_group_is_not_found_and_spoils_nobody",
     "unfilled_capacity_is_shown",
@@ -31,6 +31,7 @@ const NOT_OF_LIBVIRT: &[&str] = &[
     "terminate_stops_at_the_clouds_min",
     "terminate_from_a_stale_view_is_a_conflict",
     "terminate_without_the_ability_changes_nothing",
+    "terminate_in_a_gone_group_is_not_found",
     "a_throttled_read_is_typed_and_unknown",
     "an_expired_read_is_typed",
     "a_lost_later_page_is_unknown",
@@ -39,6 +40,11 @@ const NOT_OF_LIBVIRT: &[&str] = &[
     "a_raise_beyond_the_quota_is_typed",
     "an_unsent_write_changes_nothing",
     "a_throttled_termination_changes_nothing",
+    "a_redirect_is_not_followed",
+    "a_clock_that_is_off_is_typed",
+    "empty_pages_hide_nothing",
+    "a_redirected_write_changes_nothing",
+    "credentials_that_expire_after_a_write_hide_nothing",
     "a_write_claims_the_group",
     "anothers_claim_refuses_every_write",
     "anothers_expired_claim_is_taken_over",
@@ -60,6 +66,12 @@ const OF_THE_WIRE: &[&str] = &[
     "an_unreadable_answer_to_a_write_is_unclear",
     "an_error_after_a_termination_is_unclear",
     "a_termination_that_times_out_is_unclear",
+    "a_page_of_html_is_unknown",
+    "wrong_credentials_are_typed",
+    "an_item_twice_counts_once",
+    "an_unknown_word_loses_no_instance",
+    "a_number_out_of_range_is_unknown",
+    "a_write_answered_with_html_is_no_success",
 ];
 
 #[tokio::test]

@@ -22,6 +22,13 @@ const CREATE_WITH_FLAGS: u32 = 196;
 const DEFINE_XML_FLAGS: u32 = 350;
 /// The read that an observation begins with.
 const LIST_ALL_DOMAINS: u32 = 273;
+/// What an instance's state comes from.
+const GET_STATE: u32 = 212;
+/// Where a message's own part begins.
+const BODY: usize = 28;
+/// Error numbers of libvirt (virterror.h).
+const OPERATION_DENIED: u32 = 29;
+const AUTH_FAILED: u32 = 45;
 /// The program that domains are spoken of with.
 const REMOTE_PROGRAM: u32 = 0x2000_8086;
 const IS_CALL: u32 = 0;
@@ -113,7 +120,7 @@ impl Proxy {
 }
 
 fn pump(shared: &Shared, mut from: UnixStream, mut to: UnixStream, kind: u32) {
-    while let Some(message) = read(&mut from) {
+    while let Some(mut message) = read(&mut from) {
         let word = |at: usize| u32::from_be_bytes(message[at..at + 4].try_into().unwrap());
         let ours = message.len() >= 28 && word(4) == REMOTE_PROGRAM && word(16) == kind;
         let procedure = if ours { word(12) } else { 0 };
@@ -127,10 +134,11 @@ fn pump(shared: &Shared, mut from: UnixStream, mut to: UnixStream, kind: u32) {
         let fault = shared.fault.lock().unwrap().clone();
         let pass = match fault.filter(|(call, _)| ours && *call == call_of(procedure)) {
             None => true,
-            Some((_, Fault::Denied)) if kind == IS_CALL => {
-                _ = from.write_all(&refusal(&message));
+            Some((_, fault)) if kind == IS_CALL && forged(&fault, &message).is_some() => {
+                _ = from.write_all(&forged(&fault, &message).unwrap());
                 continue;
             }
+            Some((_, fault)) if kind == IS_REPLY && alter(&fault, procedure, &mut message) => true,
             Some((call, fault)) => meet(call, &fault, procedure, kind, &mut to),
         };
         let whole = match pass {
@@ -152,17 +160,20 @@ fn meet(call: Call, fault: &Fault, procedure: u32, kind: u32, to: &mut UnixStrea
     match fault {
         Fault::ErrorBeforeEffect => kind != IS_CALL,
         Fault::Timeout => kind != IS_REPLY || !decides,
-        Fault::ErrorAfterEffect if kind == IS_REPLY && decides => {
-            wait(OTHERS);
-            _ = to.shutdown(Shutdown::Both);
-            false
-        }
-        Fault::BrokenBody if kind == IS_REPLY && decides => {
-            if call == Call::Write {
-                wait(OTHERS);
-            }
-            // A length that no message has.
-            _ = to.write_all(&[0xff; 64]);
+        Fault::ErrorAfterEffect | Fault::BrokenBody if kind == IS_REPLY && decides => {
+            let (garbled, mut to) = (matches!(fault, Fault::BrokenBody), to.try_clone().unwrap());
+            // Beside the pump: the others' answers come over the same connection.
+            std::thread::spawn(move || {
+                if call == Call::Write {
+                    wait(OTHERS);
+                }
+                if garbled {
+                    // A length that no message has.
+                    _ = to.write_all(&[0xff; 64]);
+                } else {
+                    _ = to.shutdown(Shutdown::Both);
+                }
+            });
             false
         }
         Fault::Slow(span) if kind == IS_CALL && procedure == LIST_ALL_DOMAINS => {
@@ -173,15 +184,46 @@ fn meet(call: Call, fault: &Fault, procedure: u32, kind: u32, to: &mut UnixStrea
     }
 }
 
-/// The answer to a call that is not allowed, as libvirtd gives it over a connection for reading only.
-fn refusal(call: &[u8]) -> Vec<u8> {
-    let words = b"operation forbidden: read only access prevents it";
-    let mut body: Vec<u8> = [29_u32, 0, 1, words.len() as u32].iter().flat_map(|word| word.to_be_bytes()).collect();
+/// What is answered in the daemon's place, where a fault has it so.
+fn forged(fault: &Fault, call: &[u8]) -> Option<Vec<u8>> {
+    match fault {
+        Fault::Denied => Some(refusal(call, OPERATION_DENIED, b"operation forbidden: read only access prevents it")),
+        Fault::WrongCredentials => Some(refusal(call, AUTH_FAILED, b"authentication failed: nobody has such a name")),
+        Fault::Html => Some(b"HTTP/1.1 200 OK\r\n\r\n<html><body>It works!</body></html>\n".to_vec()),
+        _ => None,
+    }
+}
+
+/// An error as libvirtd answers it.
+fn refusal(call: &[u8], code: u32, words: &[u8]) -> Vec<u8> {
+    let mut body: Vec<u8> = [code, 0, 1, words.len() as u32].iter().flat_map(|word| word.to_be_bytes()).collect();
     body.extend_from_slice(words);
     body.resize(body.len().next_multiple_of(4), 0);
     // Level 2, no domain, no words more, two numbers, no network.
     body.extend([2_u32, 0, 0, 0, 0, 0, 0, 0].iter().flat_map(|word| word.to_be_bytes()));
     answer(call, 1, &body)
+}
+
+/// Changes what the daemon answered, where a fault has it so. A list is its length, its domains (a name with its length,
+/// filled up to a multiple of four, 16 bytes of UUID, four of id), and its length again.
+fn alter(fault: &Fault, procedure: u32, reply: &mut Vec<u8>) -> bool {
+    match (fault, procedure) {
+        (Fault::OutOfRange, LIST_ALL_DOMAINS) => reply[BODY..BODY + 4].copy_from_slice(&[0xff; 4]),
+        (Fault::UnknownWords, GET_STATE) => reply[BODY..BODY + 4].copy_from_slice(&99_u32.to_be_bytes()),
+        (Fault::Duplicates, LIST_ALL_DOMAINS) => {
+            let count = u32::from_be_bytes(reply[BODY..BODY + 4].try_into().unwrap()) * 2;
+            let domains = reply[BODY + 4..reply.len() - 4].to_vec();
+            reply.truncate(BODY);
+            reply.extend(count.to_be_bytes());
+            reply.extend_from_slice(&domains);
+            reply.extend_from_slice(&domains);
+            reply.extend(count.to_be_bytes());
+            let length = reply.len() as u32;
+            reply[..4].copy_from_slice(&length.to_be_bytes());
+        }
+        _ => return false,
+    }
+    true
 }
 
 /// The answer to a call; status 0 is that it was done.
