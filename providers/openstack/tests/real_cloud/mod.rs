@@ -185,9 +185,7 @@ impl RealCloud {
 
     /// Waits until nothing is being built or deleted.
     pub async fn rest(&self) {
-        let told = |server: &Value| server["status"] != "ERROR" || server["fault"].is_object();
-        let rests =
-            |server: &Value| server["status"] != "BUILD" && server["OS-EXT-STS:task_state"].is_null() && told(server);
+        let rests = |server: &Value| server["status"] != "BUILD" && server["OS-EXT-STS:task_state"].is_null();
         self.wait("everything rests", |servers| servers.iter().all(rests)).await;
         // Nova writes why a server is in ERROR a moment after the state.
         tokio::time::sleep(Duration::from_secs(1)).await;
