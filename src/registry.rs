@@ -12,6 +12,8 @@ use std::sync::Arc;
 /// The kinds of providers that skala.toml may name.
 pub const KINDS: Kinds<'static> = Kinds {
     built: &[
+        #[cfg(feature = "alibaba")]
+        "alibaba",
         #[cfg(feature = "aws")]
         "aws",
         #[cfg(feature = "azure")]
@@ -22,9 +24,11 @@ pub const KINDS: Kinds<'static> = Kinds {
         "gcp",
         #[cfg(feature = "openstack")]
         "openstack",
+        #[cfg(feature = "libvirt")]
+        "libvirt",
         "sim",
     ],
-    known: &["aws", "gcp", "azure", "openstack", "libvirt", "kubernetes", "sim"],
+    known: &["alibaba", "aws", "gcp", "azure", "openstack", "libvirt", "kubernetes", "sim"],
 };
 
 /// Makes the provider of one `[provider.NAME]`, which will tell `metrics` of its requests. No call is made yet.
@@ -41,6 +45,11 @@ pub async fn connect(
     let now: Arc<dyn Fn() -> contract::Timestamp + Send + Sync> = Arc::new(move || time.now());
     let on_call = metrics.on_call(&config.name);
     match &*config.kind {
+        #[cfg(feature = "alibaba")]
+        "alibaba" => {
+            let alibaba = alibaba::Alibaba::connect(settings(config)?, owner.clone(), now).await;
+            Ok(Arc::new(alibaba.map_err(|error| wrong(config, &error))?.with_on_call(on_call)))
+        }
         #[cfg(feature = "aws")]
         "aws" => {
             let aws = aws::Aws::connect(settings(config)?, owner.clone(), now).await;
@@ -66,6 +75,11 @@ pub async fn connect(
             let openstack = openstack::OpenStack::connect(settings(config)?, owner.clone(), now).await;
             Ok(Arc::new(openstack.map_err(|error| wrong(config, &error))?.with_on_call(on_call)))
         }
+        #[cfg(feature = "libvirt")]
+        "libvirt" => {
+            let libvirt = libvirt::Libvirt::connect(settings(config)?, owner.clone(), now).await;
+            Ok(Arc::new(libvirt.map_err(|error| wrong(config, &error))?.with_on_call(on_call)))
+        }
         "sim" => {
             let cloud = sim::Cloud::new(settings(config)?, now).map_err(|error| wrong(config, &error))?;
             let sleep = Arc::new(|span| -> contract::BoxFuture<'static, ()> { Box::pin(tokio::time::sleep(span)) });
@@ -78,7 +92,7 @@ pub async fn connect(
 /// What an account has to allow.
 pub enum Permissions {
     /// In the form that the cloud takes.
-    #[cfg_attr(not(any(feature = "aws", feature = "azure")), allow(dead_code))]
+    #[cfg_attr(not(any(feature = "alibaba", feature = "aws", feature = "azure")), allow(dead_code))]
     Document(serde_json::Value),
     /// The cloud's own words for it, one a line; empty: nothing has to be allowed.
     Words(Vec<&'static str>),
@@ -89,6 +103,16 @@ pub enum Permissions {
 #[allow(unused_variables, reason = "none is needed when no cloud is built in")]
 pub fn permissions(config: &ProviderConfig, groups: &[GroupId]) -> Permissions {
     match &*config.kind {
+        #[cfg(feature = "alibaba")]
+        "alibaba" => Permissions::Document(serde_json::json!({
+            "Version": "1",
+            "Statement": [{
+                "Effect": "Allow",
+                "Action": alibaba::permissions(groups),
+                // Listings know no resources smaller than everything.
+                "Resource": "*",
+            }],
+        })),
         #[cfg(feature = "aws")]
         "aws" => Permissions::Document(serde_json::json!({
             "Version": "2012-10-17",
@@ -120,6 +144,8 @@ pub fn permissions(config: &ProviderConfig, groups: &[GroupId]) -> Permissions {
         "gcp" => Permissions::Words(gcp::permissions(groups)),
         #[cfg(feature = "openstack")]
         "openstack" => Permissions::Words(openstack::permissions(groups)),
+        #[cfg(feature = "libvirt")]
+        "libvirt" => Permissions::Words(libvirt::permissions(groups)),
         _ => Permissions::Words(Vec::new()),
     }
 }

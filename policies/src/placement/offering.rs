@@ -121,7 +121,7 @@ impl Offering {
 }
 
 /// What is remembered of a group, by its index.
-pub(crate) fn of<'m>(memory: &'m FleetMemory, group: usize) -> Option<&'m Offering> {
+pub(crate) fn of(memory: &FleetMemory, group: usize) -> Option<&Offering> {
     memory.offerings.get(&memory.groups.get(group)?.key)
 }
 

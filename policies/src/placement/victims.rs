@@ -54,8 +54,12 @@ pub(super) fn choose(
         .iter()
         .filter(|instance| instance.state != InstanceState::Terminating && !instance.protected)
         .collect();
+    // Where skala keeps desired, only what lives counts: one that is broken is none of the `n`, and goes besides. Taken for
+    // one of them it would leave an instance more than desired, and nothing removes that.
+    let is_failed = |instance: &&&Instance| instance.state == InstanceState::Failed;
+    let besides = if observation.abilities.keeps_desired { 0 } else { candidates.iter().filter(is_failed).count() };
     let mut chosen = Vec::new();
-    while chosen.len() < n as usize {
+    while chosen.len() < n as usize + besides {
         let crowd = |instance: &Instance| zones.get(zone(instance)).copied().unwrap_or(0);
         let best = candidates.iter().enumerate().min_by_key(|(_, instance)| {
             (rank(instance, observation, warmup), Reverse(crowd(instance)), age(instance, first), &instance.id)
@@ -94,5 +98,37 @@ fn rank(instance: &Instance, observation: &Observation, warmup: Duration) -> Vic
         _ if instance.outdated => VictimWhy::Outdated,
         _ if instance.running_since.is_some_and(|since| observation.at.since(since) < warmup) => VictimWhy::WarmingUp,
         _ => VictimWhy::Age,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failed_one_is_among_those_that_leave_only_where_the_cloud_counts_it() {
+        let instance = |id: &str, state: InstanceState| Instance {
+            id: id.into(),
+            state,
+            launched: None,
+            running_since: None,
+            zone: None,
+            protected: id == "kept",
+            outdated: false,
+        };
+        let mut seen = Observation::empty(Timestamp(0));
+        seen.instances = vec![
+            instance("a", InstanceState::Running),
+            instance("b", InstanceState::Running),
+            instance("broken", InstanceState::Failed),
+            instance("kept", InstanceState::Failed),
+        ];
+        let check = |seen: &Observation, expected: &[&str]| {
+            let chosen = choose(seen, 1, Duration::ZERO, Age::Newest).into_iter().map(|(id, _)| id);
+            assert_eq!(chosen.collect::<Vec<_>>(), expected.iter().map(|id| InstanceId::from(*id)).collect::<Vec<_>>());
+        };
+        check(&seen, &["broken"]);
+        seen.abilities.keeps_desired = false;
+        check(&seen, &["broken", "a"]);
     }
 }

@@ -5,7 +5,9 @@
 //! [`Api`]. [`Server`] carries it over HTTP on loopback, breaks what it is told to break, and keeps every exchange, so that
 //! software which its authors did not write can judge it. Nothing here is meant to be reached from another machine.
 
+pub mod alibaba;
 mod api;
+pub mod aws;
 pub mod azure;
 mod exchange;
 mod faults;
