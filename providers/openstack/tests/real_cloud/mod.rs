@@ -168,26 +168,24 @@ impl RealCloud {
         let owner = Owner { id: "daemon-1".into() };
         let provider = OpenStack::connect_in(settings, owner, Arc::new(now), environment).unwrap();
         // The machine may be busy with much else.
-        let deadlines = Deadlines { read: Duration::from_secs(60), write: Duration::from_secs(180) };
+        let deadlines = Deadlines { read: Duration::from_secs(60), write: Duration::from_secs(600) };
         (provider.with_deadlines(deadlines).with_on_call(on_call), calls)
     }
 
     /// Waits until this holds of the project's servers.
     pub async fn wait(&self, what: &str, holds: impl Fn(&[Value]) -> bool) {
-        for _ in 0..240 {
+        for _ in 0..480 {
             if holds(&self.servers().await) {
                 return;
             }
             tokio::time::sleep(Duration::from_millis(500)).await;
         }
-        panic!("not within two minutes: {what}: {:#?}", self.servers().await);
+        panic!("not within four minutes: {what}: {:#?}", self.servers().await);
     }
 
     /// Waits until nothing is being built or deleted.
     pub async fn rest(&self) {
-        let told = |server: &Value| server["status"] != "ERROR" || server["fault"].is_object();
-        let rests =
-            |server: &Value| server["status"] != "BUILD" && server["OS-EXT-STS:task_state"].is_null() && told(server);
+        let rests = |server: &Value| server["status"] != "BUILD" && server["OS-EXT-STS:task_state"].is_null();
         self.wait("everything rests", |servers| servers.iter().all(rests)).await;
         // Nova writes why a server is in ERROR a moment after the state.
         tokio::time::sleep(Duration::from_secs(1)).await;
