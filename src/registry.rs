@@ -5,6 +5,8 @@ use crate::commands::invalid;
 use contract::{GroupId, Owner, Provider};
 use serde::de::DeserializeOwned;
 use skala::clock::Clock;
+#[cfg(feature = "aws")]
+use skala::config::MetricsKind;
 use skala::config::{Kinds, ProviderConfig};
 use skala::telemetry::ProcessMetrics;
 use std::sync::Arc;
@@ -17,6 +19,11 @@ pub const KINDS: Kinds<'static> = Kinds {
         "sim",
     ],
     known: &["aws", "gcp", "azure", "openstack", "libvirt", "kubernetes", "sim"],
+    metrics: &[
+        #[cfg(feature = "aws")]
+        MetricsKind { kind: "cloudwatch", provider: "aws", language: "a CloudWatch query", check: aws::check_query },
+    ],
+    known_metrics: &["cloudwatch", "cloud-monitoring", "azure-monitor"],
 };
 
 /// Makes the provider of one `[provider.NAME]`, which will tell `metrics` of its requests. No call is made yet.
