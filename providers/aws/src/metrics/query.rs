@@ -41,7 +41,10 @@ impl Query {
             return Err("Metrics Insights' SELECT is not supported: name one metric, as in AWS/EC2:CPUUtilization{...} Average 1m".into());
         }
         let (namespace, rest) = name(text, "the namespace")?;
-        let rest = rest.strip_prefix(':').ok_or("a `:` must stand between the namespace and the metric's name")?;
+        let rest = rest
+            .trim_start()
+            .strip_prefix(':')
+            .ok_or("a `:` must stand between the namespace and the metric's name")?;
         let (metric, rest) = name(rest, "the metric")?;
         let (dimensions, rest) = match rest.trim_start().strip_prefix('{') {
             None => (Vec::new(), rest),
