@@ -63,9 +63,9 @@ pub enum Permissions {
     Words(Vec<&'static str>),
 }
 
-/// The permissions that a provider of this kind needs for these groups, and no other.
+/// The permissions that a provider of this kind needs for these groups, and for reading its metrics, and no other.
 #[cfg_attr(not(feature = "aws"), allow(unused_variables))]
-pub fn permissions(config: &ProviderConfig, groups: &[GroupId]) -> Permissions {
+pub fn permissions(config: &ProviderConfig, groups: &[GroupId], reads_metrics: bool) -> Permissions {
     match &*config.kind {
         #[cfg(feature = "aws")]
         "aws" => Permissions::Document(serde_json::json!({
@@ -73,7 +73,7 @@ pub fn permissions(config: &ProviderConfig, groups: &[GroupId]) -> Permissions {
             "Statement": [{
                 "Sid": "Skala",
                 "Effect": "Allow",
-                "Action": aws::permissions(groups),
+                "Action": aws::permissions(groups).into_iter().chain(reads_metrics.then_some(aws::METRICS_PERMISSION)).collect::<Vec<_>>(),
                 // Most of these calls do not know resources smaller than everything.
                 "Resource": "*",
             }],

@@ -287,3 +287,6 @@ fn texts(node: &Node, most: usize) -> Result<Vec<String>, Fault> {
     };
     items.iter().map(text).collect()
 }
+
+#[cfg(test)]
+mod tests;

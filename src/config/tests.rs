@@ -7,7 +7,7 @@ use crate::store::url::StoreUrl;
 use policies::policy::{Amount, Rate};
 use std::fs;
 
-const KINDS: Kinds<'static> = Kinds {
+pub(super) const KINDS: Kinds<'static> = Kinds {
     built: &["one-cloud", "sim"],
     known: &["one-cloud", "other-cloud", "sim"],
     metrics: &[MetricsKind {
@@ -23,7 +23,7 @@ fn one_query(text: &str) -> Result<(), String> {
     if text.starts_with("one ") { Ok(()) } else { Err("it must begin with `one`".into()) }
 }
 
-fn read(text: &str) -> (Option<SkalaToml>, Vec<String>) {
+pub(super) fn read(text: &str) -> (Option<SkalaToml>, Vec<String>) {
     let file = SourceFile { name: "skala.toml".into(), text: text.into() };
     let (config, found) = SkalaToml::parse(&file, KINDS, Path::new("/etc/skala"), Path::new("/creds"));
     let line = |one: &Diagnostic| {
