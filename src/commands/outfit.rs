@@ -65,10 +65,9 @@ pub fn sources(config: &SkalaToml, providers: &Providers) -> anyhow::Result<Sour
                 Arc::new(made.ok_or_else(|| wrong(&format!("provider `{provider}` has no metrics")))?)
             }
             SourceKind::Composite { sources: parts, patience } => {
-                let part = |name: &Box<str>| {
-                    sources.get_key_value(&**name).map(|(name, of)| (Arc::clone(name), Arc::clone(of)))
-                };
-                Arc::new(Composite::new(&source.name, parts.iter().filter_map(part).collect(), *patience))
+                let known = parts.iter().filter_map(|name| sources.get_key_value(&**name));
+                let parts = known.map(|(name, of)| (Arc::clone(name), Arc::clone(of))).collect();
+                Arc::new(Composite::new(&source.name, parts, *patience))
             }
             SourceKind::Sim { .. } => return Err(wrong(&"simulated load belongs to `skala demo`")),
         };

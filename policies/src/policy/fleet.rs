@@ -19,13 +19,15 @@ pub(super) const PARTS_MAX: usize = 64;
 const HOUR: Duration = Duration::from_secs(3_600);
 const SECOND: Duration = Duration::from_secs(1);
 
+/// A query's source and text.
+type QueryKey = (Option<Arc<str>>, Arc<str>);
+
 /// What all fleets of a directory share while they are read.
 pub(super) struct Context<'f> {
     pub findings: &'f Findings<'f>,
     pub options: ParseOptions<'f>,
     texts: BTreeSet<Arc<str>>,
-    /// By source and text.
-    queries: BTreeMap<(Option<Arc<str>>, Arc<str>), Result<QueryFacts, QueryError>>,
+    queries: BTreeMap<QueryKey, Result<QueryFacts, QueryError>>,
 }
 
 impl<'f> Context<'f> {
