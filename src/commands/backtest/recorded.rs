@@ -124,9 +124,11 @@ impl Recorded<'_> {
         let Some(source) = config.sources.iter().find(|source| source.name.as_ref() == self.source) else {
             return Err(usage(format!("{} has no [source.{}]", self.config.display(), self.source)));
         };
-        let find = |name: &Box<str>| config.sources.iter().find(|source| source.name == *name);
         let mut plain = match &source.kind {
-            SourceKind::Composite { sources, .. } => sources.iter().filter_map(find).collect(),
+            SourceKind::Composite { sources, .. } => {
+                let find = |name: &str| config.sources.iter().find(|source| &*source.name == name);
+                sources.iter().filter_map(|part| find(part)).collect()
+            }
             _ => vec![source],
         }
         .into_iter();
