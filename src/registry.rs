@@ -16,6 +16,8 @@ pub const KINDS: Kinds<'static> = Kinds {
     built: &[
         #[cfg(feature = "aws")]
         "aws",
+        #[cfg(feature = "azure")]
+        "azure",
         "sim",
     ],
     known: &["aws", "gcp", "azure", "openstack", "libvirt", "kubernetes", "sim"],
@@ -45,6 +47,11 @@ pub async fn connect(
             let aws = aws::Aws::connect(settings(config)?, owner.clone(), now).await;
             Ok(Arc::new(aws.map_err(|error| wrong(config, &error))?.with_on_call(on_call)))
         }
+        #[cfg(feature = "azure")]
+        "azure" => {
+            let azure = azure::Azure::connect(settings(config)?, owner.clone(), now).await;
+            Ok(Arc::new(azure.map_err(|error| wrong(config, &error))?.with_on_call(on_call)))
+        }
         "sim" => {
             let cloud = sim::Cloud::new(settings(config)?, now).map_err(|error| wrong(config, &error))?;
             let sleep = Arc::new(|span| -> contract::BoxFuture<'static, ()> { Box::pin(tokio::time::sleep(span)) });
@@ -57,15 +64,15 @@ pub async fn connect(
 /// What an account has to allow.
 pub enum Permissions {
     /// In the form that the cloud takes.
-    #[cfg_attr(not(feature = "aws"), allow(dead_code))]
+    #[cfg_attr(not(any(feature = "aws", feature = "azure")), allow(dead_code))]
     Document(serde_json::Value),
     /// The cloud's own words for it, one a line; empty: nothing has to be allowed.
     Words(Vec<&'static str>),
 }
 
-/// The permissions that a provider of this kind needs for these groups, and for reading its metrics, and no other.
-#[cfg_attr(not(feature = "aws"), allow(unused_variables))]
-pub fn permissions(config: &ProviderConfig, groups: &[GroupId], reads_metrics: bool) -> Permissions {
+/// The permissions that a provider of this kind needs for these groups, and no other.
+#[cfg_attr(not(any(feature = "aws", feature = "azure")), allow(unused_variables))]
+pub fn permissions(config: &ProviderConfig, groups: &[GroupId]) -> Permissions {
     match &*config.kind {
         #[cfg(feature = "aws")]
         "aws" => Permissions::Document(serde_json::json!({
@@ -73,12 +80,39 @@ pub fn permissions(config: &ProviderConfig, groups: &[GroupId], reads_metrics: b
             "Statement": [{
                 "Sid": "Skala",
                 "Effect": "Allow",
-                "Action": aws::permissions(groups).into_iter().chain(reads_metrics.then_some(aws::METRICS_PERMISSION)).collect::<Vec<_>>(),
+                "Action": aws::permissions(groups),
                 // Most of these calls do not know resources smaller than everything.
                 "Resource": "*",
             }],
         })),
+        #[cfg(feature = "azure")]
+        "azure" => {
+            let config = config.to_toml();
+            let subscription = config.get("subscription").and_then(toml::Value::as_str).unwrap_or_default();
+            // A custom role, as `az role definition create` takes it.
+            Permissions::Document(serde_json::json!({
+                "Name": "skala",
+                "IsCustom": true,
+                "Description": "Sizes virtual machine scale sets.",
+                "Actions": azure::permissions(groups),
+                "NotActions": [],
+                "AssignableScopes": [format!("/subscriptions/{subscription}")],
+            }))
+        }
         _ => Permissions::Words(Vec::new()),
+    }
+}
+
+/// The same, and what reading the provider's own metrics needs.
+pub fn with_metrics(config: &ProviderConfig, permissions: Permissions) -> Permissions {
+    match (&*config.kind, permissions) {
+        #[cfg(feature = "aws")]
+        ("aws", Permissions::Document(mut document)) => {
+            let actions = document.pointer_mut("/Statement/0/Action").and_then(serde_json::Value::as_array_mut);
+            actions.into_iter().for_each(|actions| actions.push(aws::METRICS_PERMISSION.into()));
+            Permissions::Document(document)
+        }
+        (_, permissions) => permissions,
     }
 }
 

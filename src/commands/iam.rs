@@ -40,7 +40,11 @@ impl Iam {
             let known: Vec<&str> = config.providers.iter().map(|provider| &*provider.name).collect();
             return Err(usage(format!("no provider `{}`; there are: {}", print.provider, known.join(", "))));
         };
-        match registry::permissions(provider, &groups(&config, provider)?, reads_metrics(&config, provider)) {
+        let mut permissions = registry::permissions(provider, &groups(&config, provider)?);
+        if reads_metrics(&config, provider) {
+            permissions = registry::with_metrics(provider, permissions);
+        }
+        match permissions {
             Permissions::Document(document) => {
                 serde_json::to_writer_pretty(&mut *out, &document)?;
                 writeln!(out)?;
