@@ -10,6 +10,7 @@ use policies::facts::{GroupError, MissingWhy};
 use policies::policy::{Metric, Policy, PolicySet};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// A tick's number, counted from 1; 0 is before all ticks.
 pub type Tick = u64;
@@ -74,7 +75,7 @@ pub struct MetricInputs {
 }
 
 /// What makes two questions one.
-type AskKey = (u32, Arc<str>, Option<Arc<str>>, std::time::Duration);
+type AskKey = (u32, Arc<str>, Option<Arc<str>>, Duration);
 
 impl Index {
     /// Interns everything that a policy set asks for.
@@ -90,18 +91,19 @@ impl Index {
         };
         let keys: BTreeSet<GroupKey> = groups().map(|group| index.group_key(&group.provider, &group.group)).collect();
         index.groups = keys.into_iter().collect();
-        let mut asks: BTreeMap<AskKey, BTreeSet<&str>> = BTreeMap::new();
+        let mut asks: BTreeMap<AskKey, (BTreeSet<&str>, Duration)> = BTreeMap::new();
         for metric in metrics() {
             for (kind, key) in index.ask_keys(metric) {
-                let by = asks.entry(key).or_default();
+                let (by, max_age) = asks.entry(key).or_insert_with(|| (BTreeSet::new(), metric.max_age));
+                *max_age = metric.max_age.min(*max_age);
                 by.extend(metric.select.iter().map(|(name, _)| &**name));
                 by.extend(metric.by.as_deref().filter(|_| kind == Kind::Value));
             }
         }
         let ids: BTreeMap<AskKey, u32> = asks.keys().cloned().zip(0..).collect();
-        for ((source, query, freshness, offset), by) in asks {
+        for ((source, query, freshness, offset), (by, max_age)) in asks {
             let by = by.into_iter().map(Box::from).collect();
-            index.queries.push(QueryKey { source, ask: QueryAsk { query, freshness, offset, by } });
+            index.queries.push(QueryKey { source, ask: QueryAsk { query, freshness, offset, by, max_age } });
         }
         index.fleets = set.fleets.iter().map(|policy| index.inputs(policy, &ids)).collect();
         index.note_readers();

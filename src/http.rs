@@ -9,7 +9,8 @@ pub(crate) mod scripted;
 mod secret;
 
 pub use error::FetchError;
-pub use secret::{Auth, SecretError, SecretFault};
+pub use reqwest::header::{HeaderName, HeaderValue};
+pub use secret::{Auth, Header, HeaderText, SecretError, SecretFault};
 
 use address::{is_forbidden, is_forbidden_name};
 use contract::BoxFuture;
@@ -44,6 +45,8 @@ pub struct FetchSettings {
     pub proxy: Option<String>,
     /// Who asks.
     pub auth: Auth,
+    /// Headers that go with every request.
+    pub headers: Vec<Header>,
 }
 
 impl Default for FetchSettings {
@@ -55,6 +58,7 @@ impl Default for FetchSettings {
             ca_file: None,
             proxy: None,
             auth: Auth::None,
+            headers: Vec::new(),
         }
     }
 }
@@ -65,6 +69,7 @@ pub struct Fetcher {
     client: Client,
     base: Url,
     auth: Auth,
+    headers: Vec<Header>,
     body_max: usize,
 }
 
@@ -100,12 +105,19 @@ impl Fetcher {
             builder = builder.proxy(reqwest::Proxy::all(target).map_err(|error| settings_error("proxy", &error))?);
         }
         let client = builder.build().map_err(|error| settings_error("cannot set up TLS", &error))?;
-        Ok(Self { client, base, auth: settings.auth, body_max: settings.body_max })
+        Ok(Self { client, base, auth: settings.auth, headers: settings.headers, body_max: settings.body_max })
     }
 
     /// Fetches what is at `path`, below the base.
     pub async fn get(&self, path: &str) -> Result<Body, FetchError> {
         self.send(self.client.get(self.below(path))).await
+    }
+
+    /// Fetches the base itself, with this query, past any cache that can be told so.
+    pub async fn get_base(&self, query: Option<&str>) -> Result<Body, FetchError> {
+        let mut url = self.base.clone();
+        url.set_query(query);
+        self.send(self.client.get(url).header(reqwest::header::CACHE_CONTROL, "no-cache")).await
     }
 
     /// Sends a form to `path`, below the base.
@@ -132,11 +144,17 @@ impl Fetcher {
 
     async fn send(&self, request: RequestBuilder) -> Result<Body, FetchError> {
         let secret = self.auth.read()?;
-        let request = match (&self.auth, &secret) {
+        let mut request = match (&self.auth, &secret) {
             (Auth::Bearer { .. }, Some(token)) => request.bearer_auth(token.reveal()),
             (Auth::Basic { username, .. }, Some(password)) => request.basic_auth(username, Some(password.reveal())),
             _ => request,
         };
+        let mut secrets = Vec::from_iter(secret);
+        for header in &self.headers {
+            let (value, secret) = header.read()?;
+            request = request.header(&header.name, value);
+            secrets.extend(secret);
+        }
         let response = request.send().await.map_err(transport_error)?;
         let status = response.status();
         if status.is_redirection() {
@@ -146,11 +164,12 @@ impl Fetcher {
             // The status is the news; a body that breaks off takes nothing from it.
             let (bytes, _) = read_up_to(response, REFUSAL_MAX).await.unwrap_or_default();
             let text = String::from_utf8_lossy(&bytes);
-            let body = secret.as_ref().map_or_else(|| text.clone().into_owned(), |secret| secret.redact(&text));
+            let body = secrets.iter().fold(text.into_owned(), |text, secret| secret.redact(&text));
             return Err(FetchError::Refused { status: status.as_u16(), body });
         }
+        let age = age_of(&response);
         match read_up_to(response, self.body_max).await? {
-            (bytes, true) => Ok(Body { bytes }),
+            (bytes, true) => Ok(Body { bytes, age }),
             (_, false) => Err(FetchError::TooLarge { limit: self.body_max }),
         }
     }
@@ -160,6 +179,7 @@ impl Fetcher {
 #[derive(Clone, Debug)]
 pub struct Body {
     bytes: Vec<u8>,
+    age: Duration,
 }
 
 impl Body {
@@ -168,10 +188,20 @@ impl Body {
         &self.bytes
     }
 
+    /// For how long a cache on the way has had it, as far as it says so.
+    pub fn age(&self) -> Duration {
+        self.age
+    }
+
     /// The body as text; [`FetchError::NotText`] when it is not UTF-8.
     pub fn text(&self) -> Result<&str, FetchError> {
         std::str::from_utf8(&self.bytes).map_err(|_| FetchError::NotText)
     }
+}
+
+fn age_of(response: &Response) -> Duration {
+    let age = response.headers().get(reqwest::header::AGE).and_then(|age| age.to_str().ok()?.trim().parse().ok());
+    Duration::from_secs(age.unwrap_or(0))
 }
 
 /// Reads at most `limit` bytes, and says whether that was all. What comes after is not read.
@@ -194,6 +224,19 @@ async fn read_up_to(mut response: Response, limit: usize) -> Result<(Vec<u8>, bo
 /// As [`Fetcher::new`] would.
 pub fn check_base(text: &str) -> Result<(), FetchError> {
     parse_base(text).map(|_| ())
+}
+
+/// As [`check_base`], for the URL of one document, which may have a query.
+///
+/// # Errors
+/// As [`Fetcher::new`] would, for the part before the query.
+pub fn check_document(url: &str) -> Result<(), FetchError> {
+    check_base(split_query(url).0)
+}
+
+/// A document's URL, and its query.
+pub fn split_query(url: &str) -> (&str, Option<&str>) {
+    url.split_once('?').map_or((url, None), |(base, query)| (base, Some(query)))
 }
 
 fn parse_base(text: &str) -> Result<Url, FetchError> {

@@ -117,6 +117,8 @@ pub enum ReadingStatus {
         value: f64,
         /// The sample's own time; its age is the decision's time minus this.
         at: Timestamp,
+        /// Which source it comes from, when a composite was asked.
+        from: Option<Arc<str>>,
     },
     /// None, and the stable word of why.
     Missing(&'static str),

@@ -5,6 +5,8 @@ use crate::commands::invalid;
 use contract::{GroupId, Owner, Provider};
 use serde::de::DeserializeOwned;
 use skala::clock::Clock;
+#[cfg(feature = "aws")]
+use skala::config::MetricsKind;
 use skala::config::{Kinds, ProviderConfig};
 use skala::telemetry::ProcessMetrics;
 use std::sync::Arc;
@@ -29,6 +31,11 @@ pub const KINDS: Kinds<'static> = Kinds {
         "sim",
     ],
     known: &["alibaba", "aws", "gcp", "azure", "openstack", "libvirt", "kubernetes", "sim"],
+    metrics: &[
+        #[cfg(feature = "aws")]
+        MetricsKind { kind: "cloudwatch", provider: "aws", language: "a CloudWatch query", check: aws::check_query },
+    ],
+    known_metrics: &["cloudwatch", "cloud-monitoring", "azure-monitor"],
 };
 
 /// Makes the provider of one `[provider.NAME]`, which will tell `metrics` of its requests. No call is made yet.
@@ -146,6 +153,19 @@ pub fn permissions(config: &ProviderConfig, groups: &[GroupId]) -> Permissions {
         #[cfg(feature = "libvirt")]
         "libvirt" => Permissions::Words(libvirt::permissions(groups)),
         _ => Permissions::Words(Vec::new()),
+    }
+}
+
+/// The same, and what reading the provider's own metrics needs.
+pub fn with_metrics(config: &ProviderConfig, permissions: Permissions) -> Permissions {
+    match (&*config.kind, permissions) {
+        #[cfg(feature = "aws")]
+        ("aws", Permissions::Document(mut document)) => {
+            let actions = document.pointer_mut("/Statement/0/Action").and_then(serde_json::Value::as_array_mut);
+            actions.into_iter().for_each(|actions| actions.push(aws::METRICS_PERMISSION.into()));
+            Permissions::Document(document)
+        }
+        (_, permissions) => permissions,
     }
 }
 

@@ -27,10 +27,10 @@ target = 100
 "#;
 
 /// A stand-in for the shell's check: an `!` is no PromQL.
-fn query(text: &str) -> Result<QueryFacts, QueryError> {
+fn query(_: Option<&str>, text: &str) -> Result<QueryFacts, QueryError> {
     match text.find('!') {
-        Some(at) => Err(QueryError { message: "unexpected `!`".into(), offset: Some(at) }),
-        None => Ok(QueryFacts { labels: text.starts_with("sum(").then(Vec::new) }),
+        Some(at) => Err(QueryError { language: "PromQL", message: "unexpected `!`".into(), offset: Some(at) }),
+        None => Ok(QueryFacts { labels: text.starts_with("sum(").then(Vec::new), only_now: None }),
     }
 }
 

@@ -136,6 +136,9 @@ pub struct Reading {
     pub stale: bool,
     /// Why there is none.
     pub missing: Option<String>,
+    /// Which source it comes from, when a composite was asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<String>,
 }
 
 /// `POST /v1/hold`.
@@ -279,13 +282,19 @@ fn groups(fleet: &FleetStatus) -> Vec<Group> {
 fn readings(fleet: &FleetStatus, now: Timestamp) -> BTreeMap<String, Reading> {
     let one = |(metric, reading): (&policies::policy::Metric, &ReadingStatus)| {
         let reading = match reading {
-            ReadingStatus::Value { value, at } => {
+            ReadingStatus::Value { value, at, from } => {
                 let age = now.since(*at);
                 let stale = age > metric.max_age;
-                Reading { value: Some(*value), age_secs: Some(age.as_secs_f64()), stale, missing: None }
+                Reading {
+                    value: Some(*value),
+                    age_secs: Some(age.as_secs_f64()),
+                    stale,
+                    missing: None,
+                    from: from.as_deref().map(str::to_owned),
+                }
             }
             ReadingStatus::Missing(why) => {
-                Reading { value: None, age_secs: None, stale: false, missing: Some((*why).into()) }
+                Reading { value: None, age_secs: None, stale: false, missing: Some((*why).into()), from: None }
             }
         };
         (metric.name.to_string(), reading)

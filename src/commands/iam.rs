@@ -4,7 +4,7 @@ use super::check::CONFIG_DEFAULT;
 use super::{Exit, Out, outfit, usage};
 use crate::registry::{self, Permissions};
 use contract::GroupId;
-use skala::config::{ProviderConfig, SkalaToml};
+use skala::config::{ProviderConfig, SkalaToml, SourceKind};
 use std::io::{self, Write};
 use std::path::PathBuf;
 
@@ -40,7 +40,11 @@ impl Iam {
             let known: Vec<&str> = config.providers.iter().map(|provider| &*provider.name).collect();
             return Err(usage(format!("no provider `{}`; there are: {}", print.provider, known.join(", "))));
         };
-        match registry::permissions(provider, &groups(&config, provider)?) {
+        let mut permissions = registry::permissions(provider, &groups(&config, provider)?);
+        if reads_metrics(&config, provider) {
+            permissions = registry::with_metrics(provider, permissions);
+        }
+        match permissions {
             Permissions::Document(document) => {
                 serde_json::to_writer_pretty(&mut *out, &document)?;
                 writeln!(out)?;
@@ -49,6 +53,12 @@ impl Iam {
         }
         Ok(Exit::Ok)
     }
+}
+
+/// Whether a source reads this provider's own metrics.
+fn reads_metrics(config: &SkalaToml, of: &ProviderConfig) -> bool {
+    let reads = |kind: &SourceKind| matches!(kind, SourceKind::Cloud { provider, .. } if *provider == of.name);
+    config.sources.iter().any(|source| reads(&source.kind))
 }
 
 /// The groups that the policies have at this provider; without any, one of the usual kind.

@@ -6,9 +6,13 @@ use contract::Owner;
 use policies::policy::{Severity, SourceFile};
 use skala::app::{Compile, HoldAll, Providers, Settings, Sources};
 use skala::clock::Clock;
-use skala::config::{self, Report, SkalaToml, SourceKind, diagnostics};
+use skala::config::{self, Report, SkalaToml, SourceConfig, SourceKind, diagnostics};
 use skala::cycle::brakes::BrakeSettings;
 use skala::sources::MetricSource;
+use skala::sources::cloud::CloudMetrics;
+use skala::sources::composite::Composite;
+use skala::sources::exec::Exec;
+use skala::sources::http_json::HttpJson;
 use skala::sources::prometheus::Prometheus;
 use skala::store::hold_all;
 use skala::store::url::StoreUrl;
@@ -36,16 +40,34 @@ pub async fn providers(
     Ok(providers)
 }
 
-/// All sources by name.
-pub fn sources(config: &SkalaToml) -> anyhow::Result<Sources> {
+/// All sources by name; some ask a provider, and some each other.
+pub fn sources(config: &SkalaToml, providers: &Providers) -> anyhow::Result<Sources> {
     let mut sources = Sources::new();
-    for source in &config.sources {
+    let is_composite = |source: &&SourceConfig| matches!(source.kind, SourceKind::Composite { .. });
+    let (composites, plain): (Vec<_>, Vec<_>) = config.sources.iter().partition(is_composite);
+    for source in plain.into_iter().chain(composites) {
         let wrong = |what: &dyn std::fmt::Display| {
             invalid(format!("[source.{}] in line {} of skala.toml: {what}", source.name, source.place.line))
         };
         let made: Arc<dyn MetricSource> = match &source.kind {
             SourceKind::Prometheus { url, settings } => {
                 Arc::new(Prometheus::new(&source.name, url, settings.clone()).map_err(|error| wrong(&error))?)
+            }
+            SourceKind::HttpJson { url, settings, time } => Arc::new(
+                HttpJson::new(&source.name, url, settings.clone(), time.clone()).map_err(|error| wrong(&error))?,
+            ),
+            SourceKind::Exec(settings) => {
+                Arc::new(Exec::new(&source.name, settings.clone(), |name| std::env::var_os(name)))
+            }
+            SourceKind::Cloud { provider, timeout, .. } => {
+                let of = providers.get(&**provider).cloned();
+                let made = of.and_then(|of| CloudMetrics::new(&source.name, of, *timeout));
+                Arc::new(made.ok_or_else(|| wrong(&format!("provider `{provider}` has no metrics")))?)
+            }
+            SourceKind::Composite { sources: parts, patience } => {
+                let known = parts.iter().filter_map(|name| sources.get_key_value(&**name));
+                let parts = known.map(|(name, of)| (Arc::clone(name), Arc::clone(of))).collect();
+                Arc::new(Composite::new(&source.name, parts, *patience))
             }
             SourceKind::Sim { .. } => return Err(wrong(&"simulated load belongs to `skala demo`")),
         };

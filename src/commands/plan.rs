@@ -80,12 +80,14 @@ impl Plan {
         let owner = Owner { id: config.daemon.id.clone().unwrap_or_else(|| stored.into()) };
         let (_control, asked) = mpsc::channel(1);
         let metrics = Arc::new(ProcessMetrics::new());
+        let providers = outfit::providers(config, &owner, &clock, &metrics).await?;
+        let sources = outfit::sources(config, &providers)?;
         let seams = Seams {
             entropy: Arc::new(SystemEntropy::default()),
             store,
-            providers: outfit::providers(config, &owner, &clock, &metrics).await?,
+            providers,
             metrics,
-            sources: outfit::sources(config)?,
+            sources,
             policy_source: Arc::new(Directory::new(&config.daemon.policies)),
             hold_all: outfit::hold_all(config),
             compile: outfit::compile(config.clone()),

@@ -69,13 +69,15 @@ impl Run {
         let listeners = Listeners::bind(Some(&config.api.socket), Some(config.api.listen)).await?;
         let (control, asked) = mpsc::channel(64);
         let metrics = Arc::new(ProcessMetrics::new());
+        let providers = outfit::providers(&config, &owner, &clock, &metrics).await?;
+        let sources = outfit::sources(&config, &providers)?;
         let seams = Seams {
             clock: Arc::clone(&clock),
             entropy,
             store: Arc::clone(&store),
-            providers: outfit::providers(&config, &owner, &clock, &metrics).await?,
+            providers,
             metrics,
-            sources: outfit::sources(&config)?,
+            sources,
             policy_source: Arc::new(Directory::new(&config.daemon.policies)),
             hold_all: outfit::hold_all(&config),
             compile: outfit::compile(config.clone()),

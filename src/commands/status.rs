@@ -60,7 +60,8 @@ fn freshness(metric: &str, reading: &Reading) -> String {
     match (reading.age_secs, &reading.missing) {
         (Some(age), _) => {
             let age = span(Duration::try_from_secs_f64(age).unwrap_or_default());
-            format!("{metric} {age}{}", if reading.stale { " (stale)" } else { "" })
+            let from = reading.from.as_ref().map_or(String::new(), |from| format!(" from {from}"));
+            format!("{metric} {age}{from}{}", if reading.stale { " (stale)" } else { "" })
         }
         (None, missing) => format!("{metric} missing ({})", missing.as_deref().unwrap_or("unknown")),
     }

@@ -2,19 +2,23 @@
 //! Files come in; settings, a policy set and a [`Report`] go out. Nothing here asks a cloud or a source.
 
 pub mod diagnostics;
+mod fetch;
+mod kinds;
 mod load;
 mod promql;
+mod queries;
 mod skala_toml;
+mod sources;
 #[cfg(test)]
 mod tests;
 
+pub use kinds::{Kinds, MetricsKind};
 pub use load::{list_directory, read_directory, read_file};
 pub use promql::check as check_query;
-pub use skala_toml::{
-    ApiConfig, Brakes, DaemonConfig, Kinds, ProviderConfig, SkalaToml, SourceConfig, SourceKind, StoreConfig,
-};
+pub use skala_toml::{ApiConfig, Brakes, DaemonConfig, ProviderConfig, SkalaToml, StoreConfig};
+pub use sources::{SourceConfig, SourceKind};
 
-use policies::policy::{Diagnostic, ParseOptions, PolicySet, Severity, SourceFile, parse};
+use policies::policy::{Composite, Diagnostic, ParseOptions, PolicySet, Severity, SourceFile, parse};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -86,11 +90,21 @@ pub fn parse_policies(
         skala_toml.map(|config| config.providers.iter().map(|provider| provider.name.as_ref()).collect());
     let sources: Option<Vec<&str>> =
         skala_toml.map(|config| config.sources.iter().map(|source| source.name.as_ref()).collect());
+    let composite = |source| match source {
+        &SourceConfig { ref name, kind: SourceKind::Composite { ref sources, .. }, .. } => {
+            Some((&**name, sources.iter().map(|part| &**part).collect()))
+        }
+        _ => None,
+    };
+    let composites: Vec<Composite<'_>> =
+        skala_toml.map_or(&[][..], |config| &config.sources).iter().filter_map(composite).collect();
+    let check = |source: Option<&str>, query: &str| queries::check(skala_toml, source, query);
     let options = ParseOptions {
         default_interval,
-        query: Some(&promql::check),
+        query: Some(&check),
         providers: providers.as_deref(),
         sources: sources.as_deref(),
+        composites: &composites,
     };
     parse(files, &options)
 }

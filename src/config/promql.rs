@@ -11,11 +11,11 @@ use promql_parser::parser::{Expr, LabelModifier};
 /// # Errors
 /// When it is not PromQL, or answers with something else than numbers of now.
 pub fn check(query: &str) -> Result<QueryFacts, QueryError> {
-    let fail = |message: String| QueryError { offset: offset_in(&message, query), message };
+    let fail = |message: String| QueryError { language: "PromQL", offset: offset_in(&message, query), message };
     check_query(query).map_err(|message| fail(plain(&message)))?;
     let expr = promql_parser::parser::parse(query).map_err(|message| fail(plain(&message)))?;
     match expr.value_type() {
-        ValueType::Vector | ValueType::Scalar => Ok(QueryFacts { labels: labels(&expr) }),
+        ValueType::Vector | ValueType::Scalar => Ok(QueryFacts { labels: labels(&expr), only_now: None }),
         ValueType::Matrix => {
             Err(fail("it answers with ranges, not numbers; wrap it in rate() or an _over_time()".into()))
         }

@@ -1,11 +1,13 @@
 //! skala.toml: text in, settings out, with every problem at once. Secrets are named here and never read.
 
-use crate::http::{Auth, FetchSettings, check_base};
+use super::fetch::Paths;
+use super::kinds::Kinds;
+use super::sources::{Declared, SourceConfig, read_source};
 use crate::store::url::StoreUrl;
 use policies::policy::units::{self, DAY};
 use policies::policy::{
-    At, Diagnostic, Fault, Finding, Findings, INTERVAL_DEFAULT, Node, Place, Rate, Reader, SourceFile, Table, Value,
-    nearest, read_rate, read_toml,
+    At, Diagnostic, Fault, Findings, INTERVAL_DEFAULT, Node, Place, Rate, Reader, SourceFile, Table, Value, nearest,
+    read_rate, read_toml,
 };
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -15,15 +17,6 @@ const HOUR: Duration = Duration::from_secs(3_600);
 const SECOND: Duration = Duration::from_secs(1);
 const YEAR: Duration = Duration::from_secs(366 * 86_400);
 const GIB: u64 = 1 << 30;
-
-/// The kinds of providers: the library names no cloud, so whoever has them says.
-#[derive(Clone, Copy, Debug)]
-pub struct Kinds<'a> {
-    /// Those that this binary can use.
-    pub built: &'a [&'a str],
-    /// Those that are known and not in this binary.
-    pub known: &'a [&'a str],
-}
 
 /// skala.toml, read.
 #[derive(Clone, Debug)]
@@ -97,34 +90,6 @@ impl ProviderConfig {
     }
 }
 
-/// `[source.NAME]`.
-#[derive(Clone, Debug)]
-pub struct SourceConfig {
-    /// Its name.
-    pub name: Box<str>,
-    /// What it is.
-    pub kind: SourceKind,
-    /// Where it stands.
-    pub place: Place,
-}
-
-/// What a source is.
-#[derive(Clone, Debug)]
-pub enum SourceKind {
-    /// A server that speaks the Prometheus HTTP API.
-    Prometheus {
-        /// Its base URL.
-        url: String,
-        /// How to reach it.
-        settings: FetchSettings,
-    },
-    /// Simulated load, for the demo.
-    Sim {
-        /// Its own settings.
-        settings: Table,
-    },
-}
-
 /// `[brakes]`: limits over all fleets.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Brakes {
@@ -150,6 +115,7 @@ impl SkalaToml {
         let findings = Findings::new(files);
         let root = read_toml(&findings, 0);
         let paths = Paths { directory, credentials };
+        let declared = Declared::of(&root);
         let mut r = Reader::new(&findings, At::default(), &root);
         let daemon = read_daemon(&mut r, &paths);
         let store = read_store(&mut r);
@@ -159,7 +125,8 @@ impl SkalaToml {
         });
         let providers: Vec<ProviderConfig> = providers.collect();
         let sources = r.named("source").into_iter().filter_map(|(entry, reader)| {
-            check_name(&findings, &entry.key, entry.at).then(|| read_source(reader, &entry.key, &paths)).flatten()
+            let read = || read_source(reader, &entry.key, &paths, kinds, &declared);
+            check_name(&findings, &entry.key, entry.at).then(read).flatten()
         });
         let sources: Vec<SourceConfig> = sources.collect();
         let brakes = read_brakes(&mut r);
@@ -185,32 +152,6 @@ fn check_name(findings: &Findings<'_>, name: &str, at: At) -> bool {
         Some(fault) => {
             findings.error(at, fault.of(&units::cut(name)));
             false
-        }
-    }
-}
-
-struct Paths<'a> {
-    directory: &'a Path,
-    credentials: &'a Path,
-}
-
-impl Paths<'_> {
-    fn path(&self, node: &Node) -> Result<PathBuf, Fault> {
-        let text = units::line(4096)(node)?;
-        // Joining an absolute path gives that path.
-        Ok(self.directory.join(text.as_ref()))
-    }
-
-    /// A file that holds a secret.
-    fn secret(&self, node: &Node) -> Result<PathBuf, Fault> {
-        let text = units::line(4096)(node)?;
-        let Some(name) = text.strip_prefix("credential:") else { return self.path(node) };
-        match units::name_fault(name) {
-            None => Ok(self.credentials.join(name)),
-            Some(_) => {
-                let fault = Fault::new("must name a credential after `credential:`");
-                Err(fault.hint("bearer_token_file = \"credential:prometheus-token\", with LoadCredential= in the unit"))
-            }
         }
     }
 }
@@ -330,65 +271,6 @@ fn read_provider(mut r: Reader<'_>, name: &str, kinds: Kinds<'_>) -> Option<Prov
     )?;
     let (at, place) = (r.at(), r.findings().place(r.at()));
     Some(ProviderConfig { name: name.into(), kind: kind.as_ref().into(), place, at, settings: r.rest() })
-}
-
-fn read_source(mut r: Reader<'_>, name: &str, paths: &Paths<'_>) -> Option<SourceConfig> {
-    let kinds = [("prometheus", true), ("sim", false)];
-    let is_prometheus = r.need_or("kind", units::choice(&kinds), Some("kind = \"prometheus\""))?;
-    let place = r.findings().place(r.at());
-    if !is_prometheus {
-        return Some(SourceConfig { name: name.into(), kind: SourceKind::Sim { settings: r.rest() }, place });
-    }
-    let url = |node: &Node| {
-        let text = units::line(4096)(node)?;
-        match check_base(&text) {
-            Ok(()) => Ok(text.to_string()),
-            Err(error) => Err(Fault::new(format!("cannot be asked: {error}")).hint("write \"http://127.0.0.1:9090\"")),
-        }
-    };
-    let url = r.need_or("url", url, Some("url = \"http://127.0.0.1:9090\""));
-    let mut settings = FetchSettings::default();
-    let times = units::duration(Duration::from_millis(100)..=Duration::from_secs(60));
-    settings.timeout = r.take("timeout", times).unwrap_or(settings.timeout);
-    settings.connect_timeout = settings.connect_timeout.min(settings.timeout);
-    settings.auth = read_auth(&mut r, paths);
-    settings.ca_file = r.take("ca_file", |node| paths.secret(node));
-    settings.proxy = r.take("proxy", |node| {
-        let text = units::line(4096)(node)?;
-        check_base(&text).map(|()| text.to_string()).map_err(|error| Fault::new(format!("cannot be asked: {error}")))
-    });
-    r.finish();
-    Some(SourceConfig { name: name.into(), kind: SourceKind::Prometheus { url: url?, settings }, place })
-}
-
-fn read_auth(r: &mut Reader<'_>, paths: &Paths<'_>) -> Auth {
-    for key in ["bearer_token", "password"] {
-        if r.has(key) {
-            let found = Finding::new(format!("`{key}` would put a secret into this file"));
-            r.findings().error(
-                r.at_of(key),
-                found.hint(format!("put it into a file of its own: {key}_file = \"credential:NAME\"")),
-            );
-            // Reported; it must not be an unknown key as well.
-            let _ = r.entry(key);
-        }
-    }
-    let token = r.take("bearer_token_file", |node| paths.secret(node));
-    let username = r.take("username", units::line(256));
-    let password = r.take("password_file", |node| paths.secret(node));
-    let (has_token, has_name, has_password) = (r.has("bearer_token_file"), r.has("username"), r.has("password_file"));
-    if has_token && (has_name || has_password) {
-        let found = Finding::new("a source has a bearer token or a user, not both");
-        r.findings().error(r.at_of("bearer_token_file"), found.hint("remove one of them"));
-    } else if has_name != has_password && !r.has("password") && !r.is_partial() {
-        let (there, missing) = if has_name { ("username", "password_file") } else { ("password_file", "username") };
-        r.findings().error(r.at_of(there), Finding::new(format!("`{there}` needs `{missing}`")));
-    }
-    match (token, username, password) {
-        (Some(file), _, _) => Auth::Bearer { file },
-        (None, Some(username), Some(file)) => Auth::Basic { username: username.to_string(), file },
-        _ => Auth::None,
-    }
 }
 
 fn read_brakes(r: &mut Reader<'_>) -> Brakes {

@@ -1,14 +1,29 @@
 //! skala.toml and what is shown of mistakes.
 
+use super::skala_toml::*;
 use super::*;
 use crate::http::Auth;
 use crate::store::url::StoreUrl;
 use policies::policy::{Amount, Rate};
 use std::fs;
 
-const KINDS: Kinds<'static> = Kinds { built: &["one-cloud", "sim"], known: &["one-cloud", "other-cloud", "sim"] };
+pub(super) const KINDS: Kinds<'static> = Kinds {
+    built: &["one-cloud", "sim"],
+    known: &["one-cloud", "other-cloud", "sim"],
+    metrics: &[MetricsKind {
+        kind: "one-metrics",
+        provider: "one-cloud",
+        language: "a query of one cloud",
+        check: one_query,
+    }],
+    known_metrics: &["one-metrics", "other-metrics"],
+};
 
-fn read(text: &str) -> (Option<SkalaToml>, Vec<String>) {
+fn one_query(text: &str) -> Result<(), String> {
+    if text.starts_with("one ") { Ok(()) } else { Err("it must begin with `one`".into()) }
+}
+
+pub(super) fn read(text: &str) -> (Option<SkalaToml>, Vec<String>) {
     let file = SourceFile { name: "skala.toml".into(), text: text.into() };
     let (config, found) = SkalaToml::parse(&file, KINDS, Path::new("/etc/skala"), Path::new("/creds"));
     let line = |one: &Diagnostic| {

@@ -231,10 +231,12 @@ impl Cycle {
 
 fn reading_status(reading: &OwnedReading) -> ReadingStatus {
     match reading {
-        OwnedReading::Value { value, at, .. } => ReadingStatus::Value { value: *value, at: *at },
-        OwnedReading::PerInstance { values, at } => {
+        OwnedReading::Value { value, at, from, .. } => {
+            ReadingStatus::Value { value: *value, at: *at, from: from.clone() }
+        }
+        OwnedReading::PerInstance { values, at, from } => {
             let sum: f64 = values.iter().map(|(_, value)| value).sum();
-            ReadingStatus::Value { value: sum / values.len().max(1) as f64, at: *at }
+            ReadingStatus::Value { value: sum / values.len().max(1) as f64, at: *at, from: from.clone() }
         }
         OwnedReading::Missing(why) => ReadingStatus::Missing(why.code()),
     }

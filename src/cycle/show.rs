@@ -86,8 +86,14 @@ impl Cycle {
 
     pub(super) fn note_answer(&mut self, source: u32, answer: &Answer, took: Duration) {
         let name = &self.index.sources[source as usize];
-        if let Err(why) = answer {
-            self.published.metrics().reading_missing(name, why.code());
+        match answer {
+            Err(why) => self.published.metrics().reading_missing(name, why.code()),
+            // An answer is taken whole from one source.
+            Ok(series) => {
+                if let Some(from) = series.first().and_then(|one| one.from.as_ref()) {
+                    self.published.metrics().source_answered(name, from);
+                }
+            }
         }
         self.published.metrics().source_request(name, took);
     }

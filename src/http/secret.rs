@@ -1,6 +1,7 @@
 //! Secrets that are read from files at each use, so that a rotated one is in force at the next request. A secret
 //! never shows in a log, an error or a `Debug`; only its file's name does.
 
+use reqwest::header::{HeaderName, HeaderValue};
 use std::fmt;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -26,6 +27,39 @@ pub enum Auth {
         /// The file that holds the password and nothing else.
         file: PathBuf,
     },
+}
+
+/// A header that goes with every request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Header {
+    /// Its name.
+    pub name: HeaderName,
+    /// What it says.
+    pub value: HeaderText,
+}
+
+/// What a header says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HeaderText {
+    /// This.
+    Plain(HeaderValue),
+    /// What this file holds, and nothing else: a secret.
+    Secret(PathBuf),
+}
+
+impl Header {
+    /// Its value, and the secret that must not be shown of it.
+    pub(super) fn read(&self) -> Result<(HeaderValue, Option<Secret>), SecretError> {
+        let file = match &self.value {
+            HeaderText::Plain(value) => return Ok((value.clone(), None)),
+            HeaderText::Secret(file) => file,
+        };
+        let secret = Secret::read(file, false)?;
+        let not_text = |_| SecretError { file: file.clone(), why: SecretFault::NotText };
+        let mut value = HeaderValue::from_str(secret.reveal()).map_err(not_text)?;
+        value.set_sensitive(true);
+        Ok((value, Some(secret)))
+    }
 }
 
 impl Auth {

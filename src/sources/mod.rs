@@ -1,9 +1,15 @@
 //! Where readings come from. A [`MetricSource`] answers one query text with its series, each stamped with its own
 //! sample's time; what a fleet makes of them is decided by [`pick`] and then by the core.
 
+pub mod cloud;
+pub mod composite;
+pub mod exec;
+mod failure;
+pub mod http_json;
 pub mod pick;
 pub mod prometheus;
 mod recorded;
+mod round;
 pub mod sim;
 
 pub use pick::{AnswerIndex, OwnedReading, pick};
@@ -26,6 +32,21 @@ pub struct QueryAsk {
     /// Names of labels that fleets pick series by, sorted: freshness is told apart by them where the query's selectors
     /// carry them.
     pub by: Vec<Box<str>>,
+    /// The smallest `max_age` of the metrics that ask: with something older some of them can do nothing.
+    pub max_age: Duration,
+}
+
+impl QueryAsk {
+    /// Asks for the present, with what a policy has when it says nothing more.
+    pub fn new(query: impl Into<Arc<str>>) -> Self {
+        Self {
+            query: query.into(),
+            freshness: None,
+            offset: Duration::ZERO,
+            by: Vec::new(),
+            max_age: policies::policy::MAX_AGE_DEFAULT,
+        }
+    }
 }
 
 /// One series of an answer.
@@ -37,6 +58,8 @@ pub struct SeriesPoint {
     pub value: f64,
     /// The newest underlying sample's own time; `None` when it cannot be told, which is never taken for fresh.
     pub at: Option<Timestamp>,
+    /// Which source it comes from, when the one that was asked asks others.
+    pub from: Option<Arc<str>>,
 }
 
 /// A source's answer to one question, or why there is none. An empty list is an answer: there are no series.

@@ -20,6 +20,8 @@ pub enum OwnedReading {
         at: Timestamp,
         /// How many instances it covers; `None` without a usable answer to `members`.
         members: Option<f64>,
+        /// Which source it comes from, when a composite was asked.
+        from: Option<Arc<str>>,
     },
     /// One value for each instance, sorted by instance.
     PerInstance {
@@ -27,6 +29,8 @@ pub enum OwnedReading {
         values: Box<[(InstanceId, f64)]>,
         /// The oldest sample's time.
         at: Timestamp,
+        /// Which source they come from, when a composite was asked.
+        from: Option<Arc<str>>,
     },
     /// No number.
     Missing(MissingWhy),
@@ -36,10 +40,10 @@ impl OwnedReading {
     /// The reading as the core takes it.
     pub fn as_raw(&self) -> RawReading<'_> {
         match self {
-            OwnedReading::Value { value, at, members } => {
+            OwnedReading::Value { value, at, members, .. } => {
                 RawReading::Value { value: *value, at: *at, members: *members }
             }
-            OwnedReading::PerInstance { values, at } => RawReading::PerInstance { values, at: *at },
+            OwnedReading::PerInstance { values, at, .. } => RawReading::PerInstance { values, at: *at },
             OwnedReading::Missing(why) => RawReading::Missing(why.clone()),
         }
     }
@@ -78,7 +82,9 @@ pub fn pick<A: Pickable + ?Sized>(metric: &Metric, value: &A, members: Option<&A
     match read {
         Ok(reading) => reading,
         Err(MissingWhy::Empty) if metric.by.is_none() => match proof.and_then(|proof| alive_at(proof, metric)) {
-            Some(at) => OwnedReading::Value { value: 0.0, at, members: members_of(members, metric, at) },
+            Some(at) => {
+                OwnedReading::Value { value: 0.0, at, members: members_of(members, metric, at, None), from: None }
+            }
             None => OwnedReading::Missing(MissingWhy::Empty),
         },
         Err(why) => OwnedReading::Missing(why),
@@ -90,17 +96,18 @@ fn pick_value<A: Pickable + ?Sized>(
     metric: &Metric,
     members: Option<&A>,
 ) -> Result<OwnedReading, MissingWhy> {
-    let (value, at) = only(value, &metric.select)?;
-    let at = at.ok_or(MissingWhy::NoTime)?;
-    Ok(OwnedReading::Value { value, at, members: members_of(members, metric, at) })
+    let one = only(value, &metric.select)?;
+    let at = one.at.ok_or(MissingWhy::NoTime)?;
+    let members = members_of(members, metric, at, one.from.as_ref());
+    Ok(OwnedReading::Value { value: one.value, at, members, from: one.from.clone() })
 }
 
 /// The one series that matches.
-fn only<A: Pickable + ?Sized>(answer: &A, select: &Select) -> Result<(f64, Option<Timestamp>), MissingWhy> {
+fn only<'a, A: Pickable + ?Sized>(answer: &'a A, select: &Select) -> Result<&'a SeriesPoint, MissingWhy> {
     let mut found = Err(MissingWhy::Empty);
     answer.each_matching(select, &mut |series| {
         found = match found {
-            Err(MissingWhy::Empty) => Ok((series.value, series.at)),
+            Err(MissingWhy::Empty) => Ok(series),
             _ => Err(MissingWhy::Ambiguous),
         };
     });
@@ -123,22 +130,31 @@ fn pick_instances<A: Pickable + ?Sized>(answer: &A, metric: &Metric, by: &str) -
     }
     let at = found.iter().map(|(_, _, at)| *at).min().unwrap_or(newest);
     let values = found.into_iter().map(|(instance, value, _)| (InstanceId::from(instance), value)).collect();
-    Ok(OwnedReading::PerInstance { values, at })
+    // A composite takes an answer whole from one source.
+    let from = answer.series().ok().and_then(|series| series.first()).and_then(|first| first.from.clone());
+    Ok(OwnedReading::PerInstance { values, at, from })
 }
 
-/// The count of members, as of about `at`.
-fn members_of<A: Pickable + ?Sized>(answer: Option<&A>, metric: &Metric, at: Timestamp) -> Option<f64> {
+/// The count of members, as of about `at`. What another source of a composite counted says nothing of this one's value.
+fn members_of<A: Pickable + ?Sized>(
+    answer: Option<&A>,
+    metric: &Metric,
+    at: Timestamp,
+    from: Option<&Arc<str>>,
+) -> Option<f64> {
     let answer = answer?;
-    let (count, counted) = match only(answer, &metric.select) {
+    let counted = match only(answer, &metric.select) {
         Err(MissingWhy::Empty) => match answer.series() {
-            Ok([single]) if agrees(single, &metric.select) => (single.value, single.at),
+            Ok([single]) if agrees(single, &metric.select) => single,
             _ => return None,
         },
         Err(_) => return None,
         Ok(found) => found,
     };
-    let is_old = counted.is_none_or(|counted| at.since(counted) > metric.max_age);
-    (!is_old && count.is_finite() && count >= 0.0).then_some(count)
+    let is_old = counted.at.is_none_or(|counted| at.since(counted) > metric.max_age);
+    let is_elsewhere = counted.from.as_ref() != from;
+    let count = counted.value;
+    (!is_old && !is_elsewhere && count.is_finite() && count >= 0.0).then_some(count)
 }
 
 /// The newest time at which something proves that the fleet is alive.
@@ -146,7 +162,8 @@ fn alive_at<A: Pickable + ?Sized>(proof: &A, metric: &Metric) -> Option<Timestam
     let mut newest = None;
     let mut is_any = false;
     let mut visit = |series: &SeriesPoint| {
-        if series.value > 0.0 {
+        // Where several sources may answer, one's silence and another's sign of life prove nothing together.
+        if series.value > 0.0 && series.from.is_none() {
             newest = newest.max(series.at);
         }
     };

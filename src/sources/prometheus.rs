@@ -10,10 +10,11 @@ mod selectors;
 pub use super::{RangeError, RangeSeries};
 pub use selectors::{QUERY_MAX, check_query};
 
+use super::failure::{Failure, Notes, shown};
 use super::{Answer, MetricSource, QueryAsk, Recorder, SeriesPoint, Span};
 use crate::http::{FetchError, FetchSettings, Fetcher};
 use contract::{BoxFuture, Timestamp};
-use decode::{Decoded, Failure, decode, decode_refusal, shown};
+use decode::{Decoded, decode, decode_refusal};
 use freshness::{Plan, Stamps};
 use policies::facts::MissingWhy;
 use std::collections::HashMap;
@@ -37,12 +38,11 @@ pub fn count_series(answer: &str) -> Result<usize, MissingWhy> {
 
 /// One server that speaks the Prometheus HTTP API.
 pub struct Prometheus {
-    name: Box<str>,
     fetcher: Fetcher,
     timeout: Duration,
     /// How each question's freshness is found, since parsing costs more than the rest of a question.
     plans: Mutex<HashMap<QueryAsk, Arc<Plan>>>,
-    complaints: Mutex<Complaints>,
+    notes: Notes,
 }
 
 impl Prometheus {
@@ -51,7 +51,7 @@ impl Prometheus {
     pub fn new(name: &str, url: &str, settings: FetchSettings) -> Result<Self, FetchError> {
         let timeout = settings.timeout;
         let fetcher = Fetcher::new(url, settings)?;
-        Ok(Self { name: name.into(), fetcher, timeout, plans: Mutex::default(), complaints: Mutex::default() })
+        Ok(Self { fetcher, timeout, plans: Mutex::default(), notes: Notes::new(name) })
     }
 
     async fn answer(&self, ask: &QueryAsk, now: Timestamp) -> Result<Arc<[SeriesPoint]>, Failure> {
@@ -73,7 +73,7 @@ impl Prometheus {
         };
         Ok(series
             .into_iter()
-            .map(|one| SeriesPoint { at: stamps.at(&one.labels), value: one.value, labels: one.labels })
+            .map(|one| SeriesPoint { at: stamps.at(&one.labels), value: one.value, labels: one.labels, from: None })
             .collect())
     }
 
@@ -115,77 +115,10 @@ impl Prometheus {
         let timeout = format!("{}ms", self.timeout.as_millis());
         let form = [("query", query), ("time", &time), ("timeout", &timeout)];
         match self.fetcher.post_form("api/v1/query", &form).await {
-            Ok(body) => decode(body.text().map_err(failure_of)?),
+            Ok(body) => decode(body.text().map_err(Failure::from)?),
             Err(FetchError::Refused { status, body }) => Err(decode_refusal(status, &body)),
-            Err(error) => Err(failure_of(error)),
+            Err(error) => Err(error.into()),
         }
-    }
-
-    /// Says in the log what changed about a query, once, and little when everything changes at once.
-    fn note(&self, query: &Arc<str>, failure: Option<&Failure>, now: Timestamp) {
-        let mut complaints = self.complaints.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(news) = complaints.note(query, failure, now) else { return };
-        let (source, query) = (&*self.name, shown(query));
-        match (failure, news) {
-            (None, News::Quiet) => tracing::debug!(source, query, "query answers again"),
-            (None, _) => tracing::info!(source, query, "query answers again"),
-            (Some(Failure { why, detail }), News::Quiet) => tracing::debug!(source, query, %why, detail, "no readings"),
-            (Some(Failure { why, detail }), news) => {
-                tracing::warn!(source, query, %why, detail, "no readings");
-                if news == News::LastLoud {
-                    tracing::warn!(source, "more queries fail: until the next minute they are logged as debug");
-                }
-            }
-        }
-    }
-}
-
-/// What went wrong with each query last, so that the log says it once.
-#[derive(Debug, Default)]
-struct Complaints {
-    known: HashMap<Arc<str>, Failure>,
-    /// The minute of the clock in which `said` counts.
-    minute: i64,
-    said: u32,
-}
-
-/// How loud a change is said.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum News {
-    Loud,
-    LastLoud,
-    Quiet,
-}
-
-impl Complaints {
-    /// A source that stops answers thousands of queries no more; a few lines say that as well as all.
-    const LOUD_PER_MINUTE: u32 = 20;
-
-    /// Whether what is known of a query changed, and how loud to say it.
-    fn note(&mut self, query: &Arc<str>, failure: Option<&Failure>, now: Timestamp) -> Option<News> {
-        let is_news = match failure {
-            None => self.known.remove(query).is_some(),
-            Some(failure) if self.known.get(query) == Some(failure) => false,
-            Some(failure) => {
-                if self.known.len() >= TEXTS_MAX {
-                    self.known.clear();
-                }
-                self.known.insert(query.clone(), failure.clone());
-                true
-            }
-        };
-        let minute = now.0.div_euclid(60_000_000);
-        if minute != self.minute {
-            (self.minute, self.said) = (minute, 0);
-        }
-        is_news.then(|| {
-            self.said = self.said.saturating_add(1);
-            match self.said.cmp(&Self::LOUD_PER_MINUTE) {
-                std::cmp::Ordering::Less => News::Loud,
-                std::cmp::Ordering::Equal => News::LastLoud,
-                std::cmp::Ordering::Greater => News::Quiet,
-            }
-        })
     }
 }
 
@@ -194,9 +127,9 @@ impl MetricSource for Prometheus {
         Box::pin(async move {
             let answer = match tokio::time::timeout(self.timeout, self.answer(ask, now)).await {
                 Ok(answer) => answer,
-                Err(_) => Err(failure_of(FetchError::Timeout)),
+                Err(_) => Err(Failure::from(FetchError::Timeout)),
             };
-            self.note(&ask.query, answer.as_ref().err(), now);
+            self.notes.note(&ask.query, answer.as_ref().err(), now);
             answer.map_err(|failure| failure.why)
         })
     }
@@ -214,20 +147,6 @@ impl Recorder for Prometheus {
 
 fn no_time(detail: String) -> Failure {
     Failure::new(MissingWhy::NoTime, detail)
-}
-
-fn failure_of(error: FetchError) -> Failure {
-    let why = match &error {
-        FetchError::Timeout => MissingWhy::Timeout,
-        FetchError::Unreachable { .. } => MissingWhy::Unreachable,
-        FetchError::Forbidden { .. } | FetchError::Refused { .. } => MissingWhy::Refused,
-        FetchError::Redirect { .. } => MissingWhy::Other("redirect".into()),
-        FetchError::TooLarge { .. } => MissingWhy::Other("answer_too_large".into()),
-        FetchError::NotText => MissingWhy::Other("malformed_answer".into()),
-        FetchError::Secret(_) => MissingWhy::Other("credentials".into()),
-        FetchError::Settings(_) => MissingWhy::Other("settings".into()),
-    };
-    Failure::new(why, error.to_string())
 }
 
 #[cfg(test)]

@@ -30,7 +30,7 @@ impl SimSource {
     pub fn point(labels: &[(&str, &str)], value: f64, at: Timestamp) -> SeriesPoint {
         let mut labels: Vec<_> = labels.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
         labels.sort_unstable();
-        SeriesPoint { labels: labels.into_boxed_slice(), value, at: Some(at) }
+        SeriesPoint { labels: labels.into_boxed_slice(), value, at: Some(at), from: None }
     }
 }
 
@@ -74,7 +74,7 @@ mod tests {
             Ok(Arc::new([SimSource::point(&[("query", query)], at.as_secs_f64(), at)]))
         }));
         let offset = Duration::from_secs(30);
-        let ask = QueryAsk { query: "load".into(), freshness: None, offset, by: Vec::new() };
+        let ask = QueryAsk { offset, ..QueryAsk::new("load") };
         let answer = source.query(&ask, Timestamp::from_secs(100)).await.unwrap();
         let expected = SimSource::point(&[("query", "load")], 70.0, Timestamp::from_secs(70));
         assert_eq!(*answer, [expected]);
@@ -87,7 +87,7 @@ mod tests {
             secs => Ok(Arc::new([SimSource::point(&[("a", "1")], secs, at)])),
         });
         assert!(SimSource::new(load.clone()).recorder().is_none());
-        let ask = QueryAsk { query: "load".into(), freshness: None, offset: Duration::ZERO, by: Vec::new() };
+        let ask = QueryAsk::new("load");
         let at = Timestamp::from_secs;
         let span = Span { from: at(60), to: at(200), step: Duration::from_secs(60) };
         let source = SimSource::recording(load);

@@ -15,10 +15,11 @@ const BOUNDS_SECS: [f64; 12] = [0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5,
 
 const METADATA: Metadata<'static> = Metadata::new(module_path!(), Level::INFO, None);
 
-const COUNTERS: [(&str, &str); 7] = [
+const COUNTERS: [(&str, &str); 8] = [
     ("skala_actions_total", "Calls that change a group, by how they ended. (stable)"),
     ("skala_readings_missing_total", "Readings without a usable number, by why. (stable)"),
     ("skala_history_requests_total", "Queries whose recorded values were asked for, by how that ended. (experimental)"),
+    ("skala_source_answers_total", "Queries to a composite source that one of its sources answered. (experimental)"),
     ("skala_provider_requests_total", "Calls to a cloud. (stable)"),
     ("skala_provider_throttled_total", "Calls to a cloud that it turned down as too many. (stable)"),
     ("skala_faults_total", "Fleets held because skala itself failed. (experimental)"),
@@ -91,6 +92,11 @@ impl ProcessMetrics {
     /// A source was asked and gave no usable number.
     pub fn reading_missing(&self, source: &Arc<str>, why: &'static str) {
         self.count("skala_readings_missing_total", [shared("source", source), fixed("why", why)]);
+    }
+
+    /// A source that asks others took the answer of this one.
+    pub fn source_answered(&self, source: &Arc<str>, from: &Arc<str>) {
+        self.count("skala_source_answers_total", [shared("source", source), shared("from", from)]);
     }
 
     /// A source was asked for what it recorded of a query: `ok`, or why nothing came.
@@ -200,6 +206,7 @@ mod tests {
         metrics.reading_missing(&load, "stale");
         metrics.reading_missing(&load, "stale");
         metrics.history_request(&load, "ok");
+        metrics.source_answered(&load, &"spare".into());
         let on_call = metrics.on_call(&cloud);
         on_call(&Call { operation: "observe", code: "ok", took: Duration::from_millis(7) });
         on_call(&Call { operation: "observe", code: "throttled", took: Duration::from_secs(60) });
@@ -215,6 +222,7 @@ mod tests {
             r#"actions_total{provider="cl\"oud",action="raise",outcome="accepted"} 1"#,
             r#"readings_missing_total{source="load",why="stale"} 2"#,
             r#"history_requests_total{source="load",outcome="ok"} 1"#,
+            r#"source_answers_total{source="load",from="spare"} 1"#,
             r#"provider_requests_total{provider="cl\"oud",operation="observe"} 2"#,
             r#"provider_throttled_total{provider="cl\"oud"} 1"#,
             r#"provider_request_duration_seconds_bucket{provider="cl\"oud",operation="observe",code="ok",le="0.005"} 0"#,

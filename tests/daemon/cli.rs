@@ -286,6 +286,9 @@ fn iam_prints_what_the_configuration_needs_and_no_more() {
     assert!(group.contains(&"autoscaling:SetDesiredCapacity".into()), "{group:?}");
     assert!(!group.contains(&"ec2:RunInstances".into()), "{group:?}");
     assert!(tag.contains(&"ec2:RunInstances".into()) && tag.iter().all(|one| one.starts_with("ec2:")), "{tag:?}");
+    assert!(!group.contains(&"cloudwatch:GetMetricData".into()), "{group:?}");
+    std::fs::write(&config, format!("{text}[source.cw]\nkind = \"cloudwatch\"\nprovider = \"prod\"\n")).unwrap();
+    assert!(actions("web").contains(&"cloudwatch:GetMetricData".into()), "what reading metrics needs");
     let said = print("dev");
     assert!(said.code == 64 && said.err.contains("there are: prod"), "{said:?}");
 }

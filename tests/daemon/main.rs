@@ -13,5 +13,6 @@ mod prometheus_source;
 mod report;
 mod service_manager;
 mod simulation;
+mod sources;
 mod systemd;
 mod tune;

@@ -132,12 +132,8 @@ impl Drop for Server {
 }
 
 fn ask(query: &str, by: &[&str], freshness: Option<&str>) -> QueryAsk {
-    QueryAsk {
-        query: query.into(),
-        freshness: freshness.map(Into::into),
-        offset: Duration::ZERO,
-        by: by.iter().map(|name| (*name).into()).collect(),
-    }
+    let by = by.iter().map(|name| (*name).into()).collect();
+    QueryAsk { freshness: freshness.map(Into::into), by, ..QueryAsk::new(query) }
 }
 
 /// How old a reading is expected to be.

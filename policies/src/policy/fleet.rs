@@ -18,12 +18,15 @@ pub(super) const PARTS_MAX: usize = 64;
 const HOUR: Duration = Duration::from_secs(3_600);
 const SECOND: Duration = Duration::from_secs(1);
 
+/// A query's source and text.
+type QueryKey = (Option<Arc<str>>, Arc<str>);
+
 /// What all fleets of a directory share while they are read.
 pub(super) struct Context<'f> {
     pub findings: &'f Findings<'f>,
     pub options: ParseOptions<'f>,
     texts: BTreeSet<Arc<str>>,
-    queries: BTreeMap<Arc<str>, Result<QueryFacts, QueryError>>,
+    queries: BTreeMap<QueryKey, Result<QueryFacts, QueryError>>,
 }
 
 impl<'f> Context<'f> {
@@ -40,10 +43,16 @@ impl<'f> Context<'f> {
         text
     }
 
+    /// The sources that a composite asks; `None`: it is none, as far as is known.
+    pub fn composite(&self, source: &str) -> Option<&'f [&'f str]> {
+        self.options.composites.iter().find(|(name, _)| *name == source).map(|(_, parts)| parts.as_slice())
+    }
+
     /// Asks the shell about a query, once for each text.
-    pub fn query(&mut self, text: &Arc<str>) -> Result<QueryFacts, QueryError> {
+    pub fn query(&mut self, source: Option<&Arc<str>>, text: &Arc<str>) -> Result<QueryFacts, QueryError> {
         let Some(check) = self.options.query else { return Ok(QueryFacts::default()) };
-        self.queries.entry(Arc::clone(text)).or_insert_with(|| check(text)).clone()
+        let key = (source.cloned(), Arc::clone(text));
+        self.queries.entry(key).or_insert_with(|| check(source.map(|name| &**name), text)).clone()
     }
 }
 

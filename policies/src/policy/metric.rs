@@ -4,12 +4,10 @@ use super::diagnostic::{At, Finding};
 use super::fleet::{Context, too_many};
 use super::reader::{Fault, Reader, nearest};
 use super::tree::{Node, Value};
-use super::{Labels, MAX_AGE_DEFAULT, Metric, Unit, units};
+use super::{Labels, MAX_AGE_DEFAULT, Metric, Unit, query, units};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Longest query. Beyond this it is a program.
-const QUERY_BYTES_MAX: usize = 4 * 1024;
 const SELECT_MAX: usize = 16;
 /// The share of serving instances that a value must cover to push in.
 const MIN_MEMBERS_DEFAULT: f64 = 0.8;
@@ -121,7 +119,8 @@ fn read_one(context: &mut Context<'_>, mut reader: Reader<'_>, name: &str, at: A
         units::listed("source", context.options.sources),
         Some("the NAME of a [source.NAME] in skala.toml"),
     );
-    let query = read_query(context, r, "query", true);
+    let source = source.as_ref();
+    let query = query::read(context, r, "query", true, source);
     let select = r.take("select", read_select);
     let units_known =
         [("ratio", Unit::Ratio), ("percent", Unit::Percent), ("count", Unit::Count), ("seconds", Unit::Seconds)];
@@ -129,17 +128,21 @@ fn read_one(context: &mut Context<'_>, mut reader: Reader<'_>, name: &str, at: A
     let unit = r.take("unit", units::choice(&units_known)).unwrap_or(Unit::Count);
     let max_age = r.take("max_age", units::duration(Duration::from_secs(1)..=units::DAY)).unwrap_or(MAX_AGE_DEFAULT);
     let offset = r.take("offset", units::up_to_a_day).unwrap_or_default();
-    let members = read_query(context, r, "members", false);
+    let members = query::read(context, r, "members", false, source);
     let min_members =
         r.take("min_members", units::percent(0.0..=100.0)).map_or(MIN_MEMBERS_DEFAULT, |share| share / 100.0);
     let absent_zero_if = r.table("absent").and_then(|mut absent| {
-        let query = read_query(context, &mut absent, "zero_if", true);
+        let query = query::read(context, &mut absent, "zero_if", true, source);
         absent.finish();
         query
     });
+    check_absent(context, r, source);
     let by = r.take("by", units::line(128));
-    let freshness = read_query(context, r, "freshness", false);
-    check_labels(context, r, query.as_ref(), select.as_deref(), by.as_deref());
+    let freshness = query::read(context, r, "freshness", false, source);
+    if let Some(query) = &query {
+        query.check_labels(r, select.as_deref().unwrap_or(&[]), by.as_deref());
+        check_now(r, query, offset);
+    }
     let findings = r.findings();
     if offset >= max_age && !offset.is_zero() {
         let found = Finding::new(format!(
@@ -156,17 +159,17 @@ fn read_one(context: &mut Context<'_>, mut reader: Reader<'_>, name: &str, at: A
     reader.finish();
     let metric = source.zip(query).map(|(source, query)| Metric {
         name: name.into(),
-        source: context.intern(source),
-        query,
+        source: context.intern(Arc::clone(source)),
+        query: query.text,
         select: select.unwrap_or_default(),
         unit,
         max_age,
         offset,
-        members,
+        members: members.map(|query| query.text),
         min_members,
-        absent_zero_if,
+        absent_zero_if: absent_zero_if.map(|query| query.text),
         by: by.map(|by| by.as_ref().into()),
-        freshness,
+        freshness: freshness.map(|query| query.text),
         place: findings.place(at),
     });
     (metric, has_unit)
@@ -196,58 +199,23 @@ fn is_label(name: &str) -> bool {
     name.starts_with(letter) && name.chars().all(|c| letter(c) || c.is_ascii_digit())
 }
 
-/// Takes a query and asks the shell whether it is one.
-fn read_query(context: &mut Context<'_>, r: &mut Reader<'_>, key: &'static str, needed: bool) -> Option<Arc<str>> {
-    let read = |node: &Node| {
-        let text = units::text(node)?;
-        if text.trim().is_empty() {
-            return Err(Fault::new("must not be empty"));
-        }
-        if text.len() > QUERY_BYTES_MAX {
-            return Err(Fault::new(format!("must not be longer than {} KiB", QUERY_BYTES_MAX / 1024)));
-        }
-        Ok((text, node.at))
-    };
-    let (text, at) = if needed { r.need(key, read)? } else { r.take(key, read)? };
-    if let Err(error) = context.query(&text) {
-        let at = error.offset.and_then(|offset| within(r, &text, at, offset..offset)).unwrap_or(at);
-        r.findings().error(at, Finding::new(format!("`{key}` is not PromQL: {}", error.message)));
-        return None;
+/// That one source has no series of something, and another sees life, proves nothing about either.
+fn check_absent(context: &Context<'_>, r: &Reader<'_>, source: Option<&Arc<str>>) {
+    let Some(source) = source.filter(|source| context.composite(source).is_some() && r.has("absent")) else { return };
+    let found = Finding::new(format!("`absent` needs one source, and `{source}` asks several"));
+    let hint = "name one of them as the metric's source, or have the query itself answer 0";
+    r.findings().error(r.at_of("absent"), found.hint(hint));
+}
+
+/// A source that knows the present alone cannot be asked about the past, nor by PromQL for the sample's time.
+fn check_now(r: &Reader<'_>, query: &query::Query, offset: Duration) {
+    let Some(what) = query.only_now() else { return };
+    if !offset.is_zero() {
+        let found = Finding::new(format!("`offset` needs a source that knows the past, and {what} does not"));
+        r.findings().error(r.at_of("offset"), found.hint("leave it out"));
     }
-    Some(context.intern(text))
-}
-
-/// The place of a stretch of a text within the file, when the file has that text as it is; at least one character.
-pub(super) fn within(r: &Reader<'_>, query: &str, at: At, span: std::ops::Range<usize>) -> Option<At> {
-    let text = &r.findings().files().get(at.file as usize)?.text;
-    let written = text.get(at.start as usize..at.end as usize)?;
-    // After the quotes, of which there are one or three, and a line feed after three.
-    let begin = written.find(query)?;
-    let start = at.start as usize + begin + span.start.min(query.len());
-    let next = text.get(start..at.end as usize)?.chars().next()?;
-    Some(At::new(at.file, start..start + span.len().max(next.len_utf8())))
-}
-
-/// A label that the query aggregates away can pick nothing.
-fn check_labels(
-    context: &mut Context<'_>,
-    r: &Reader<'_>,
-    query: Option<&Arc<str>>,
-    select: Option<&[(Box<str>, Box<str>)]>,
-    by: Option<&str>,
-) {
-    let Some(Ok(facts)) = query.map(|query| context.query(query)) else { return };
-    let Some(labels) = facts.labels else { return };
-    let hint = match labels.len() {
-        0 => "the query sums every label away".to_owned(),
-        _ => format!("the query's answer has: {}", labels.join(", ")),
-    };
-    let wanted = select.unwrap_or(&[]).iter().map(|(label, _)| ("select", label.as_ref()));
-    for (key, label) in wanted.chain(by.map(|by| ("by", by))) {
-        if !labels.iter().any(|known| **known == *label) {
-            let found =
-                Finding::new(format!("`{key}` names the label `{label}`, which the query's answer does not have"));
-            r.findings().error(r.at_of(key), found.hint(hint.clone()));
-        }
+    if r.has("freshness") {
+        let found = Finding::new(format!("`freshness` is asked of Prometheus alone, not of {what}"));
+        r.findings().error(r.at_of("freshness"), found.hint("its samples' time comes with them"));
     }
 }

@@ -16,6 +16,7 @@ mod objective;
 mod outline;
 mod parse;
 mod places;
+mod query;
 mod queueing;
 mod reader;
 mod rule;
@@ -23,6 +24,7 @@ mod schedule;
 mod syntax;
 mod tables;
 pub mod testing;
+mod texts;
 mod tree;
 pub mod units;
 
@@ -31,12 +33,13 @@ pub use expression::{Expression, One, Term, Two};
 pub use fleet::read_rate;
 pub use model::*;
 pub use objective::{CalendarEvent, InstanceCapacity, Objective};
-pub use parse::{FILES_MAX, ParseOptions, QueryCheck, QueryError, QueryFacts, parse, settings};
+pub use parse::{Composite, FILES_MAX, ParseOptions, QueryCheck, QueryError, QueryFacts, parse, settings};
 pub use places::{Place, Places, Setting};
 pub use queueing::{Latency, Queue};
 pub use reader::{Fault, Reader, nearest};
 pub use syntax::{FILE_BYTES_MAX, read as read_toml};
 pub use tables::{PolicyTest, TestCycle, TestReadings};
+pub use texts::query_for;
 pub use tree::{Entry, Node, Table, Value};
 
 /// One policy file.

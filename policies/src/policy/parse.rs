@@ -21,19 +21,26 @@ const FLEETS_MAX: usize = 100_000;
 pub struct QueryFacts {
     /// The labels that the answer's series carry, when the outermost aggregation names them.
     pub labels: Option<Vec<Box<str>>>,
+    /// What its source is, when that can be asked for the present alone and knows no query for the sample's time.
+    pub only_now: Option<&'static str>,
 }
 
 /// What is wrong with a query.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct QueryError {
+    /// What the text should be: `PromQL`.
+    pub language: &'static str,
     /// One sentence.
     pub message: String,
     /// Where in the query, in bytes, if that is known.
     pub offset: Option<usize>,
 }
 
-/// Checks a query's text.
-pub type QueryCheck<'a> = &'a dyn Fn(&str) -> Result<QueryFacts, QueryError>;
+/// Checks a query's text in the language of the source of this name; `None`: its name could not be read.
+pub type QueryCheck<'a> = &'a dyn Fn(Option<&str>, &str) -> Result<QueryFacts, QueryError>;
+
+/// A source that asks others: its name, and theirs.
+pub type Composite<'a> = (&'a str, Vec<&'a str>);
 
 /// What reading depends on beside the files.
 #[derive(Clone, Copy)]
@@ -46,11 +53,13 @@ pub struct ParseOptions<'a> {
     pub providers: Option<&'a [&'a str]>,
     /// The sources that skala.toml has; `None`: any name is taken.
     pub sources: Option<&'a [&'a str]>,
+    /// Those of them that ask others.
+    pub composites: &'a [Composite<'a>],
 }
 
 impl Default for ParseOptions<'_> {
     fn default() -> Self {
-        Self { default_interval: INTERVAL_DEFAULT, query: None, providers: None, sources: None }
+        Self { default_interval: INTERVAL_DEFAULT, query: None, providers: None, sources: None, composites: &[] }
     }
 }
 

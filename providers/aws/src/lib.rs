@@ -4,26 +4,41 @@
 //! In come asks and recorded actions; out go observations and typed errors. A group called `ec2:VALUE` is the tagged
 //! kind, every other name is an Auto Scaling group's. Here are no decisions and no clock: the time is handed in.
 //! It must never write without a fresh read, never lower desired in a raise, and never take an error for an empty answer.
+//!
+//! CloudWatch's metrics (`metrics`) do without the SDKs' generated clients and can be built alone: feature `cloudwatch`.
 
-#![cfg(feature = "sdk")]
+#![cfg(feature = "cloudwatch")]
+// What the metrics share with the rest is used by them in part.
+#![cfg_attr(not(feature = "sdk"), allow(dead_code))]
 
+#[cfg(feature = "sdk")]
 mod asg;
 mod codes;
+#[cfg(feature = "sdk")]
 mod ec2;
 mod errors;
 mod lane;
 mod limiter;
+mod metrics;
+#[cfg(feature = "sdk")]
 mod owner;
+#[cfg(feature = "sdk")]
 mod settings;
+#[cfg(feature = "sdk")]
 mod whole;
 
 pub use lane::Deadlines;
+pub use metrics::{CloudWatch, METRICS_PERMISSION, check_query};
+#[cfg(feature = "sdk")]
 pub use settings::Settings;
 
+#[cfg(feature = "sdk")]
 use aws_config::SdkConfig;
+use contract::Timestamp;
+#[cfg(feature = "sdk")]
 use contract::{
-    Accepted, Ask, BoxFuture, Capacity, GroupId, GuardKind, InstanceId, Observation, OnCall, Owner, Provider,
-    ProviderError, Target, Terminator, Timestamp,
+    Accepted, Ask, BoxFuture, Capacity, GroupId, GuardKind, InstanceId, Metrics, Observation, OnCall, Owner, Provider,
+    ProviderError, Target, Terminator,
 };
 use std::sync::Arc;
 
@@ -31,13 +46,16 @@ use std::sync::Arc;
 pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 
 /// One AWS account and region.
+#[cfg(feature = "sdk")]
 pub struct Aws {
     parts: Parts,
     asg: Arc<asg::Asg>,
     tagged: ec2::tagged::Tagged,
+    metrics: CloudWatch,
 }
 
 /// What a provider is made of.
+#[cfg(feature = "sdk")]
 struct Parts {
     config: SdkConfig,
     rate: f64,
@@ -47,6 +65,7 @@ struct Parts {
     on_call: Option<OnCall>,
 }
 
+#[cfg(feature = "sdk")]
 impl Aws {
     /// Makes a provider from settings. It loads configuration, not credentials, and makes no call to AWS.
     ///
@@ -85,14 +104,17 @@ impl Aws {
         let ec2_lane = Arc::new(lane());
         let tagged = ec2::tagged::Tagged::new(ec2.clone(), Arc::clone(&ec2_lane), Arc::clone(&parts.clock));
         let asg = asg::Asg::new(client, lane(), (ec2, ec2_lane), parts.owner.clone(), Arc::clone(&parts.clock));
-        Self { asg: Arc::new(asg), tagged, parts }
+        let metrics = CloudWatch::new(&parts.config, parts.rate, parts.deadlines, parts.on_call.clone());
+        Self { asg: Arc::new(asg), tagged, metrics, parts }
     }
 }
 
+#[cfg(feature = "sdk")]
 fn is_tagged(group: &GroupId) -> bool {
     group.as_str().starts_with(ec2::tagged::PREFIX)
 }
 
+#[cfg(feature = "sdk")]
 impl Provider for Aws {
     fn observe<'a>(&'a self, asks: &'a [Ask]) -> BoxFuture<'a, Vec<Result<Observation, ProviderError>>> {
         Box::pin(async move {
@@ -138,12 +160,17 @@ impl Provider for Aws {
         Some(self)
     }
 
+    fn metrics(&self) -> Option<&dyn Metrics> {
+        Some(&self.metrics)
+    }
+
     fn permissions(&self) -> Vec<&'static str> {
         let kinds = [GroupId::from("any"), GroupId::from(format!("{}any", ec2::tagged::PREFIX))];
         permissions(&kinds)
     }
 }
 
+#[cfg(feature = "sdk")]
 impl Terminator for Aws {
     fn terminate<'a>(
         &'a self,
@@ -158,6 +185,7 @@ impl Terminator for Aws {
 }
 
 /// What Auto Scaling groups need, as IAM spells it.
+#[cfg(feature = "sdk")]
 const FOR_GROUPS: &[&str] = &[
     "autoscaling:CreateOrUpdateTags",
     "autoscaling:DescribeAutoScalingGroups",
@@ -171,9 +199,11 @@ const FOR_GROUPS: &[&str] = &[
 ];
 
 /// What groups that are a tag (`ec2:...`) need; launching from a template may also need iam:PassRole for its role.
+#[cfg(feature = "sdk")]
 const FOR_TAGS: &[&str] = &["ec2:CreateTags", "ec2:DescribeInstances", "ec2:RunInstances", "ec2:TerminateInstances"];
 
 /// The permissions that these groups need and no other, sorted.
+#[cfg(feature = "sdk")]
 pub fn permissions(groups: &[GroupId]) -> Vec<&'static str> {
     let (mut needed, tagged) = (Vec::new(), groups.iter().filter(|group| is_tagged(group)).count());
     if tagged < groups.len() {

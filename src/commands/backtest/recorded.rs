@@ -3,10 +3,10 @@
 use super::super::{invalid, outfit, usage};
 use anyhow::{Context, bail};
 use contract::Timestamp;
-use policies::policy::{Metric, Policy};
+use policies::policy::{Metric, Policy, query_for};
 use skala::backtest::{Model, Series, is_averaged, is_utilization};
 use skala::clock::{Clock, SystemClock};
-use skala::config::SourceKind;
+use skala::config::{SourceConfig, SourceKind};
 use skala::http::FetchSettings;
 use skala::sources::prometheus::{Prometheus, RangeSeries};
 use std::path::Path;
@@ -42,6 +42,28 @@ pub fn check_total(policy: &Policy, model: &Model) -> anyhow::Result<()> {
          --series {name}=FILE.csv",
         policy.id
     )))
+}
+
+/// A server that is asked, and its name in skala.toml.
+pub struct Recording {
+    name: Box<str>,
+    server: Prometheus,
+}
+
+impl Recording {
+    /// As [`Prometheus::range`], of what a metric's query has for this server.
+    pub async fn range(
+        &self,
+        query: &str,
+        from: Timestamp,
+        to: Timestamp,
+        step: Duration,
+    ) -> anyhow::Result<Vec<RangeSeries>> {
+        let Some(own) = query_for(query, &self.name) else {
+            bail!("its query has no text for `{}`, which records", self.name);
+        };
+        Ok(self.server.range(&own, from, to, step).await?)
+    }
 }
 
 impl Recorded<'_> {
@@ -96,18 +118,31 @@ impl Recorded<'_> {
         Ok(series)
     }
 
-    /// The source, ready to be asked.
-    pub fn connect(&self) -> anyhow::Result<Prometheus> {
+    /// The source, ready to be asked; of one that asks others, the first that records.
+    pub fn connect(&self) -> anyhow::Result<Recording> {
         let config = outfit::read_config(self.config)?;
         let Some(source) = config.sources.iter().find(|source| source.name.as_ref() == self.source) else {
             return Err(usage(format!("{} has no [source.{}]", self.config.display(), self.source)));
         };
-        let SourceKind::Prometheus { url, settings } = &source.kind else {
+        let mut plain = match &source.kind {
+            SourceKind::Composite { sources, .. } => {
+                let find = |name: &str| config.sources.iter().find(|source| &*source.name == name);
+                sources.iter().filter_map(|part| find(part)).collect()
+            }
+            _ => vec![source],
+        }
+        .into_iter();
+        let records = |source: &SourceConfig| match &source.kind {
+            SourceKind::Prometheus { url, settings } => Some((source.name.clone(), url.clone(), settings.clone())),
+            _ => None,
+        };
+        let Some((name, url, settings)) = plain.find_map(records) else {
             return Err(usage(format!("[source.{}] of {} records nothing", self.source, self.config.display())));
         };
-        let settings = FetchSettings { timeout: settings.timeout.max(TIMEOUT_LEAST), ..settings.clone() };
-        Prometheus::new(&source.name, url, settings)
-            .map_err(|error| invalid(format!("[source.{}] of {}: {error}", self.source, self.config.display())))
+        let settings = FetchSettings { timeout: settings.timeout.max(TIMEOUT_LEAST), ..settings };
+        let server = Prometheus::new(&name, &url, settings)
+            .map_err(|error| invalid(format!("[source.{name}] of {}: {error}", self.config.display())))?;
+        Ok(Recording { name, server })
     }
 
     /// The one series that the metric selects.

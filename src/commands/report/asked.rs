@@ -1,7 +1,7 @@
 //! What the metrics store recorded of a fleet: its load and other readings by the fleet's own queries, and what skala's
 //! own /metrics said of it: the real capacity, and what was recommended and held at the time.
 
-use super::super::backtest::recorded::Recorded;
+use super::super::backtest::recorded::{Recorded, Recording};
 use super::super::usage;
 use super::matching::{Matcher, joined, selector};
 use anyhow::{Context, bail};
@@ -10,7 +10,7 @@ use policies::policy::units::duration_text;
 use policies::policy::{Metric, Policy, Unit};
 use skala::backtest::observed::Observed;
 use skala::backtest::{Model, Series, is_averaged, is_utilization};
-use skala::sources::prometheus::{Prometheus, RangeSeries};
+use skala::sources::prometheus::RangeSeries;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
@@ -252,14 +252,14 @@ impl Ask<'_> {
 /// A server and the runtime to ask it on.
 struct Source<'a> {
     recorded: Recorded<'a>,
-    server: Prometheus,
+    server: Recording,
     runtime: &'a Runtime,
 }
 
 impl Source<'_> {
     /// A query at the end of each step from `from` to `to`.
     fn range(&self, query: &str, from: Timestamp, to: Timestamp, step: Duration) -> anyhow::Result<Vec<RangeSeries>> {
-        Ok(self.runtime.block_on(self.server.range(query, from.after(step), to, step))?)
+        self.runtime.block_on(self.server.range(query, from.after(step), to, step))
     }
 }
 

@@ -50,7 +50,7 @@ fn picked(metric: &Metric, value: &Answer, members: Option<&Answer>, proof: Opti
 }
 
 fn value(value: f64, age_secs: u64, members: Option<f64>) -> OwnedReading {
-    OwnedReading::Value { value, at: at(age_secs), members }
+    OwnedReading::Value { value, at: at(age_secs), members, from: None }
 }
 
 fn missing(why: MissingWhy) -> OwnedReading {
@@ -181,6 +181,7 @@ fn each_instance_has_its_value_and_the_oldest_tells_the_time() {
     let instances = |values: &[(&str, f64)], age| OwnedReading::PerInstance {
         values: values.iter().map(|(id, value)| (InstanceId::from(*id), *value)).collect(),
         at: at(age),
+        from: None,
     };
     let other: Row<'_> = (&[("asg", "b"), ("id", "i-9")], 0.9, 99);
     check(&[(&of("i-2"), 0.2, 5), (&of("i-1"), 0.1, 30), other], instances(&[("i-1", 0.1), ("i-2", 0.2)], 30));
@@ -201,7 +202,7 @@ fn an_instance_that_is_gone_takes_no_other_instances_reading_with_it() {
     let check = |gone: SeriesPoint, expected: &[(&str, f64)], age| {
         let answer: Answer = Ok(Arc::new([live.clone(), gone]));
         let values = expected.iter().map(|(id, value)| (InstanceId::from(*id), *value)).collect();
-        let expected = OwnedReading::PerInstance { values, at: at(age) };
+        let expected = OwnedReading::PerInstance { values, at: at(age), from: None };
         assert_eq!(picked(&metric(&[], Some("id")), &answer, None, None), expected);
     };
     let gone = SimSource::point(&[("id", "i-2")], 0.2, NOW);
@@ -218,7 +219,7 @@ fn the_core_takes_what_was_picked() {
     assert!(matches!(value(1.0, 5, Some(2.0)).as_raw(), RawReading::Value { value: 1.0, members: Some(2.0), .. }));
     assert!(matches!(missing(MissingWhy::Empty).as_raw(), RawReading::Missing(MissingWhy::Empty)));
     let values = Box::new([(InstanceId::from("i-1"), 0.5)]);
-    let owned = OwnedReading::PerInstance { values, at: NOW };
+    let owned = OwnedReading::PerInstance { values, at: NOW, from: None };
     assert!(matches!(owned.as_raw(), RawReading::PerInstance { values: [(_, 0.5)], at: NOW }));
 }
 
@@ -234,7 +235,7 @@ fn an_index_serves_fleets_that_pick_by_different_labels() {
     for (n, (asg, az)) in names.iter().enumerate() {
         for select in [&[("asg", asg.as_str())][..], &[("asg", asg), ("az", az)]] {
             let read = pick(&metric(select, None), &index, None, None);
-            assert_eq!(read, OwnedReading::Value { value: n as f64, at: NOW, members: None });
+            assert_eq!(read, OwnedReading::Value { value: n as f64, at: NOW, members: None, from: None });
         }
         let nowhere = metric(&[("asg", asg), ("az", "9")], None);
         assert_eq!(pick(&nowhere, &index, None, None), missing(MissingWhy::Empty));

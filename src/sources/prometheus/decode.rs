@@ -3,30 +3,12 @@
 
 mod shape;
 
+use crate::sources::failure::{Failure, shown, why_of_status};
 use policies::facts::MissingWhy;
 use shape::{Envelope, Number, Outcome};
 
 /// More series than any sensible fleet metric has; beyond it a query is taken for a mistake.
 pub(super) const SERIES_MAX: usize = 50_000;
-
-/// Why a request gave no series, with the details for the log.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Failure {
-    /// The reason that the core sees.
-    pub why: MissingWhy,
-    /// What exactly happened, and what would be right.
-    pub detail: String,
-}
-
-impl Failure {
-    pub(super) fn new(why: MissingWhy, detail: impl Into<String>) -> Self {
-        Self { why, detail: detail.into() }
-    }
-
-    pub(super) fn malformed(detail: impl Into<String>) -> Self {
-        Self::new(MissingWhy::Other("malformed_answer".into()), detail)
-    }
-}
 
 /// One series as it came: labels sorted by name, without the metric's name.
 #[derive(Clone, Debug, PartialEq)]
@@ -88,15 +70,6 @@ pub(super) fn decode_refusal(status: u16, text: &str) -> Failure {
     }
 }
 
-fn why_of_status(status: u16) -> MissingWhy {
-    match status {
-        408 | 504 => MissingWhy::Timeout,
-        502 | 503 => MissingWhy::Unreachable,
-        400..=499 => MissingWhy::Refused,
-        _ => MissingWhy::Other("server_error".into()),
-    }
-}
-
 fn refusal_of(envelope: &Envelope<'_>) -> Failure {
     let kind = envelope.error_type.as_deref().unwrap_or_default();
     let text = envelope.error.as_deref().unwrap_or_default();
@@ -108,11 +81,6 @@ fn refusal_of(envelope: &Envelope<'_>) -> Failure {
         _ => MissingWhy::Other("server_error".into()),
     };
     Failure::new(why, format!("{}: {}", shown(kind), shown(text)))
-}
-
-/// The beginning of a foreign text, on one line.
-pub(super) fn shown(text: &str) -> String {
-    text.trim().chars().take(300).map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
 #[cfg(test)]

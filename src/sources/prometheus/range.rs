@@ -1,9 +1,10 @@
 //! Range queries: what a query answered over recorded time, for whoever replays it. An answer that may be incomplete is
 //! refused, as with instant queries; a sample that is no finite number is left out, since it was no reading then either.
 
-use super::decode::{Failure, decode_refusal, shown};
-use super::{Prometheus, failure_of};
+use super::Prometheus;
+use super::decode::decode_refusal;
 use crate::http::FetchError;
+use crate::sources::failure::{Failure, shown};
 use crate::sources::{RangeError, RangeSeries};
 use contract::Timestamp;
 use policies::facts::MissingWhy;
@@ -81,11 +82,11 @@ impl Prometheus {
         let timeout = format!("{}ms", within.as_millis());
         let form = [("query", query), ("start", &start), ("end", &end), ("step", &step), ("timeout", &timeout)];
         let (answer, is_too_large) = match self.fetcher.post_form_within("api/v1/query_range", &form, within).await {
-            Ok(body) => (body.text().map_err(failure_of).and_then(decode_range), false),
+            Ok(body) => (body.text().map_err(Failure::from).and_then(decode_range), false),
             Err(FetchError::Refused { status, body }) => (Err(decode_refusal(status, &body)), false),
             Err(error) => {
                 let is_too_large = matches!(error, FetchError::TooLarge { .. });
-                (Err(failure_of(error)), is_too_large)
+                (Err(error.into()), is_too_large)
             }
         };
         answer.map_err(|failure| RangeError { why: failure.why, detail: failure.detail, is_too_large })

@@ -8,7 +8,7 @@ fn settings() -> FetchSettings {
 }
 
 fn ask(query: &str) -> QueryAsk {
-    QueryAsk { query: query.into(), freshness: None, offset: Duration::ZERO, by: Vec::new() }
+    QueryAsk::new(query)
 }
 
 fn vector(result: &str) -> Act {
@@ -118,26 +118,6 @@ async fn a_complaint_is_kept_until_the_query_answers() {
     let source = Prometheus::new("test", &server.url(), settings()).unwrap();
     for kept in [1, 1, 0] {
         let _ = source.query(&ask("up"), NOW).await;
-        assert_eq!(source.complaints.lock().unwrap().known.len(), kept);
+        assert_eq!(source.notes.kept(), kept);
     }
-}
-
-#[test]
-fn changes_are_news_once_and_many_at_once_are_quiet() {
-    let mut complaints = Complaints::default();
-    let (slow, wrong) = (failure_of(FetchError::Timeout), failure_of(FetchError::NotText));
-    let query: Arc<str> = "up".into();
-    assert_eq!(complaints.note(&query, None, NOW), None);
-    assert_eq!(complaints.note(&query, Some(&slow), NOW), Some(News::Loud));
-    assert_eq!(complaints.note(&query, Some(&slow), NOW), None);
-    assert_eq!(complaints.note(&query, Some(&wrong), NOW), Some(News::Loud));
-    assert_eq!(complaints.note(&query, None, NOW), Some(News::Loud));
-    let mut many = |from: u32, now| {
-        let said = (from..from + 100).map(|n| complaints.note(&format!("q{n}").into(), Some(&slow), now));
-        let said: Vec<_> = said.flatten().collect();
-        (said.len(), said.iter().filter(|news| **news != News::Quiet).count())
-    };
-    assert_eq!(many(0, NOW), (100, 17));
-    assert_eq!(many(100, NOW), (100, 0));
-    assert_eq!(many(200, NOW.after(Duration::from_secs(60))), (100, 20));
 }

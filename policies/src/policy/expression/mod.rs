@@ -11,7 +11,8 @@ mod parser;
 pub(super) use lexer::names;
 
 use super::diagnostic::Finding;
-use super::metric::{self, Drafts};
+use super::metric::Drafts;
+use super::query;
 use super::reader::{Fault, Reader};
 use super::tree::Node;
 use super::units;
@@ -116,7 +117,7 @@ pub(super) fn read(r: &mut Reader<'_>, metrics: &Drafts) -> Option<Expression> {
     let (text, at) = r.need_or("expr", text, Some(hint))?;
     let (expression, faults) = parser::parse(&text, &|name| metrics.find_name(name, true));
     for (span, fault) in faults {
-        let place = metric::within(r, &text, at, span).unwrap_or(at);
+        let place = query::within(r, &text, at, span).unwrap_or(at);
         r.findings().error(place, fault.of("expr"));
     }
     let expression = expression?;

@@ -1,9 +1,8 @@
 use super::*;
-use std::time::Duration;
 
 fn plan(query: &str, by: &[&str], freshness: Option<&str>) -> Plan {
     let by = by.iter().map(|name| (*name).into()).collect();
-    Plan::of(&QueryAsk { query: query.into(), freshness: freshness.map(Into::into), offset: Duration::ZERO, by })
+    Plan::of(&QueryAsk { freshness: freshness.map(Into::into), by, ..QueryAsk::new(query) })
 }
 
 #[test]
