@@ -6,12 +6,14 @@
 
 mod call;
 mod error;
+pub mod native;
 mod observation;
 mod provider;
 mod time;
 
 pub use call::{Call, OnCall, Telling};
 pub use error::{FailureKind, ProviderError, Scope};
+pub use native::{Native, NativePolicy, Undo};
 pub use observation::{
     Abilities, Foreign, Instance, InstanceState, LaunchFailure, Observation, OperationInFlight, OwnerTag, Suspended,
 };

@@ -1,6 +1,6 @@
 //! The trait that every cloud implements, and the optional abilities beside it.
 
-use crate::{ActionId, Capacity, Epoch, GroupId, InstanceId, Observation, ProviderError, Timestamp};
+use crate::{ActionId, Capacity, Epoch, GroupId, InstanceId, Native, Observation, ProviderError, Timestamp};
 use std::future::Future;
 use std::pin::Pin;
 
@@ -112,6 +112,11 @@ pub trait Provider: Send + Sync {
 
     /// Lowering with the cloud's own choice of victims, where that is all there is.
     fn lowerer(&self) -> Option<&dyn Lowerer> {
+        None
+    }
+
+    /// The cloud's own scaler of a group, where there can be one beside skala.
+    fn native(&self) -> Option<&dyn Native> {
         None
     }
 
