@@ -14,6 +14,7 @@ pub mod control;
 pub mod cycle;
 pub mod entropy;
 pub mod http;
+pub mod import;
 pub mod policy_sources;
 pub mod published;
 pub mod scheduler;

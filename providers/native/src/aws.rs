@@ -8,7 +8,7 @@
 use crate::aws_schedules;
 use crate::cloudwatch::{self, Alarm, Stat};
 use crate::json::{At, Read, Unreadable};
-use crate::promql::{series, short};
+use crate::promql::series;
 use contract::native::{
     Band, NativeChange, NativeKind, NativeMetric, NativeMode, NativePolicy, NativeRate, NativeRule, NativeStep,
     NativeUnit, Query,
@@ -81,7 +81,7 @@ fn settle(native: &mut NativePolicy, warmup: Duration) {
         native.note(
             "AWS adds in one step what it finds missing, and so does this policy: `[fleet.NAME.scale_out] rate` can limit it.",
         );
-        if tracks < native.rules.len() {
+        if native.rules.iter().any(|rule| matches!(rule.kind, NativeKind::Steps { .. })) {
             native.note(
                 "At AWS a step policy removes even while target tracking would not, and both then work against each \
                  other. Here the largest recommendation counts, so target tracking's need stays.",
@@ -345,7 +345,7 @@ impl Reading<'_> {
     }
 
     fn push(&mut self, name: &str, kind: NativeKind) {
-        self.native.rules.push(NativeRule { name: short(name), kind });
+        self.native.rules.push(NativeRule { name: crate::promql::label(name), kind });
     }
 
     fn other(&mut self, name: &str, why: &str) {

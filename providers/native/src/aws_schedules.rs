@@ -50,7 +50,7 @@ pub(crate) fn read(native: &mut NativePolicy, schedules: &[At<'_>]) -> Read<()> 
             min: action.min,
             max: action.max,
         };
-        native.rules.push(NativeRule { name: crate::promql::short(action.name), kind: NativeKind::Schedule(schedule) });
+        native.rules.push(NativeRule { name: crate::promql::label(action.name), kind: NativeKind::Schedule(schedule) });
     }
     if !actions.is_empty() {
         native.note(
@@ -64,7 +64,7 @@ pub(crate) fn read(native: &mut NativePolicy, schedules: &[At<'_>]) -> Read<()> 
 
 fn other(native: &mut NativePolicy, name: &str, why: &str) {
     let text = format!("the scheduled action {name}: {why}");
-    native.rules.push(NativeRule { name: crate::promql::short(name), kind: NativeKind::Other(text.into()) });
+    native.rules.push(NativeRule { name: crate::promql::label(name), kind: NativeKind::Other(text.into()) });
 }
 
 fn alone(action: &Action<'_>) -> String {

@@ -77,7 +77,9 @@ pub(crate) fn rules(native: &mut NativePolicy, group: &str, profile: &At<'_>) ->
         match trigger(group, &rule)? {
             Ok(trigger) => triggers.push(trigger),
             Err((name, why)) => {
-                native.rules.push(NativeRule { name: short(&name), kind: NativeKind::Other(why.into()) });
+                native
+                    .rules
+                    .push(NativeRule { name: crate::promql::label(&name), kind: NativeKind::Other(why.into()) });
             }
         }
     }

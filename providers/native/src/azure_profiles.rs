@@ -3,7 +3,6 @@
 
 use crate::azure;
 use crate::json::{At, Read};
-use crate::promql::short;
 use crate::zones;
 use contract::native::{NativeKind, NativePolicy, NativeRule, NativeSchedule};
 
@@ -25,7 +24,7 @@ pub(crate) fn read(native: &mut NativePolicy, group: &str, own: &At<'_>) -> Read
             let text = format!(
                 "the profile {name} is for one fixed date, and a schedule here comes again: `skala pin` sets capacity once"
             );
-            native.rules.push(NativeRule { name: short(name), kind: NativeKind::Other(text.into()) });
+            native.rules.push(NativeRule { name: crate::promql::label(name), kind: NativeKind::Other(text.into()) });
         } else if let Some(recurrence) = profile.get("recurrence") {
             recurring.push(recurring_of(name, &profile, &recurrence)?);
         } else {
@@ -107,6 +106,6 @@ fn schedule(native: &mut NativePolicy, one: &Recurring<'_>, all: &[Recurring<'_>
             one.name
         ));
     }
-    native.rules.push(NativeRule { name: short(one.name), kind });
+    native.rules.push(NativeRule { name: crate::promql::label(one.name), kind });
     Ok(())
 }

@@ -51,21 +51,22 @@ impl<'a> Stat<'a> {
         if let (Some(group), "AWS/EC2", "Average") = (group, self.namespace, self.statistic) {
             let found = match self.name {
                 "CPUUtilization" => Some((
+                    "cpu",
                     NativeUnit::Percent,
                     format!("100 * ({})", promql::node_cpu(GROUP_LABEL, group, self.period)),
                 )),
-                "NetworkIn" => Some((NativeUnit::Count, self.network("receive", group))),
-                "NetworkOut" => Some((NativeUnit::Count, self.network("transmit", group))),
+                "NetworkIn" => Some(("network_in", NativeUnit::Count, self.network("receive", group))),
+                "NetworkOut" => Some(("network_out", NativeUnit::Count, self.network("transmit", group))),
                 _ => None,
             };
-            if let Some((unit, text)) = found {
+            if let Some((name_here, unit, text)) = found {
                 let query = Query::Probable { text: text.into(), exporter: "node_exporter".into() };
-                return NativeMetric { name: name.into(), short: short(self.name), unit, query, window, max_age: None };
+                return NativeMetric { name: name.into(), short: name_here.into(), unit, query, window, max_age: None };
             }
         }
         let unit = if self.name.ends_with("Utilization") { NativeUnit::Percent } else { NativeUnit::Count };
         let query = Query::Probable { text: self.series().into(), exporter: "cloudwatch_exporter".into() };
-        NativeMetric { name: name.into(), short: short(self.name), unit, query, window, max_age: Some(LATE) }
+        NativeMetric { name: name.into(), short: short(&snake(self.name)), unit, query, window, max_age: Some(LATE) }
     }
 
     /// CloudWatch counts bytes for each of its periods, a minute in detailed monitoring.

@@ -118,7 +118,7 @@ fn signals(native: &mut NativePolicy, group: &str, own: &At<'_>) -> Read<()> {
     for custom in own.items("customMetricUtilizations")? {
         let name = custom.need("metric")?.text()?;
         let kind = custom_metric(group, name, &custom)?;
-        native.rules.push(NativeRule { name: short(name.rsplit('/').next().unwrap_or(name)), kind });
+        native.rules.push(NativeRule { name: crate::promql::label(name.rsplit('/').next().unwrap_or(name)), kind });
     }
     Ok(())
 }
@@ -210,7 +210,7 @@ fn schedules(native: &mut NativePolicy, own: &At<'_>, min: u32) -> Read<()> {
             min: Some(required.max(min)),
             max: None,
         };
-        native.rules.push(NativeRule { name: short(name), kind: NativeKind::Schedule(schedule) });
+        native.rules.push(NativeRule { name: crate::promql::label(name), kind: NativeKind::Schedule(schedule) });
     }
     Ok(())
 }

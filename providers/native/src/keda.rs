@@ -5,7 +5,7 @@
 
 use crate::json::{At, Read};
 use crate::kubernetes::{Place, behavior, quantity, resource_rule};
-use crate::promql::{quoted, short};
+use crate::promql::{label, quoted, short};
 use contract::Capacity;
 use contract::native::{
     Band, NativeKind, NativeMetric, NativeMode, NativePolicy, NativeRule, NativeSchedule, NativeUnit, Query,
@@ -49,7 +49,7 @@ pub(crate) fn read(name: String, place: &Place<'_>, object: &At<'_>) -> Read<Nat
 
 fn trigger(native: &mut NativePolicy, place: &Place<'_>, trigger: &At<'_>) -> Read<()> {
     let (kind, metadata) = (trigger.need("type")?.text()?, trigger.need("metadata")?);
-    let name = short(trigger.maybe_text("name")?.unwrap_or(kind));
+    let name = label(trigger.maybe_text("name")?.unwrap_or(kind));
     if metadata.get("activationThreshold").is_some() {
         native.note(format!("The activation threshold of the trigger {name} has no counterpart."));
     }
@@ -92,7 +92,7 @@ fn schedule(native: &mut NativePolicy, metadata: &At<'_>) -> Read<NativeKind> {
 fn number(name: Box<str>, query: Query, target: f64, value_type: &str) -> NativeKind {
     let metric = NativeMetric {
         name: format!("trigger {name}").into(),
-        short: name,
+        short: short(&name),
         unit: NativeUnit::Count,
         query,
         window: None,
@@ -109,13 +109,13 @@ fn number(name: Box<str>, query: Query, target: f64, value_type: &str) -> Native
 /// A trigger's query and its threshold; else why there is none.
 fn query(kind: &str, metadata: &At<'_>) -> Read<Result<(Query, f64), String>> {
     let text = |key: &str| metadata.need(key)?.text();
-    let label = |key: &str| text(key).map(quoted);
+    let value = |key: &str| text(key).map(quoted);
     let share = |keys: &[&str], default: f64| metadata.any(keys).map_or(Ok(default), |at| quantity(&at));
     let probable = |text: String, exporter: &str| Query::Probable { text: text.into(), exporter: exporter.into() };
     Ok(Ok(match kind {
         "prometheus" => (Query::Exact(text("query")?.into()), metadata.need("threshold").and_then(|at| quantity(&at))?),
         "kafka" => {
-            let (topic, group) = (label("topic")?, label("consumerGroup")?);
+            let (topic, group) = (value("topic")?, value("consumerGroup")?);
             let query = format!("sum(kafka_consumergroup_lag{{topic={topic},consumergroup={group}}})");
             (probable(query, "kafka_exporter"), share(&["lagThreshold"], 10.0)?)
         }
@@ -123,7 +123,7 @@ fn query(kind: &str, metadata: &At<'_>) -> Read<Result<(Query, f64), String>> {
             if metadata.maybe_text("mode")?.is_some_and(|mode| mode != "QueueLength") {
                 return Ok(Err("the rabbitmq trigger counts messages a second, not the queue's length".into()));
             }
-            let query = format!("sum(rabbitmq_queue_messages{{queue={}}})", label("queueName")?);
+            let query = format!("sum(rabbitmq_queue_messages{{queue={}}})", value("queueName")?);
             (probable(query, "rabbitmq's own exporter"), share(&["value", "queueLength"], 20.0)?)
         }
         "aws-sqs-queue" => {
@@ -133,7 +133,7 @@ fn query(kind: &str, metadata: &At<'_>) -> Read<Result<(Query, f64), String>> {
             (probable(query, "cloudwatch_exporter"), share(&["queueLength"], 5.0)?)
         }
         "redis" => {
-            let query = format!("sum(redis_key_size{{key={}}})", label("listName")?);
+            let query = format!("sum(redis_key_size{{key={}}})", value("listName")?);
             (probable(query, "redis_exporter with --check-keys"), share(&["listLength"], 5.0)?)
         }
         other => return Ok(Err(format!("a trigger of type {other} has no series that is known here"))),

@@ -197,7 +197,7 @@ fn resource(place: &Place<'_>, own: &At<'_>, container: Option<&str>) -> Read<Na
     let name_text = name.text()?;
     if !["cpu", "memory"].contains(&name_text) {
         let why = format!("the resource {name_text}: only cpu and memory have series that are known here");
-        return Ok(NativeRule { name: short(name_text), kind: NativeKind::Other(why.into()) });
+        return Ok(NativeRule { name: crate::promql::label(name_text), kind: NativeKind::Other(why.into()) });
     }
     match target.maybe("averageUtilization", At::number)? {
         Some(percent) => Ok(resource_rule(place, name_text, container, percent, true)),
@@ -252,7 +252,7 @@ enum Shape {
 fn named(own: &At<'_>, labels: &str, shape: Shape) -> Read<NativeRule> {
     let (metric, target) = (own.need("metric")?, own.need("target")?);
     let name = metric.need("name")?.text()?;
-    let rule_name = short(name);
+    let rule_name = crate::promql::label(name);
     let mut matchers = Vec::new();
     if let Some(selector) = metric.get("selector") {
         if selector.get("matchExpressions").is_some() {
@@ -275,7 +275,7 @@ fn named(own: &At<'_>, labels: &str, shape: Shape) -> Read<NativeRule> {
     let text = if matches!(shape, Shape::Pods) { format!("avg({text})") } else { format!("sum({text})") };
     let read = |unit| NativeMetric {
         name: name.into(),
-        short: rule_name.clone(),
+        short: short(name),
         unit,
         query: Query::Probable { text: text.as_str().into(), exporter: "prometheus-adapter's source".into() },
         window: None,

@@ -47,6 +47,14 @@ pub(crate) fn short(name: &str) -> Box<str> {
     if name.starts_with(|letter: char| letter.is_ascii_lowercase()) { name.into() } else { format!("m_{name}").into() }
 }
 
+/// A rule's name: what the cloud calls it, in the letters that a name may have.
+pub(crate) fn label(name: &str) -> Box<str> {
+    let allowed = |letter: char| letter.is_ascii_alphanumeric() || "-_.".contains(letter);
+    let name: String = name.chars().map(|letter| if allowed(letter) { letter } else { '-' }).take(100).collect();
+    let name = name.trim_matches(['-', '.']);
+    if name.is_empty() { "rule".into() } else { name.into() }
+}
+
 /// A duration in PromQL: whole minutes where it is so.
 pub(crate) fn span(duration: Duration) -> String {
     match duration.as_secs() {
@@ -62,14 +70,6 @@ pub(crate) const RATE_MIN: Duration = Duration::from_secs(120);
 pub(crate) fn node_cpu(label: &str, group: &str, window: Duration) -> String {
     let window = span(window.max(RATE_MIN));
     format!("1 - avg(rate(node_cpu_seconds_total{{mode=\"idle\",{label}={}}}[{window}]))", quoted(group))
-}
-
-/// The share of memory in use, 0 to 1, by node_exporter.
-pub(crate) fn node_memory(label: &str, group: &str) -> String {
-    let group = quoted(group);
-    format!(
-        "1 - sum(node_memory_MemAvailable_bytes{{{label}={group}}}) / sum(node_memory_MemTotal_bytes{{{label}={group}}})"
-    )
 }
 
 /// Bytes a second that one instance receives or sends on average, by node_exporter.
