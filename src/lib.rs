@@ -13,6 +13,7 @@ pub mod config;
 pub mod control;
 pub mod cycle;
 pub mod entropy;
+pub mod handover;
 pub mod http;
 pub mod import;
 pub mod policy_sources;
