@@ -27,6 +27,10 @@ const NOT_OF_GROUPS: &[&str] = &[
     "a_raise_without_machines_is_typed",
     "a_raise_beyond_the_quota_is_typed",
     "an_unsent_write_changes_nothing",
+    "empty_pages_hide_nothing",
+    "an_item_twice_counts_once",
+    "an_unknown_word_loses_no_instance",
+    "a_number_out_of_range_is_unknown",
 ];
 
 /// A tag is no group to EC2: it has no desired, no bounds, no owner, and is never missing; so no view of it is stale.
@@ -58,6 +62,11 @@ const NOT_OF_TAGS: &[&str] = &[
     "anothers_claim_refuses_every_write",
     "anothers_expired_claim_is_taken_over",
     "an_older_epoch_is_refused",
+    "terminate_in_a_gone_group_is_not_found",
+    "empty_pages_hide_nothing",
+    "an_item_twice_counts_once",
+    "an_unknown_word_loses_no_instance",
+    "a_number_out_of_range_is_unknown",
 ];
 
 fn target(group: &str, seen: u32) -> Target {

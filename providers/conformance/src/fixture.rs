@@ -77,6 +77,22 @@ pub enum Fault {
     LaterPages,
     /// The answer is right and takes so long.
     Slow(Duration),
+    /// A proxy's page of HTML with status 200; nothing was done.
+    Html,
+    /// A redirect to somewhere else; nothing was done.
+    Redirect,
+    /// Nobody has such credentials.
+    WrongCredentials,
+    /// The caller's clock is off by ten minutes.
+    ClockOff,
+    /// Pages without items, and with a token for the next, come before the right ones.
+    EmptyPages,
+    /// Every item of a list is there twice.
+    Duplicates,
+    /// States and other words that nobody knew until now.
+    UnknownWords,
+    /// Capacities that no group can have.
+    OutOfRange,
 }
 
 /// Two fault lists are compared by kind alone: how long a wait is does not matter for what is offered.

@@ -106,10 +106,15 @@ impl<'a> Stage<'a> {
     pub async fn gone_group(&mut self) -> Result<GroupId, Stop> {
         need(self.offers.knows_groups, "cloud that knows which groups exist")?;
         let group = self.group(Spec::full(1)).await?;
-        self.fixture.delete(&group).await;
-        self.groups.retain(|other| *other != group);
-        self.fixture.settle().await;
+        self.lose(&group).await;
         Ok(group)
+    }
+
+    /// Somebody deletes the group.
+    pub async fn lose(&mut self, group: &GroupId) {
+        self.fixture.delete(group).await;
+        self.groups.retain(|other| other != group);
+        self.fixture.settle().await;
     }
 
     /// How the shell would ask for this group.

@@ -1,1 +1,24 @@
-//! The clouds' HTTP APIs, simulated: what tests and the demo scale over the wire.
+//! The clouds' HTTP APIs, simulated: the parts that skala's providers use, stateful, over the machines of [`sim`].
+//!
+//! In come requests in a cloud's own form; out come its answers, with its own words for what goes wrong. What the machines
+//! do (boots, failed launches, zones, an audit) is [`sim::Cloud`]'s; a folder here is one cloud's way of saying it, an
+//! [`Api`]. [`Server`] carries it over HTTP on loopback, breaks what it is told to break, and keeps every exchange, so that
+//! software which its authors did not write can judge it. Nothing here is meant to be reached from another machine.
+
+mod api;
+mod exchange;
+mod faults;
+mod request;
+mod serve;
+mod server;
+
+#[cfg(feature = "fixture")]
+pub mod fixture;
+#[cfg(feature = "fixture")]
+pub mod untrusted;
+
+pub use api::{Api, Kind};
+pub use exchange::Exchange;
+pub use faults::{Fault, Garble, Refusal};
+pub use request::{Reply, Request};
+pub use server::{Calls, Server};

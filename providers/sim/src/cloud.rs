@@ -251,7 +251,11 @@ impl Cloud {
         self.billed(group).as_secs_f64() / 3600.0 * price
     }
 
-    fn change<T>(&self, group: &GroupId, f: impl FnOnce(&mut Group, Timestamp, &mut Rules) -> T) -> Option<T> {
+    pub(crate) fn change<T>(
+        &self,
+        group: &GroupId,
+        f: impl FnOnce(&mut Group, Timestamp, &mut Rules) -> T,
+    ) -> Option<T> {
         let mut state = self.lock();
         let at = state.at;
         let index = state.index.get(group).copied()?;

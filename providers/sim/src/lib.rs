@@ -14,6 +14,7 @@
 mod audit;
 mod cloud;
 mod dice;
+mod door;
 mod gate;
 mod group;
 mod provider;
@@ -25,6 +26,7 @@ mod writes;
 
 pub use audit::{Calls, Entry};
 pub use cloud::{Cloud, Now, Truth};
+pub use door::{Refused, Removal};
 pub use group::Kind;
 pub use provider::{Sim, Sleep};
 pub use script::{Fault, Operation, Process, Refusal, Script};

@@ -67,6 +67,7 @@ async fn deployments_that_pick_their_victims() {
         "terminate_spares_another_groups_instance",
         "terminate_stops_at_the_clouds_min",
         "terminate_from_a_stale_view_is_a_conflict",
+        "terminate_in_a_gone_group_is_not_found",
         "a_throttled_termination_changes_nothing",
         "an_error_after_a_termination_is_unclear",
         "a_termination_that_times_out_is_unclear",

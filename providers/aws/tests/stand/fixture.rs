@@ -55,6 +55,10 @@ pub fn faults() -> Vec<(Call, Fault)> {
         Fault::Denied,
         Fault::Expired,
         Fault::Slow(second),
+        Fault::Html,
+        Fault::Redirect,
+        Fault::WrongCredentials,
+        Fault::ClockOff,
     ];
     let mut faults: Vec<(Call, Fault)> = Vec::new();
     for fault in both {

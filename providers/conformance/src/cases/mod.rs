@@ -1,5 +1,6 @@
 //! The table of all cases. Each is a small function whose name is the sentence it proves.
 
+mod garbage;
 mod lowering;
 mod owning;
 mod raising;
@@ -63,7 +64,8 @@ cases! {
         terminate_spares_another_groups_instance
         terminate_stops_at_the_clouds_min
         terminate_from_a_stale_view_is_a_conflict
-        terminate_without_the_ability_changes_nothing;
+        terminate_without_the_ability_changes_nothing
+        terminate_in_a_gone_group_is_not_found;
     trouble:
         a_throttled_read_is_typed_and_unknown
         a_failed_read_is_unknown
@@ -86,6 +88,18 @@ cases! {
         a_throttled_termination_changes_nothing
         an_error_after_a_termination_is_unclear
         a_termination_that_times_out_is_unclear;
+    garbage:
+        a_page_of_html_is_unknown
+        a_redirect_is_not_followed
+        wrong_credentials_are_typed
+        a_clock_that_is_off_is_typed
+        empty_pages_hide_nothing
+        an_item_twice_counts_once
+        an_unknown_word_loses_no_instance
+        a_number_out_of_range_is_unknown
+        a_write_answered_with_html_is_no_success
+        a_redirected_write_changes_nothing
+        credentials_that_expire_after_a_write_hide_nothing;
     owning:
         a_write_claims_the_group
         anothers_claim_refuses_every_write

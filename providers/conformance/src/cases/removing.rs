@@ -6,7 +6,7 @@ use crate::fixture::{Spec, told};
 use crate::stage::{
     Stage, Stop, Verdict, alive_ids, done, ensure, ensure_accepted, ensure_conflict, need, not_applicable,
 };
-use contract::{GroupId, InstanceId, Observation};
+use contract::{GroupId, InstanceId, Observation, ProviderError};
 
 /// A group whose instances can be removed by name.
 async fn removable(stage: &mut Stage<'_>, spec: Spec) -> Result<(GroupId, Observation), Stop> {
@@ -183,4 +183,20 @@ pub async fn terminate_without_the_ability_changes_nothing(stage: &mut Stage<'_>
     let answer = stage.terminate(&target, &some_of(&seen, 1)?).await?;
     ensure!(answer.is_err(), "the group says that it cannot remove by name: {}", told(&answer));
     stage.ensure_unchanged(&group, &before).await
+}
+
+/// Deleted by a person between the look and the call.
+pub async fn terminate_in_a_gone_group_is_not_found(stage: &mut Stage<'_>) -> Verdict {
+    crate::stage::need(stage.offers.knows_groups, "cloud that knows which groups exist")?;
+    let group = stage.group(Spec::full(3)).await?;
+    let seen = stage.look(&group).await?;
+    if !seen.abilities.terminate_named {
+        return Err(not_applicable("the group says that its instances cannot be removed by name"));
+    }
+    let named: Vec<_> = alive_ids(&seen).into_iter().take(1).collect();
+    let target = stage.target(&group, &seen);
+    stage.lose(&group).await;
+    let answer = stage.terminate(&target, &named).await?;
+    ensure!(matches!(answer, Err(ProviderError::NotFound { .. })), "a group that is gone: {}", told(&answer));
+    Ok(())
 }

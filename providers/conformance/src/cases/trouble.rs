@@ -9,7 +9,7 @@ use std::time::Duration;
 const WAIT: Duration = Duration::from_secs(7);
 
 /// Reads two groups while the fault lasts: both must be errors that `typed` accepts; afterwards all is as before.
-async fn check_read(stage: &mut Stage<'_>, fault: Fault, typed: impl Fn(&ProviderError) -> bool) -> Verdict {
+pub(super) async fn check_read(stage: &mut Stage<'_>, fault: Fault, typed: impl Fn(&ProviderError) -> bool) -> Verdict {
     let groups = [stage.group(Spec::full(2)).await?, stage.group(Spec::full(1)).await?];
     for group in &groups {
         stage.inject(group, Call::Read, &fault).await?;
@@ -28,7 +28,7 @@ async fn check_read(stage: &mut Stage<'_>, fault: Fault, typed: impl Fn(&Provide
 }
 
 /// Nobody knows what is there. `NotFound` would say that somebody does.
-fn unknown(error: &ProviderError) -> bool {
+pub(super) fn unknown(error: &ProviderError) -> bool {
     !matches!(error, ProviderError::NotFound { .. } | ProviderError::Invalid { .. } | ProviderError::Conflict { .. })
 }
 
@@ -104,7 +104,11 @@ async fn raise_under(stage: &mut Stage<'_>, fault: &Fault) -> Result<(GroupId, T
 }
 
 /// A refusal of this type, which changed nothing.
-async fn check_refusal(stage: &mut Stage<'_>, fault: Fault, typed: impl Fn(&ProviderError) -> bool) -> Verdict {
+pub(super) async fn check_refusal(
+    stage: &mut Stage<'_>,
+    fault: Fault,
+    typed: impl Fn(&ProviderError) -> bool,
+) -> Verdict {
     let (group, before, answer) = raise_under(stage, &fault).await?;
     ensure!(answer.as_ref().is_err_and(&typed), "a raise under {fault:?}: {}", told(&answer));
     stage.ensure_unchanged(&group, &before).await

@@ -91,6 +91,14 @@ impl Stand {
             Fault::QuotaExceeded => sim::Fault::Refuse { why: Refusal::Quota },
             Fault::LaterPages => sim::Fault::LaterPages,
             Fault::Slow(span) => sim::Fault::Latency { span: Span(*span) },
+            Fault::WrongCredentials => sim::Fault::Denied,
+            Fault::ClockOff => sim::Fault::Expired,
+            Fault::Redirect => sim::Fault::ErrorBeforeEffect,
+            Fault::Html | Fault::OutOfRange => sim::Fault::ErrorBeforeEffect,
+            // No wire, no pages and no words: what such answers would do to a provider, nothing does here.
+            Fault::EmptyPages | Fault::Duplicates | Fault::UnknownWords => {
+                sim::Fault::Latency { span: Span(Duration::ZERO) }
+            }
         }
     }
 }
@@ -114,10 +122,21 @@ impl Fixture for Stand {
             Fault::Unsent,
             Fault::Denied,
             Fault::Expired,
+            Fault::Html,
+            Fault::Redirect,
         ];
         let mut faults: Vec<_> = both.iter().cloned().map(|fault| (Call::Read, fault)).collect();
         faults.extend(both.into_iter().map(|fault| (Call::Write, fault)));
         faults.extend([Fault::LaterPages, Fault::Slow(Duration::ZERO)].map(|fault| (Call::Read, fault)));
+        let reads = [
+            Fault::WrongCredentials,
+            Fault::ClockOff,
+            Fault::EmptyPages,
+            Fault::Duplicates,
+            Fault::UnknownWords,
+            Fault::OutOfRange,
+        ];
+        faults.extend(reads.map(|fault| (Call::Read, fault)));
         let writes = [Fault::ErrorAfterEffect, Fault::OutOfCapacity, Fault::QuotaExceeded];
         faults.extend(writes.map(|fault| (Call::Write, fault)));
         let keeps_desired = self.prefix != "servers:";
