@@ -228,8 +228,8 @@ fn add_group(policy: &Policy, index: u16, o: &Observation, group: &Group, now: T
         *current = current.saturating_add(group.base);
     }
     let setting = Setting::Group(index);
-    if let Some(owner_block) = foreign_block(policy, o, index) {
-        view.block(owner_block, Blocked::Both);
+    if let Some(foreign) = foreign_block(policy, o) {
+        view.block(foreign, Blocked::Both);
     }
     if group.in_flight {
         view.block(Hold { reason: HoldReason::InFlight, setting }, Blocked::In);
@@ -256,12 +256,12 @@ fn add_group(policy: &Policy, index: u16, o: &Observation, group: &Group, now: T
     view.removable += unfilled.saturating_add(u32::try_from(removable).unwrap_or(u32::MAX));
 }
 
-fn foreign_block(policy: &Policy, o: &Observation, index: u16) -> Option<Hold> {
-    let unwelcome = |f: &contract::Foreign| policy.foreign == ForeignPolicy::Refuse || f.removes == Some(true);
-    o.foreign.iter().any(unwelcome).then_some(Hold {
-        reason: HoldReason::Foreign,
-        setting: if policy.foreign == ForeignPolicy::Refuse { Setting::Foreign } else { Setting::Group(index) },
-    })
+/// Safety rule 10: a controller that is known to only add may stay where the policy says so. One of which nobody knows
+/// whether it removes (its settings were not read yet, its kind is new) may, as far as is known.
+fn foreign_block(policy: &Policy, o: &Observation) -> Option<Hold> {
+    let unwelcome = |f: &contract::Foreign| policy.foreign == ForeignPolicy::Refuse || f.removes != Some(false);
+    let hold = Hold { reason: HoldReason::Foreign, setting: Setting::Foreign };
+    o.foreign.iter().any(unwelcome).then_some(hold)
 }
 
 /// Whether launches lately found no capacity or quota; true inside when that holds for the whole group, so that asking for

@@ -9,6 +9,7 @@ pub mod completion;
 pub mod decide;
 pub mod demo;
 pub mod explain;
+pub mod handover;
 pub mod hold;
 pub mod iam;
 pub mod import;
@@ -106,6 +107,7 @@ enum Command {
     Demo(demo::Demo),
     Iam(iam::Iam),
     Import(import::Import),
+    Handover(handover::HandoverArgs),
     Test(test::Test),
     Completion(completion::Completion),
     Man(man::Man),
@@ -135,6 +137,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, out: &mut Out) -> anyh
         Command::Demo(command) => command.run(out),
         Command::Iam(command) => command.run(out),
         Command::Import(command) => command.run(out),
+        Command::Handover(command) => command.run(out),
         Command::Completion(command) => command.run(out),
         Command::Man(command) => command.run(out),
     }
