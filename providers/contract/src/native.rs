@@ -41,14 +41,6 @@ pub trait Native: Send + Sync {
     fn restore<'a>(&'a self, group: &'a GroupId, undo: &'a Undo) -> BoxFuture<'a, Result<(), ProviderError>>;
 }
 
-/// How to undo a suspension: every switch with both of its positions.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Undo {
-    /// The switches, in the order in which they are made; undoing goes the other way round.
-    pub switches: Vec<Switch>,
-}
-
 /// One setting of the cloud that suspends a scaler, or a part of one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -106,6 +98,14 @@ impl Switch {
     pub fn to_restore(&self, now: Option<&str>) -> Result<Needed, ProviderError> {
         self.toward(now, &self.becomes, &self.was)
     }
+}
+
+/// How to undo a suspension: every switch with both of its positions.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Undo {
+    /// The switches, in the order in which they are made; undoing goes the other way round.
+    pub switches: Vec<Switch>,
 }
 
 /// What a switch needs.
