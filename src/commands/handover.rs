@@ -17,7 +17,7 @@ use skala::handover::{Asked, HandoverError, Outcome, guards, hand_back, hand_ove
 use skala::store::url::StoreUrl;
 use skala::telemetry::ProcessMetrics;
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// Suspend a cloud's own scaler so that skala scales alone, or give it back
@@ -121,7 +121,7 @@ impl HandoverArgs {
         Ok((fleet.fleet.clone(), places.collect(), guards::refusals(&status, fleet)))
     }
 
-    async fn back(&self, config: &SkalaToml, path: &PathBuf, what: &str, out: &mut Out) -> anyhow::Result<Exit> {
+    async fn back(&self, config: &SkalaToml, path: &Path, what: &str, out: &mut Out) -> anyhow::Result<Exit> {
         let mut records = open(path)?;
         let places = recorded(records.all(), what)?;
         for place in &places {
@@ -135,7 +135,7 @@ impl HandoverArgs {
             let provider = connect(config, &place.provider).await?;
             let native = native_of(&*provider, &place.provider)?;
             let done = hand_back(&mut records, native, &place.provider, &place.group).await;
-            let switches = done.map_err(explained)?;
+            let switches = done?;
             writeln!(out, "{} is given back:", place.name())?;
             show(&switches, true, out)?;
         }
@@ -156,7 +156,7 @@ fn recorded(all: &[Handover], what: &str) -> anyhow::Result<Vec<Place>> {
     Ok(places)
 }
 
-async fn over(config: &SkalaToml, path: &PathBuf, places: &[Place], out: &mut Out) -> anyhow::Result<Exit> {
+async fn over(config: &SkalaToml, path: &Path, places: &[Place], out: &mut Out) -> anyhow::Result<Exit> {
     let mut records = open(path)?;
     for place in places {
         let provider = connect(config, &place.provider).await?;
@@ -169,7 +169,7 @@ async fn over(config: &SkalaToml, path: &PathBuf, places: &[Place], out: &mut Ou
             at: SystemClock::new().now(),
         };
         let name = place.name();
-        match hand_over(&mut records, native, &asked).await.map_err(explained)? {
+        match hand_over(&mut records, native, &asked).await? {
             Outcome::Nothing => writeln!(out, "{name} has no scaler of its own that may act: nothing to hand over")?,
             Outcome::Already(switches) => {
                 writeln!(out, "{name} was handed over already:")?;
@@ -187,7 +187,7 @@ async fn over(config: &SkalaToml, path: &PathBuf, places: &[Place], out: &mut Ou
 async fn dry_run(config: &SkalaToml, places: &[Place], out: &mut Out) -> anyhow::Result<()> {
     for place in places {
         let provider = connect(config, &place.provider).await?;
-        let switches = preview(native_of(&*provider, &place.provider)?, &place.group).await.map_err(explained)?;
+        let switches = preview(native_of(&*provider, &place.provider)?, &place.group).await?;
         match switches.is_empty() {
             true => writeln!(out, "{} has no scaler of its own that may act", place.name())?,
             false => writeln!(out, "{} would be handed over:", place.name())?,
@@ -197,7 +197,7 @@ async fn dry_run(config: &SkalaToml, places: &[Place], out: &mut Out) -> anyhow:
     Ok(())
 }
 
-fn list(path: &PathBuf, out: &mut Out) -> anyhow::Result<Exit> {
+fn list(path: &Path, out: &mut Out) -> anyhow::Result<Exit> {
     let all = records::read(path).with_context(|| format!("cannot read the records {}", path.display()))?;
     if all.is_empty() {
         writeln!(out, "nothing is handed over")?;
@@ -211,7 +211,7 @@ fn list(path: &PathBuf, out: &mut Out) -> anyhow::Result<Exit> {
     Ok(Exit::Ok)
 }
 
-fn forget(path: &PathBuf, what: &str, out: &mut Out) -> anyhow::Result<Exit> {
+fn forget(path: &Path, what: &str, out: &mut Out) -> anyhow::Result<Exit> {
     let mut records = open(path)?;
     for place in recorded(records.all(), what)? {
         records.remove(&place.provider, place.group.as_str())?;
@@ -232,7 +232,7 @@ fn show(switches: &[Switch], back: bool, out: &mut Out) -> std::io::Result<()> {
 }
 
 /// The records lie beside the store.
-fn path(config: &SkalaToml, file: &std::path::Path) -> anyhow::Result<PathBuf> {
+fn path(config: &SkalaToml, file: &Path) -> anyhow::Result<PathBuf> {
     match &config.store.url {
         StoreUrl::Sqlite(store) => Ok(records::path(store)),
         StoreUrl::Memory => {
@@ -241,7 +241,7 @@ fn path(config: &SkalaToml, file: &std::path::Path) -> anyhow::Result<PathBuf> {
     }
 }
 
-fn open(path: &PathBuf) -> anyhow::Result<Records> {
+fn open(path: &Path) -> anyhow::Result<Records> {
     Records::open(path).with_context(|| format!("cannot use the records {}", path.display()))
 }
 
@@ -259,17 +259,4 @@ fn native_of<'a>(provider: &'a dyn Provider, name: &str) -> anyhow::Result<&'a d
     provider.native().ok_or_else(|| {
         usage(format!("the provider `{name}` cannot switch its cloud's own scaler: do it by hand, skala sees it"))
     })
-}
-
-/// The cloud's own words behind what did not end.
-fn explained(error: HandoverError) -> anyhow::Error {
-    let text = match &error {
-        HandoverError::Cloud { what, source } => {
-            format!("{what}: {source}; the record of it stays, so ask again, or undo it with --back")
-        }
-        HandoverError::Unread(source) => format!("{error}: {source}"),
-        HandoverError::Record(_, source) => format!("{error}: {source}"),
-        HandoverError::NotHandedOver(_) => error.to_string(),
-    };
-    anyhow::Error::msg(text)
 }

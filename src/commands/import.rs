@@ -113,7 +113,7 @@ impl Import {
                 )));
             };
             let group = GroupId::from(self.group.as_str());
-            Ok(native.describe(&group).await.with_context(|| format!("cannot read the scaler of {group}"))?)
+            native.describe(&group).await.with_context(|| format!("cannot read the scaler of {group}"))
         })
     }
 }

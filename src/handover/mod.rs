@@ -50,7 +50,7 @@ pub enum HandoverError {
     #[error("{0} has not been handed over: there is no record of it, so nothing is switched")]
     NotHandedOver(String),
     /// The cloud refused or did not answer. The record stays.
-    #[error("{what}; the record of it stays, so ask again, or undo it with --back")]
+    #[error("{what}; the record stays, so ask again, or undo it with --back")]
     Cloud {
         /// What was under way.
         what: String,
@@ -83,7 +83,8 @@ pub async fn hand_over(records: &mut Records, native: &dyn Native, asked: &Asked
     let mut undo = known.as_ref().map(|known| known.undo.clone()).unwrap_or_default();
     let more = native.prepare(&asked.group).await.map_err(HandoverError::Unread)?;
     let added = add(&mut undo, more);
-    let finished = known.as_ref().is_some_and(|known| known.stage == Stage::Suspended);
+    // The record says all of it already; what was switched on again since is switched off again without another word.
+    let already = !added && known.is_some_and(|known| known.stage == Stage::Suspended);
     if undo.switches.is_empty() {
         return Ok(Outcome::Nothing);
     }
@@ -96,13 +97,13 @@ pub async fn hand_over(records: &mut Records, native: &dyn Native, asked: &Asked
         stage: Stage::Suspending,
         undo,
     };
-    if !(finished && !added) {
+    if !already {
         keep(records, &record)?;
     }
     let done = native.suspend(&asked.group, &record.undo).await;
     done.map_err(|source| failed(&asked.provider, &asked.group, "suspending", source))?;
     record.stage = Stage::Suspended;
-    if finished && !added {
+    if already {
         return Ok(Outcome::Already(record.undo.switches));
     }
     keep(records, &record)?;

@@ -116,7 +116,7 @@ fn check_from(
     assert_eq!(diagnostics, []);
     let results = testing::run(&set);
     assert_eq!(results.len(), 1);
-    for failure in &results[0].failures {
+    if let Some(failure) = results[0].failures.first() {
         panic!(
             "{readings:?} at {:?}: expected {}, got {}\n{}",
             failure.at, failure.expected, failure.got, failure.trace

@@ -139,6 +139,17 @@ fn import_reads_files_and_says_what_is_missing() {
     assert_eq!((checked.code, checked.out.as_str()), (0, "ok: 1 file, 1 fleet\n"), "{checked:?}");
     let text = std::fs::read_to_string(&out).unwrap();
     assert!(text.contains("mode = \"observe\"") && text.contains("provider = \"aws-prod\""), "{text}");
+    // The same from a file for each of AWS' calls, as people have them.
+    let whole: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(file("aws.json")).unwrap()).unwrap();
+    let mut parted =
+        vec!["import".to_owned(), "aws".into(), "checkout-web".into(), "--provider".into(), "aws-prod".into()];
+    for (key, value) in whole.as_object().unwrap() {
+        let part = directory.path().join(format!("{key}.json"));
+        std::fs::write(&part, serde_json::json!({ key.as_str(): value }).to_string()).unwrap();
+        parted.extend(["--from".into(), part.display().to_string()]);
+    }
+    let said = run(&parted.iter().map(String::as_str).collect::<Vec<_>>());
+    assert_eq!((said.code, said.out.as_str()), (0, text.as_str()), "{said:?}");
     // A file that is there is somebody's.
     assert_eq!(run(&[&import[..], &["--out", &out_text]].concat()).code, 1);
     let check = |arguments: &[&str], code: i32, err: &str| {
