@@ -14,6 +14,8 @@ pub const KINDS: Kinds<'static> = Kinds {
     built: &[
         #[cfg(feature = "aws")]
         "aws",
+        #[cfg(feature = "azure")]
+        "azure",
         "sim",
     ],
     known: &["aws", "gcp", "azure", "openstack", "libvirt", "kubernetes", "sim"],
@@ -37,6 +39,11 @@ pub async fn connect(
         "aws" => {
             let aws = aws::Aws::connect(settings(config)?, owner.clone(), now).await;
             Ok(Arc::new(aws.map_err(|error| wrong(config, &error))?.with_on_call(on_call)))
+        }
+        #[cfg(feature = "azure")]
+        "azure" => {
+            let azure = azure::Azure::connect(settings(config)?, owner.clone(), now).await;
+            Ok(Arc::new(azure.map_err(|error| wrong(config, &error))?.with_on_call(on_call)))
         }
         "sim" => {
             let cloud = sim::Cloud::new(settings(config)?, now).map_err(|error| wrong(config, &error))?;
@@ -68,14 +75,14 @@ pub fn native_policy(kind: &str, group: &str, documents: &[serde_json::Value]) -
 /// What an account has to allow.
 pub enum Permissions {
     /// In the form that the cloud takes.
-    #[cfg_attr(not(feature = "aws"), allow(dead_code))]
+    #[cfg_attr(not(any(feature = "aws", feature = "azure")), allow(dead_code))]
     Document(serde_json::Value),
     /// The cloud's own words for it, one a line; empty: nothing has to be allowed.
     Words(Vec<&'static str>),
 }
 
 /// The permissions that a provider of this kind needs for these groups, and no other.
-#[cfg_attr(not(feature = "aws"), allow(unused_variables))]
+#[cfg_attr(not(any(feature = "aws", feature = "azure")), allow(unused_variables))]
 pub fn permissions(config: &ProviderConfig, groups: &[GroupId]) -> Permissions {
     match &*config.kind {
         #[cfg(feature = "aws")]
@@ -89,6 +96,20 @@ pub fn permissions(config: &ProviderConfig, groups: &[GroupId]) -> Permissions {
                 "Resource": "*",
             }],
         })),
+        #[cfg(feature = "azure")]
+        "azure" => {
+            let config = config.to_toml();
+            let subscription = config.get("subscription").and_then(toml::Value::as_str).unwrap_or_default();
+            // A custom role, as `az role definition create` takes it.
+            Permissions::Document(serde_json::json!({
+                "Name": "skala",
+                "IsCustom": true,
+                "Description": "Sizes virtual machine scale sets.",
+                "Actions": azure::permissions(groups),
+                "NotActions": [],
+                "AssignableScopes": [format!("/subscriptions/{subscription}")],
+            }))
+        }
         _ => Permissions::Words(Vec::new()),
     }
 }

@@ -1,6 +1,7 @@
 //! What happened since the last decision goes into memory: outcomes of calls, and a restart.
 
-use crate::memory::{Event, FleetMemory, Outcome};
+use crate::memory::{Event, FleetMemory, GroupMemory, Outcome};
+use crate::placement::offering;
 use crate::policy::Policy;
 use contract::Timestamp;
 
@@ -11,7 +12,13 @@ use contract::Timestamp;
 pub fn absorb(policy: &Policy, memory: &mut FleetMemory, events: &[Event], now: Timestamp) {
     for event in events {
         match event {
-            Event::Outcome { group, outcome: Outcome::Refused } => put_back(memory, usize::from(*group)),
+            Event::Outcome { group, outcome: Outcome::Refused, cannot_launch } => {
+                let group = usize::from(*group);
+                if *cannot_launch && let Some(offering) = offering::of_mut(policy, memory, group) {
+                    offering.fail(now);
+                }
+                put_back(memory, group);
+            }
             Event::Outcome { .. } => {}
             Event::Restarted => count_absence(policy, memory, now),
         }
@@ -34,8 +41,12 @@ fn put_back(memory: &mut FleetMemory, group: usize) {
     let Some(flight) = group.in_flight.take() else { return };
     group.desired = Some(flight.from);
     let Some(undo) = flight.undo else { return };
-    memory.last_out = undo.last_out;
-    memory.last_in = undo.last_in;
+    // A cooldown is the fleet's: it stays while another group's part of the same plan does.
+    let same_plan = |other: &GroupMemory| other.in_flight.as_ref().is_some_and(|other| other.at == flight.at);
+    if !memory.groups.iter().any(same_plan) {
+        memory.last_out = undo.last_out;
+        memory.last_in = undo.last_in;
+    }
     let booked = memory.changes.0.iter().rposition(|entry| entry.0 == flight.at && entry.1 == undo.change);
     if let Some(at) = booked {
         memory.changes.0.remove(at);

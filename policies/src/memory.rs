@@ -1,6 +1,7 @@
 //! What a fleet carries from one cycle to the next, and over a restart. Small on purpose: windows, not samples.
 
 pub use crate::forecast::{Ceiling, Learned, Occasion};
+pub use crate::placement::Offering;
 pub use crate::service::Service;
 use contract::{Capacity, InstanceId, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -9,8 +10,9 @@ use std::collections::BTreeMap;
 /// The format's version; a memory from a newer skala is refused, never guessed at.
 ///
 /// 2 added [`FleetMemory::objectives`] at the end, 3 added [`FleetMemory::services`],
-/// [`FleetMemory::ceilings`] and [`FleetMemory::occasions`].
-pub const VERSION: u8 = 3;
+/// [`FleetMemory::ceilings`] and [`FleetMemory::occasions`], 4 added [`FleetMemory::offerings`] and
+/// [`FleetMemory::operations`].
+pub const VERSION: u8 = 4;
 
 /// One fleet's memory.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -61,6 +63,21 @@ pub struct FleetMemory {
     /// What was learned of the calendar's events of objective rules, by the rule's name.
     #[serde(default)]
     pub occasions: BTreeMap<Box<str>, Vec<Occasion>>,
+    /// What is known of each place that a fleet of several groups may be in, by [`GroupMemory::key`].
+    #[serde(default)]
+    pub offerings: BTreeMap<Box<str>, Offering>,
+    /// What accepted calls began at the clouds and has not been seen to end, by [`GroupMemory::key`].
+    #[serde(default)]
+    pub operations: BTreeMap<Box<str>, Begun>,
+}
+
+/// Operations of a cloud that an accepted call began.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Begun {
+    /// When the call was accepted.
+    pub at: Timestamp,
+    /// The cloud's names for them.
+    pub names: Vec<Box<str>>,
 }
 
 /// One group's memory.
@@ -135,6 +152,8 @@ pub enum Event {
         group: u16,
         /// How.
         outcome: Outcome,
+        /// It was refused for want of machines, quota or patience: the group cannot launch now.
+        cannot_launch: bool,
     },
     /// The daemon was away: time since the last decision was not observed.
     Restarted,
@@ -153,6 +172,11 @@ pub enum Outcome {
 }
 
 impl Outcome {
+    /// Whether a code says that a group cannot launch now.
+    pub fn cannot_launch(code: &str) -> bool {
+        matches!(code, "out_of_capacity" | "quota_exceeded" | "throttled")
+    }
+
     /// Reads an outcome's word: `accepted`, or any code of [`contract::ProviderError`], or `timeout`.
     pub fn from_code(code: &str) -> Option<Self> {
         match code {
@@ -206,8 +230,9 @@ impl FleetMemory {
             Some((&found, _)) if found > VERSION => Err(MemoryError::Newer { found }),
             Some((0, _)) => Err(MemoryError::Unreadable("version 0".into())),
             // Every version so far added maps at the end, and an empty one is one zero byte.
-            Some((1, rest)) => read(&with_empty(rest, MAPS + 1)),
-            Some((2, rest)) => read(&with_empty(rest, MAPS)),
+            Some((1, rest)) => read(&with_empty(rest, 6)),
+            Some((2, rest)) => read(&with_empty(rest, 5)),
+            Some((3, rest)) => read(&with_empty(rest, 2)),
             Some((_, rest)) => read(rest),
         }
     }
@@ -218,9 +243,6 @@ fn read(fields: &[u8]) -> Result<FleetMemory, MemoryError> {
         postcard::from_bytes(fields).map_err(|error| MemoryError::Unreadable(error.to_string()))?;
     if memory.is_sound() { Ok(memory) } else { Err(MemoryError::Unreadable("damaged forecasts".into())) }
 }
-
-/// The maps that version 3 added.
-const MAPS: usize = 3;
 
 fn with_empty(fields: &[u8], maps: usize) -> Vec<u8> {
     let mut fields = fields.to_vec();

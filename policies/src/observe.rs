@@ -2,6 +2,7 @@
 
 use crate::facts::{Authority, FleetFacts, GroupError, GroupFact, Override};
 use crate::memory::{FleetMemory, GroupMemory};
+use crate::placement::{Closed, Sight, Stand, offering};
 use crate::policy::{ForeignPolicy, Mode, OnExternalChange, Policy, Setting};
 use crate::trace::{Hold, HoldReason};
 use contract::{Capacity, FailureKind, Instance, InstanceState, Observation, Scope, Suspended, Timestamp};
@@ -29,9 +30,20 @@ pub(crate) struct View {
     pub block_out: Option<Hold>,
     /// A block that is shown even when nothing was wanted.
     pub shown: Option<Hold>,
+    /// The groups one by one, where there is a choice between them.
+    pub stands: Vec<Stand>,
 }
 
 impl View {
+    /// Serving instances for each of the fleet's units: 1, unless instances count for more.
+    pub fn instances_per_unit(&self) -> f64 {
+        if self.serving == 0 || self.stands.is_empty() {
+            return 1.0;
+        }
+        let serving: Capacity = self.stands.iter().map(|stand| stand.serving).sum();
+        f64::from(serving) / f64::from(self.serving)
+    }
+
     /// Instances asked for that do not serve yet.
     pub fn warming(&self) -> Capacity {
         self.current.as_ref().map_or(0, |current| current.saturating_sub(self.serving))
@@ -59,32 +71,61 @@ enum Blocked {
 
 /// Reads the facts into a view; notes in memory what was seen.
 pub(crate) fn observe(policy: &Policy, facts: &FleetFacts<'_>, memory: &mut FleetMemory, now: Timestamp) -> View {
-    let mut view =
-        View { current: Ok(0), serving: 0, removable: 0, unfilled: 0, block_in: None, block_out: None, shown: None };
+    let mut view = View {
+        current: Ok(0),
+        serving: 0,
+        removable: 0,
+        unfilled: 0,
+        block_in: None,
+        block_out: None,
+        shown: None,
+        stands: Vec::new(),
+    };
     block_as_a_whole(policy, facts, memory, &mut view);
     keep_groups(policy, memory);
+    offering::keep(policy, memory);
+    forget_ended(policy, facts, memory, now);
+    let is_known = |fact: &GroupFact<'_>| matches!(fact, GroupFact::Observed(_));
+    // With one group unread of several the others are still there to add to.
+    let partly = policy.has_choice() && facts.groups.iter().any(is_known);
     let mut seen_running = std::mem::take(&mut memory.first_running);
     let mut still_running = std::collections::BTreeMap::new();
     for (at, fact) in facts.groups.iter().enumerate() {
         let index = u16::try_from(at).unwrap_or(u16::MAX);
         match fact {
+            GroupFact::Unknown(error) if partly => {
+                add_unread(policy, index, error, memory, &mut view);
+            }
             GroupFact::Unknown(error) => {
                 // Capacity that cannot be read is unknown, never 0; the first group that cannot be read is named.
                 if view.current.is_ok() {
                     view.current = Err((index, error.clone()));
                 }
-                still_running.append(&mut seen_running);
             }
             GroupFact::Observed(observation) => {
                 let group = group(policy, observation, &mut memory.groups[at], now);
-                note_external_change(policy, memory, &group, now);
+                note_external_change(policy, memory, at, &group, now);
+                let mut serving = 0;
                 for instance in observation.instances.iter().filter(|i| i.state == InstanceState::Running) {
                     let since = running_since(instance, &mut seen_running, &mut still_running, now);
-                    view.serving += u32::from(now.since(since) >= policy.warmup && since <= now);
+                    serving += u32::from(now.since(since) >= policy.warmup && since <= now);
                 }
-                add_group(policy, index, observation, &group, now, &mut view);
+                view.serving += serving * policy.groups[at].weight;
+                if policy.has_choice() {
+                    see(policy, at, observation, serving, &group, memory, now);
+                    add_stand(policy, index, observation, &group, memory, now, &mut view);
+                } else {
+                    add_group(policy, index, observation, &group, now, &mut view);
+                }
             }
         }
+    }
+    if policy.has_choice() {
+        block_without_a_choice(&mut view);
+    }
+    if !facts.groups.iter().all(is_known) {
+        // Of what could not be read nothing is forgotten.
+        still_running.append(&mut seen_running);
     }
     memory.first_running = still_running;
     if view.current.is_ok() {
@@ -152,6 +193,21 @@ fn keep_groups(policy: &Policy, memory: &mut FleetMemory) {
         .collect();
 }
 
+/// Operations that the cloud no longer lists have ended, once they had the time to be listed.
+fn forget_ended(policy: &Policy, facts: &FleetFacts<'_>, memory: &mut FleetMemory, now: Timestamp) {
+    if memory.operations.is_empty() {
+        return;
+    }
+    let groups = &memory.groups;
+    memory.operations.retain(|key, begun| {
+        let Some(at) = groups.iter().position(|group| group.key == *key) else { return false };
+        if let (GroupFact::Observed(observation), true) = (&facts.groups[at], now >= begun.at.after(policy.settle())) {
+            begun.names.retain(|name| observation.operations.iter().any(|listed| listed.name == *name));
+        }
+        !begun.names.is_empty()
+    });
+}
+
 fn is_key(key: &str, group: &crate::policy::Group) -> bool {
     key.strip_prefix(group.provider.as_ref()).and_then(|rest| rest.strip_prefix('/')) == Some(group.group.as_str())
 }
@@ -191,9 +247,10 @@ fn group(policy: &Policy, observation: &Observation, memory: &mut GroupMemory, n
 }
 
 /// Safety rule 9: what others change counts against the rates, and by default a raise stops scale-in for one window.
-fn note_external_change(policy: &Policy, memory: &mut FleetMemory, group: &Group, now: Timestamp) {
+fn note_external_change(policy: &Policy, memory: &mut FleetMemory, at: usize, group: &Group, now: Timestamp) {
     let Some((from, to)) = group.external else { return };
-    memory.changes.push_change(now, signed(to) - signed(from));
+    let weight = signed(policy.groups[at].weight);
+    memory.changes.push_change(now, (signed(to) - signed(from)).saturating_mul(weight));
     let until = Some(now.after(policy.scale_in_window()));
     match policy.on_external_change {
         OnExternalChange::Adopt | OnExternalChange::Override => {}
@@ -247,13 +304,100 @@ fn add_group(policy: &Policy, index: u16, o: &Observation, group: &Group, now: T
         }
         return;
     }
+    view.removable += unfilled.saturating_add(removable(o));
+}
+
+/// Instances that may be removed.
+fn removable(o: &Observation) -> Capacity {
     let terminable = !o.suspended.iter().any(|s| matches!(s, Suspended::Terminate | Suspended::Refresh));
     let removable = match (terminable, o.abilities.terminate_named, o.abilities.lower) {
         (true, true, _) => o.instances.iter().filter(|i| i.state != InstanceState::Terminating && !i.protected).count(),
         (true, false, true) => o.alive().count(),
         _ => 0,
     };
-    view.removable += unfilled.saturating_add(u32::try_from(removable).unwrap_or(u32::MAX));
+    u32::try_from(removable).unwrap_or(u32::MAX)
+}
+
+/// One of several groups that could not be read. What it held when it was last seen still counts: it most likely runs,
+/// and neither its loss nor its removal may be read out of a cloud's silence. A cloud that says that the group is gone has
+/// not been silent, so nothing is counted on; but nothing is removed either, and nothing recreated.
+fn add_unread(policy: &Policy, index: u16, error: &GroupError, memory: &FleetMemory, view: &mut View) {
+    let own = &policy.groups[usize::from(index)];
+    let gone = *error == GroupError::NotFound;
+    let known = offering::of(memory, usize::from(index)).filter(|_| !gone);
+    let (alive, serving) = known.map_or((0, 0), |known| (known.alive, known.serving));
+    if let Ok(current) = &mut view.current {
+        *current = current.saturating_add(alive * own.weight);
+    }
+    view.serving += serving * own.weight;
+    let reason = if gone { HoldReason::GroupMissing } else { HoldReason::GroupUnknown };
+    view.block(Hold { reason, setting: Setting::Group(index) }, Blocked::In);
+    view.stands.push(Stand::closed(own, alive, serving, Closed(reason)));
+}
+
+/// What a group's observation says of its launches goes into memory.
+fn see(
+    policy: &Policy,
+    at: usize,
+    o: &Observation,
+    serving: Capacity,
+    group: &Group,
+    memory: &mut FleetMemory,
+    now: Timestamp,
+) {
+    let running = o.instances.iter().filter(|instance| instance.state == InstanceState::Running).count();
+    let suspended = o.suspended.contains(&Suspended::Launch);
+    let sight = Sight {
+        alive: u32::try_from(o.alive().count()).unwrap_or(u32::MAX),
+        serving,
+        complete: u32::try_from(running).unwrap_or(u32::MAX) >= group.base,
+        failed_at: match launches_fail(o, now) {
+            _ if suspended => Some(now),
+            Some(true) => o.launch_failures.iter().map(|failure| failure.at).max(),
+            _ => None,
+        },
+    };
+    if let Some(offering) = offering::of_mut(policy, memory, at) {
+        offering.see(sight, now);
+    }
+}
+
+/// Adds one observed group of several. What stands in the way of one is not in the way of the others.
+fn add_stand(
+    policy: &Policy,
+    index: u16,
+    o: &Observation,
+    group: &Group,
+    memory: &FleetMemory,
+    now: Timestamp,
+    view: &mut View,
+) {
+    let own = &policy.groups[usize::from(index)];
+    let offering = offering::of(memory, usize::from(index)).cloned().unwrap_or_default();
+    let mut stand = Stand::seen(own, o, group.base, offering);
+    stand.in_flight = group.in_flight;
+    stand.closed = foreign_block(policy, o, index).map(|hold| Closed(hold.reason));
+    // What cannot be bought back is not given up.
+    stand.removable = if launches_fail(o, now).is_some() { 0 } else { removable(o) };
+    if let Ok(current) = &mut view.current {
+        *current = current.saturating_add(group.base * own.weight);
+    }
+    if group.in_flight {
+        view.block(Hold { reason: HoldReason::InFlight, setting: Setting::Group(index) }, Blocked::In);
+    }
+    view.unfilled += stand.unfilled * own.weight;
+    view.removable += (stand.unfilled + stand.removable) * own.weight;
+    view.stands.push(stand);
+}
+
+/// What every group says is so of the fleet.
+fn block_without_a_choice(view: &mut View) {
+    let closed = |stand: &Stand| stand.closed.map(|Closed(reason)| reason);
+    if let Some(reason) = view.stands.iter().map(closed).reduce(|a, b| a.and(b)).flatten() {
+        let first = view.stands.first().and_then(closed).unwrap_or(reason);
+        let both = if first == HoldReason::Foreign { Blocked::Both } else { Blocked::Out };
+        view.block(Hold { reason: first, setting: Setting::Group(0) }, both);
+    }
 }
 
 /// Safety rule 10: a controller that is known to only add may stay where the policy says so. One of which nobody knows

@@ -1,6 +1,7 @@
 //! What a cycle decides: proposals before the brakes, plans after them.
 
 use crate::memory::FleetMemory;
+use crate::placement::{PlaceStep, VictimWhy};
 use crate::policy::Policy;
 use crate::trace::{Hold, Limits, Recommendation, Step};
 use contract::{Capacity, InstanceId, Timestamp, Version};
@@ -136,11 +137,38 @@ pub struct GroupPlan {
     pub actions: Vec<Action>,
     /// Instances that the actions start beside the change of desired, in place of lost ones: brakes count them too.
     pub repairs: Capacity,
+    /// Its part of the fleet's change, in the fleet's numbers.
+    pub change: i64,
+    /// What it is given beside its part of the fleet's change, in the fleet's numbers: what others cannot launch, a probe,
+    /// or capacity that returns. Brakes count it too.
+    pub moved: Capacity,
+    /// A probe of whether it can launch again: up to so many instances.
+    pub probe: Option<Capacity>,
+    /// How its desired came about, where the fleet has several groups: from what it holds to [`GroupPlan::desired`].
+    pub steps: Vec<PlaceStep>,
+    /// Why each of the instances to be terminated was chosen, in their order.
+    pub victims: Vec<VictimWhy>,
     /// The state that the plan was made from: the fence.
     pub seen: Option<Version>,
 }
 
 impl GroupPlan {
+    /// Nothing is done, and nothing known.
+    pub(crate) fn nothing(group: u16) -> Self {
+        Self {
+            group,
+            desired: None,
+            actions: Vec::new(),
+            repairs: 0,
+            change: 0,
+            moved: 0,
+            probe: None,
+            steps: Vec::new(),
+            victims: Vec::new(),
+            seen: None,
+        }
+    }
+
     /// The instances named for termination.
     pub fn terminate(&self) -> &[InstanceId] {
         self.actions

@@ -7,7 +7,7 @@ use crate::plan::Decision;
 use crate::policy::{Policy, Setting};
 use crate::rules::{Context, learn, limits, recommend};
 use crate::stages::{self, Pin, Walk};
-use crate::trace::{Hold, HoldReason, Limits, Recommendation, Stage, Step, Why};
+use crate::trace::{Hold, HoldReason, LimitBy, Limits, Recommendation, Stage, Step, Why};
 use contract::{Capacity, Observation, Timestamp};
 use std::sync::Arc;
 
@@ -34,8 +34,8 @@ pub(crate) struct Walked {
     pub walk: Walk,
     pub view: View,
     pub recommendations: Vec<Recommendation>,
-    /// The groups' observations; empty when nothing can come of the proposal.
-    pub groups: Vec<Observation>,
+    /// The groups' observations, of those that could be read; empty when nothing can come of the proposal.
+    pub groups: Vec<Option<Observation>>,
 }
 
 /// Proposes a capacity for one fleet.
@@ -53,7 +53,7 @@ pub fn propose(policy: &Arc<Policy>, facts: &FleetFacts<'_>, memory: &FleetMemor
     let longest = |rates: &[crate::policy::Rate]| rates.iter().map(|rate| rate.per).max().unwrap_or_default();
     let counted = longest(&policy.scale_out.rate).max(longest(&policy.scale_in.rate));
     memory.changes.expire(now.before(counted));
-    let limits = limits(policy, cloud_bounds(facts), now);
+    let limits = limits(policy, group_bounds(policy, facts), now);
     let last = memory.now.replace(now);
     learn(policy, facts, &view, &mut memory, (last, now));
     let current = match &view.current {
@@ -80,7 +80,7 @@ pub fn propose(policy: &Arc<Policy>, facts: &FleetFacts<'_>, memory: &FleetMemor
     stages::limits(&mut walk);
     stages::cooldown(&mut walk, policy, &memory);
     stages::pace(&mut walk, policy, &memory);
-    let groups = if needs_placement(&walk, facts) { observed(facts) } else { Vec::new() };
+    let groups = if needs_placement(policy, &walk, facts) { observed(facts) } else { Vec::new() };
     let walked = Walked { walk, view, recommendations, groups };
     Proposal { policy: Arc::clone(policy), body: Body::Walked(Box::new(walked)), memory }
 }
@@ -101,29 +101,41 @@ fn pin(facts: &FleetFacts<'_>, memory: &mut FleetMemory) -> Option<Pin> {
     pin
 }
 
-/// The clouds' own bounds, summed over the groups; a bound that one group lacks is no bound of the fleet.
-fn cloud_bounds(facts: &FleetFacts<'_>) -> (Option<Capacity>, Option<Capacity>) {
-    let sum = |bound: fn(&Observation) -> Option<Capacity>| {
-        facts.groups.iter().try_fold(0_u32, |sum, fact| match fact {
-            GroupFact::Observed(observation) => bound(observation).map(|bound| sum.saturating_add(bound)),
-            GroupFact::Unknown(_) => None,
-        })
+/// The groups' bounds, the clouds' own and the policy's, summed; an upper bound that one group lacks is none of the fleet.
+fn group_bounds(policy: &Policy, facts: &FleetFacts<'_>) -> [Option<(Capacity, LimitBy)>; 2] {
+    let cloud = |at: usize, bound: fn(&Observation) -> Option<Capacity>| match &facts.groups[at] {
+        GroupFact::Observed(observation) => bound(observation),
+        GroupFact::Unknown(_) => None,
     };
-    (sum(|o| o.cloud_min), sum(|o| o.cloud_max))
+    let by = |is_cloud: bool| if is_cloud { LimitBy::Cloud } else { LimitBy::Group };
+    let (mut low, mut high) = (Some((0_u32, true)), Some((0_u32, true)));
+    for (at, own) in policy.groups.iter().enumerate() {
+        let (cloud_min, cloud_max) = (cloud(at, |o| o.cloud_min), cloud(at, |o| o.cloud_max));
+        let min = own.min.max(cloud_min);
+        let max = own.max.into_iter().chain(cloud_max).min();
+        let add = |sum: Option<(u32, bool)>, bound: Option<Capacity>, own: Option<Capacity>| {
+            let (sum, is_cloud) = sum?;
+            let units = bound?.saturating_mul(policy.groups[at].weight);
+            Some((sum.saturating_add(units), is_cloud && bound != own))
+        };
+        low = add(low, min.or(policy.has_choice().then_some(0)), own.min);
+        high = add(high, max, own.max);
+    }
+    [low, high].map(|bound| bound.map(|(bound, is_cloud)| (bound, by(is_cloud))))
 }
 
 /// Whether the plan may have to touch a group: capacity changes, or skala keeps the group's desired itself and repairs it.
-fn needs_placement(walk: &Walk, facts: &FleetFacts<'_>) -> bool {
+fn needs_placement(policy: &Policy, walk: &Walk, facts: &FleetFacts<'_>) -> bool {
     let kept_by_skala = |fact: &GroupFact<'_>| matches!(fact, GroupFact::Observed(o) if !o.abilities.keeps_desired);
-    walk.at != walk.current || facts.groups.iter().any(kept_by_skala)
+    policy.has_choice() || walk.at != walk.current || facts.groups.iter().any(kept_by_skala)
 }
 
-fn observed(facts: &FleetFacts<'_>) -> Vec<Observation> {
+fn observed(facts: &FleetFacts<'_>) -> Vec<Option<Observation>> {
     let observation = |fact: &GroupFact<'_>| match fact {
         GroupFact::Observed(observation) => Some((*observation).clone()),
         GroupFact::Unknown(_) => None,
     };
-    facts.groups.iter().filter_map(observation).collect()
+    facts.groups.iter().map(observation).collect()
 }
 
 /// The decision about a fleet of which a group could not be read: its capacity is unknown, so it is kept.

@@ -1,13 +1,14 @@
 //! From proposals to plans: brakes, hold and bounds, then what each group does, and the booking of it in memory.
 
 use crate::memory::{FleetMemory, InFlight, Undo};
-use crate::placement;
+use crate::observe::View;
+use crate::placement::{self, Asked};
 use crate::plan::{Budget, Decision, Direction, Effect, FleetPlan, GroupPlan, Plan};
 use crate::policy::{Mode, Policy, RuleKind, Setting};
 use crate::propose::{Body, Proposal, Walked};
-use crate::stages::{self, Walk};
+use crate::stages::{self, Placed, Walk};
 use crate::trace::{Answer, Calculation, Hold, HoldReason, Recommendation, Stage, Why};
-use contract::Capacity;
+use contract::{Capacity, Observation};
 
 /// Settles a batch of proposals against what is left of the brakes: the fleets with the larger priority first, then by
 /// id, so that a short budget is always shared out in the same way.
@@ -40,20 +41,83 @@ fn one(proposal: Proposal, left: &mut Budget) -> FleetPlan {
     };
     let Walked { mut walk, view, recommendations, groups } = walked;
     stages::brakes(&mut walk, *left);
-    stages::hold(&mut walk, &view);
+    let to_place = asked(&policy, &view, &walk, walk.at);
+    let current = walk.current;
+    stages::hold(&mut walk, &view, || placed(&to_place, current));
     bounds(&mut walk);
     let steps = warming_steps(&policy, &recommendations, &walk, &memory, view.warming());
     let decision = decision(walk, &view, recommendations);
     decision.assert_trace_law();
-    let plans = placement::place(&policy, &decision, &groups, &memory, view.shown.is_none().then_some(*left));
+    let acting = view.shown.is_none().then_some(*left);
+    let plans = if policy.has_choice() {
+        several(to_place, &view, &decision, &groups, &memory, acting)
+    } else {
+        let groups: Vec<Observation> = groups.into_iter().flatten().collect();
+        placement::place(&policy, &decision, &groups, &memory, acting)
+    };
     let acts = policy.mode != Mode::Observe && view.shown.is_none();
     if !acts {
         return FleetPlan { policy, decision, effect: Effect::Observe(plans), memory };
     }
     *left = spent(&decision, &plans, *left);
     memory.steps = steps;
-    book(&decision, &plans, &mut memory);
+    book(&policy, &decision, &plans, &mut memory);
     FleetPlan { policy, decision, effect: Effect::Act(plans), memory }
+}
+
+/// A capacity to lay out over several groups.
+fn asked<'a>(policy: &'a Policy, view: &'a View, walk: &Walk, desired: Capacity) -> Asked<'a> {
+    let combined = walk.trace.first().and_then(|step| step.after).unwrap_or(walk.current);
+    Asked {
+        policy,
+        stands: &view.stands,
+        now: walk.now,
+        desired,
+        need: combined.max(walk.limits.min),
+        ceiling: walk.limits.max.max(walk.current),
+        serving: view.serving,
+        moves: None,
+        settled: false,
+    }
+}
+
+/// What several groups can hold of a capacity, where there is a choice.
+fn placed(asked: &Asked<'_>, current: Capacity) -> Option<Placed> {
+    if !asked.policy.has_choice() {
+        return None;
+    }
+    let layout = placement::lay_out(asked);
+    let at = |reason, group: usize| Hold { reason, setting: Setting::Group(u16::try_from(group).unwrap_or(0)) };
+    let down = asked.stands.iter().position(|stand| stand.offering.is_down());
+    let boots = asked.stands.iter().position(|stand| stand.offering.waits_since.is_some());
+    let cause = match (asked.desired > current, layout.kept_serving) {
+        (true, _) => at(HoldReason::OutOfCapacity, down.unwrap_or(0)),
+        (false, true) => at(HoldReason::InFlight, boots.unwrap_or(0)),
+        (false, false) => at(HoldReason::Protected, 0),
+    };
+    Some(Placed { achieved: layout.achieved, cause })
+}
+
+/// The groups' plans of a fleet that has several.
+fn several(
+    asked: Asked<'_>,
+    view: &View,
+    decision: &Decision,
+    groups: &[Option<Observation>],
+    memory: &FleetMemory,
+    acting: Option<Budget>,
+) -> Vec<GroupPlan> {
+    let (Some(current), Some(desired)) = (decision.current, decision.desired) else { return Vec::new() };
+    let is_on_target = decision.hold.is_some_and(|hold| hold.reason == HoldReason::OnTarget);
+    let asked = Asked {
+        desired,
+        moves: acting.map(|left| {
+            left.scale_out.map_or(Capacity::MAX, |left| left.saturating_sub(desired.saturating_sub(current)))
+        }),
+        settled: is_on_target && view.block_in.is_none() && view.warming() == 0,
+        ..asked
+    };
+    placement::lay_out(&asked).into_plans(&asked, groups, memory)
 }
 
 /// `bounds` asserts and changes nothing: desired is within limits, or between current and the limits.
@@ -89,9 +153,9 @@ fn decision(walk: Walk, view: &crate::observe::View, recommendations: Vec<Recomm
 pub fn spent(decision: &Decision, plans: &[GroupPlan], left: Budget) -> Budget {
     let (Some(current), Some(desired)) = (decision.current, decision.desired) else { return left };
     let take = |budget: Option<Capacity>, spent: Capacity| budget.map(|budget| budget.saturating_sub(spent));
-    let repairs: Capacity = plans.iter().map(|plan| plan.repairs).sum();
+    let beside: Capacity = plans.iter().map(|plan| plan.repairs.saturating_add(plan.moved)).sum();
     Budget {
-        scale_out: take(left.scale_out, desired.saturating_sub(current).saturating_add(repairs)),
+        scale_out: take(left.scale_out, desired.saturating_sub(current).saturating_add(beside)),
         scale_in: take(left.scale_in, current.saturating_sub(desired)),
     }
 }
@@ -124,24 +188,25 @@ fn warming_steps(
 }
 
 /// Books the plan: in flight, rates and cooldowns. A refusal before any effect puts it back ([`crate::absorb`]).
-fn book(decision: &Decision, plans: &[GroupPlan], memory: &mut FleetMemory) {
+fn book(policy: &Policy, decision: &Decision, plans: &[GroupPlan], memory: &mut FleetMemory) {
     let (Some(current), Some(desired)) = (decision.current, decision.desired) else { return };
-    let undo = Undo {
-        change: i32::try_from(desired).unwrap_or(i32::MAX) - i32::try_from(current).unwrap_or(i32::MAX),
-        last_out: memory.last_out,
-        last_in: memory.last_in,
-    };
+    let (last_out, last_in) = (memory.last_out, memory.last_in);
     for plan in plans.iter().filter(|plan| !plan.actions.is_empty()) {
-        let Some(group) = memory.groups.get_mut(usize::from(plan.group)) else { continue };
+        let at = usize::from(plan.group);
+        let Some(group) = memory.groups.get_mut(at) else { continue };
         let from = group.desired.unwrap_or(current);
         let to = plan.desired.unwrap_or(from);
-        group.in_flight = Some(InFlight { from, to, at: decision.now, undo: Some(undo.clone()) });
+        let undo = Undo { change: saturated(plan.change), last_out, last_in };
+        group.in_flight = Some(InFlight { from, to, at: decision.now, undo: Some(undo) });
         group.desired = Some(to);
+        memory.changes.push_change(decision.now, saturated(plan.change));
+        if let (Some(to), Some(offering)) = (plan.probe, placement::offering::of_mut(policy, memory, at)) {
+            offering.ask(decision.now, to);
+        }
     }
     if desired == current {
         return;
     }
-    memory.changes.push_change(decision.now, undo.change);
     // A pin and a raised min count against the rates but start no cooldown (safety rule 6).
     if starts_cooldown(decision) {
         match decision.direction() {
@@ -150,6 +215,10 @@ fn book(decision: &Decision, plans: &[GroupPlan], memory: &mut FleetMemory) {
             Direction::None => {}
         }
     }
+}
+
+fn saturated(change: i64) -> i32 {
+    i32::try_from(change).unwrap_or(if change < 0 { i32::MIN } else { i32::MAX })
 }
 
 fn starts_cooldown(decision: &Decision) -> bool {

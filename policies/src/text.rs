@@ -1,6 +1,7 @@
 //! Text of the typed reasons, made only where it is shown.
 
-use crate::policy::{Policy, RuleKind};
+use crate::placement::PlaceWhy;
+use crate::policy::{Policy, RuleKind, Survive};
 use crate::service::TRUSTED;
 use crate::trace::{Answer, Bound, Calculation, Forecaster, LimitBy, Sizing, SizingBound, Why};
 use contract::Timestamp;
@@ -90,6 +91,7 @@ fn limited_by(f: &mut Formatter<'_>, by: LimitBy, policy: &Policy) -> Result {
         LimitBy::Policy => f.write_str("by policy"),
         LimitBy::Schedule(rule) => write!(f, "by schedule {}", rule_name(policy, rule)),
         LimitBy::Cloud => f.write_str("by the cloud's own bounds"),
+        LimitBy::Group => f.write_str("by the groups' bounds"),
     }
 }
 
@@ -98,13 +100,21 @@ pub(crate) fn limit_by(policy: &Policy, by: LimitBy) -> String {
         LimitBy::Policy => "policy".into(),
         LimitBy::Schedule(rule) => format!("schedule {}", rule_name(policy, rule)),
         LimitBy::Cloud => "cloud".into(),
+        LimitBy::Group => "group".into(),
     }
 }
 
 pub(crate) fn why(f: &mut Formatter<'_>, why: &Why, policy: &Policy) -> Result {
     match why {
         Why::Nothing => Ok(()),
-        Why::Combined { values, abstained, unknown, largest } => combined(f, *values, *abstained, *unknown, *largest),
+        Why::Combined { values, abstained, unknown, largest, reserve } => {
+            combined(f, *values, *abstained, *unknown, *largest)?;
+            match (reserve, policy.spread.survive) {
+                (0, _) | (_, None) => Ok(()),
+                (reserve, Some(Survive::Zone)) => write!(f, ", {reserve} of it to survive the loss of a zone"),
+                (reserve, Some(Survive::Cloud)) => write!(f, ", {reserve} of it to survive the loss of a cloud"),
+            }
+        }
         Why::Blind => f.write_str("no rule has a usable reading"),
         Why::BlindRaise { blind_for } => {
             write!(f, "no rule has had a usable reading for {}: on_missing raises", Span(*blind_for))
@@ -136,9 +146,28 @@ pub(crate) fn why(f: &mut Formatter<'_>, why: &Why, policy: &Policy) -> Result {
         Why::Paced { limit } => write!(f, "the rate allows {limit}"),
         Why::DirectionOff => f.write_str("select = \"off\""),
         Why::Braked { left } => write!(f, "the brakes leave {left}"),
+        Why::Placed { asked } => write!(f, "what the groups make of {asked}"),
         Why::Removable { removable } => write!(f, "{removable} can be removed"),
         Why::Held(reason) => f.write_str(reason.meaning()),
         Why::Group(error) => write!(f, "a group could not be read: {error}"),
+    }
+}
+
+impl fmt::Display for PlaceWhy {
+    fn fmt(&self, f: &mut Formatter<'_>) -> Result {
+        f.write_str(match self {
+            PlaceWhy::Preferred => "preferred",
+            PlaceWhy::NextWithRoom => "the next one with room",
+            PlaceWhy::TakesOver => "takes over what others cannot launch",
+            PlaceWhy::GivesUp => "cannot launch it; asked for elsewhere",
+            PlaceWhy::Probe => "a probe: it could not launch lately",
+            PlaceWhy::Returns => "can launch again, and is preferred",
+            PlaceWhy::Withdrawn => "not needed any more, and never came",
+            PlaceWhy::LeastPreferred => "the least preferred that can spare it",
+            PlaceWhy::Bounds => "its own min",
+            PlaceWhy::KeptServing => "kept until what boots serves",
+            PlaceWhy::Closed(reason) => return write!(f, "left alone: {reason}"),
+        })
     }
 }
 

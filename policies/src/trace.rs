@@ -241,6 +241,8 @@ pub enum Why {
         unknown: u16,
         /// The largest was taken, else the smallest.
         largest: bool,
+        /// How much of it is there to survive a loss.
+        reserve: Capacity,
     },
     /// All rules are blind.
     Blind,
@@ -308,6 +310,11 @@ pub enum Why {
         /// What was left of it.
         left: Capacity,
     },
+    /// What the groups can hold of it, or what one instance counts for, makes another number of it.
+    Placed {
+        /// What was to be laid out over the groups.
+        asked: Capacity,
+    },
     /// At most so many instances can be removed.
     Removable {
         /// How many.
@@ -328,6 +335,8 @@ pub enum LimitBy {
     Schedule(u16),
     /// The cloud's own bounds.
     Cloud,
+    /// The policy's bounds of the groups, some of them at least.
+    Group,
 }
 
 /// The limits in force.

@@ -136,7 +136,8 @@ impl Backtest {
                 *feed = Feed::Utilization;
             }
         }
-        let mut policy = policy.clone();
+        // The model knows one kind of instance, so several groups are replayed as one.
+        let mut policy = if policy.has_choice() { policy.in_one_group() } else { policy.clone() };
         if policy.mode == Mode::Observe {
             policy.mode = Mode::On;
         }

@@ -124,7 +124,7 @@ impl<'a> Replayed<'a> {
 
     /// The cloud does at once what it is asked to.
     fn act(&mut self, plan: &GroupPlan, now: Timestamp) {
-        self.events.push(Event::Outcome { group: plan.group, outcome: Outcome::Accepted });
+        self.events.push(Event::Outcome { group: plan.group, outcome: Outcome::Accepted, cannot_launch: false });
         for action in &plan.actions {
             let have = count(self.groups[0].instances.len());
             match action {

@@ -117,8 +117,27 @@ fn print(explained: &Explained, out: &mut Out) -> io::Result<()> {
     hold(&decision["hold"], out)?;
     recommendations(decision, out)?;
     trace(explained, out)?;
+    places(decision, out)?;
     inputs(explained, out)?;
     replay(explained, out)
+}
+
+/// How a fleet of several groups is laid out over them.
+fn places(decision: &Value, out: &mut Out) -> io::Result<()> {
+    let mut table = Table::new(&["GROUP", "BEFORE", "AFTER", "WHY"]);
+    let mut any = false;
+    for group in list(&decision["groups"]) {
+        for step in list(&group["steps"]) {
+            any = true;
+            let name = format!("{}/{}", text(&group["provider"]), text(&group["group"]));
+            table.row([name, number(&step["before"]), number(&step["after"]), text(&step["why"])]);
+        }
+    }
+    if !any {
+        return Ok(());
+    }
+    writeln!(out)?;
+    table.write("  ", out)
 }
 
 fn hold(hold: &Value, out: &mut Out) -> io::Result<()> {

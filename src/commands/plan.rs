@@ -138,11 +138,14 @@ fn show(set: &PolicySet, plan: &FleetPlan, out: &mut Out) -> io::Result<()> {
     }
     for group in plan.effect.groups() {
         let Some(of) = policy.groups.get(usize::from(group.group)) else { continue };
+        for step in &group.steps {
+            writeln!(out, "  {}/{}: {} -> {}, {}", of.provider, of.group, step.before, step.after, step.why)?;
+        }
         for action in &group.actions {
             writeln!(out, "  would {} {}/{} to {}", action.word(), of.provider, of.group, action.to())?;
         }
-        for instance in group.terminate() {
-            writeln!(out, "    terminate {instance}")?;
+        for (instance, why) in group.terminate().iter().zip(&group.victims) {
+            writeln!(out, "    terminate {instance}: {}", why.text())?;
         }
     }
     Ok(())

@@ -34,6 +34,8 @@ pub(crate) struct Ended {
     pub code: &'static str,
     /// The error's text, for logs.
     pub text: String,
+    /// The cloud's names for what an accepted call began.
+    pub operations: Vec<Box<str>>,
 }
 
 /// Everything that a call needs.
@@ -102,17 +104,22 @@ impl Hands {
         let target = Target { group: (&*row.group_name).into(), action: row.id, seen, lease };
         let call = AssertUnwindSafe(call(&*cloud.provider, &target, &row.action)).catch_unwind();
         let answer = tokio::time::timeout(DEADLINE, call).await;
+        let mut operations = Vec::new();
         let (outcome, code, text) = match answer {
             Err(_) => (Outcome::Unclear, "timeout", format!("no answer within {} s", DEADLINE.as_secs())),
             Ok(Err(_)) => (Outcome::Unclear, "fault", "the provider panicked".into()),
-            Ok(Ok(Ok(accepted))) => (Outcome::Accepted, "accepted", skipped(&accepted)),
+            Ok(Ok(Ok(accepted))) => {
+                let said = skipped(&accepted);
+                operations = accepted.operations;
+                (Outcome::Accepted, "accepted", said)
+            }
             Ok(Ok(Err(error))) => {
                 self.heed(&error, cloud);
                 let unclear = error.may_have_taken_effect();
                 (if unclear { Outcome::Unclear } else { Outcome::Refused }, error.code(), chain_text(&error))
             }
         };
-        Ended { row, outcome, code, text }
+        Ended { row, outcome, code, text, operations }
     }
 
     fn refusal(&self, row: &ActionRow, lease: Epoch, cloud: &Cloud) -> Option<&'static str> {
@@ -155,7 +162,7 @@ async fn call(provider: &dyn Provider, target: &Target, action: &Action) -> Resu
 }
 
 fn not_sent(row: ActionRow, code: &'static str) -> Ended {
-    Ended { row, outcome: Outcome::Refused, code, text: String::new() }
+    Ended { row, outcome: Outcome::Refused, code, text: String::new(), operations: Vec::new() }
 }
 
 fn skipped(accepted: &Accepted) -> String {

@@ -71,6 +71,8 @@ impl Cycle {
             let group = &fleet.policy.groups[place];
             let kept = fleet.memory.groups.iter().find(|kept| is_key(&kept.key, group));
             ask.intent = kept.and_then(|kept| kept.desired);
+            let begun = kept.and_then(|kept| fleet.memory.operations.get(&kept.key));
+            ask.operations.extend(begun.into_iter().flat_map(|begun| begun.names.iter().cloned()));
         }
         ask
     }

@@ -246,9 +246,16 @@ impl Cycle {
             let same = |group: &policies::policy::Group| *group.provider == *provider && group.group.as_str() == name;
             let Some(group) = fleet.policy.groups.iter().position(same) else { continue };
             let index = u16::try_from(group).unwrap_or(u16::MAX);
-            fleet.events.push(Event::Outcome { group: index, outcome: end.outcome });
+            let cannot_launch = end.outcome == Outcome::Refused && Outcome::cannot_launch(end.code);
+            fleet.events.push(Event::Outcome { group: index, outcome: end.outcome, cannot_launch });
             match end.outcome {
-                Outcome::Accepted => {}
+                Outcome::Accepted if end.operations.is_empty() => {}
+                Outcome::Accepted => {
+                    let key = format!("{provider}/{name}").into();
+                    let begun = fleet.memory.operations.entry(key).or_default();
+                    begun.at = now;
+                    begun.names.extend(end.operations);
+                }
                 Outcome::Refused => fleet.open.retain(|(_, id)| *id != end.row.id),
                 // What is asked from now on shows what the call has done; an answer on its way may not.
                 Outcome::Unclear => fleet.read_after[group] = tick,

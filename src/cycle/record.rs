@@ -128,7 +128,7 @@ impl Cycle {
                     group: group.group,
                     provider: (&*of.provider).into(),
                     group_name: of.group.as_str().into(),
-                    change: change(before, action, group),
+                    change: change(before, action, group, of.weight),
                     action: action.clone(),
                     seen: seen.clone(),
                     at: batch.now,
@@ -197,12 +197,13 @@ fn acts(planned: &Planned) -> bool {
     }
 }
 
-/// How many instances an action starts or removes, as the brakes count them.
-fn change(before: Capacity, action: &Action, plan: &GroupPlan) -> i32 {
+/// How much an action starts or removes, as the brakes count it: in the fleet's numbers.
+fn change(before: Capacity, action: &Action, plan: &GroupPlan, weight: u32) -> i32 {
+    let units = |after: Capacity| (i64::from(after) - i64::from(before)) * i64::from(weight);
     let difference = match action {
         // What it starts in place of lost instances is not in the difference of what was asked for.
-        Action::Raise { to } => i64::from(plan.desired.unwrap_or(*to)) - i64::from(before) + i64::from(plan.repairs),
-        other => i64::from(other.to()) - i64::from(before),
+        Action::Raise { to } => units(plan.desired.unwrap_or(*to)) + i64::from(plan.repairs),
+        other => units(other.to()),
     };
     i32::try_from(difference).unwrap_or(if difference < 0 { i32::MIN } else { i32::MAX })
 }

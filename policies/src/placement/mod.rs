@@ -1,90 +1,69 @@
 //! Fleet desired to group desired, and the choice of victims. Steps of its own after the fleet's trace.
+//!
+//! A fleet of one group has no choice: all of a change is that group's. A fleet of several is laid out in an order of
+//! preference (`fill`), by what is known of each place (`offering`), and moved there without removing what serves before
+//! its replacement does (`several`).
 
-mod victims;
+mod fill;
+pub(crate) mod offering;
+mod several;
+mod single;
+mod spread;
+mod stand;
+pub(crate) mod victims;
 
-use crate::memory::FleetMemory;
-use crate::plan::{Action, Budget, Decision, GroupPlan};
+pub use offering::Offering;
+pub(crate) use offering::Sight;
+pub(crate) use several::{Asked, lay_out};
+pub(crate) use single::place;
+pub(crate) use spread::reserve;
+pub(crate) use stand::{Closed, Stand};
+pub use victims::VictimWhy;
+
+use crate::plan::GroupPlan;
 use crate::policy::Policy;
-use contract::{Capacity, Observation, Version};
+use crate::trace::HoldReason;
+use contract::Capacity;
 
-/// The plans of a fleet of which a group could not be read: nothing.
+/// One step of a group's part of a plan, in instances.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PlaceStep {
+    /// Desired before it.
+    pub before: Capacity,
+    /// Desired after it.
+    pub after: Capacity,
+    /// Why.
+    pub why: PlaceWhy,
+}
+
+/// Why a group of several got what it got.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PlaceWhy {
+    /// It is preferred to all that have room.
+    Preferred,
+    /// Those that are preferred have no room.
+    NextWithRoom,
+    /// It takes what was asked of groups that cannot launch it.
+    TakesOver,
+    /// What it cannot launch is asked for elsewhere.
+    GivesUp,
+    /// It cannot launch; this much is asked to see whether it can again.
+    Probe,
+    /// It can launch again, and is preferred to where its capacity is: that leaves when this serves.
+    Returns,
+    /// What was asked for and has not come is no longer needed.
+    Withdrawn,
+    /// It is the least preferred that has more than it would be given.
+    LeastPreferred,
+    /// It is below its own bounds, or above.
+    Bounds,
+    /// No more of it serves than is needed until what boots serves.
+    KeptServing,
+    /// It is left alone.
+    Closed(HoldReason),
+}
+
+/// The plans of a fleet of which no group could be read: nothing.
 pub(crate) fn unknown(policy: &Policy) -> Vec<GroupPlan> {
-    (0..policy.groups.len())
-        .map(|at| GroupPlan {
-            repairs: 0,
-            group: u16::try_from(at).unwrap_or(u16::MAX),
-            desired: None,
-            actions: Vec::new(),
-            seen: None,
-        })
-        .collect()
-}
-
-/// Places a decision onto the fleet's groups.
-///
-/// `repair_within` is what the brakes leave; `None`: the fleet is held, so nothing is repaired either.
-/// A fleet has one group in this version (the policy language refuses more), so all of a change is that group's.
-pub(crate) fn place(
-    policy: &Policy,
-    decision: &Decision,
-    groups: &[Observation],
-    memory: &FleetMemory,
-    repair_within: Option<Budget>,
-) -> Vec<GroupPlan> {
-    let mut plans = unknown(policy);
-    let (Some(current), Some(desired)) = (decision.current, decision.desired) else { return plans };
-    let Some(plan) = plans.first_mut() else { return plans };
-    plan.desired = Some(desired);
-    let Some(observation) = groups.first() else { return plans };
-    plan.seen = Some(Version { desired: observation.desired, token: observation.token.clone(), at: observation.at });
-    if desired < current {
-        plan.actions = removal(observation, current, desired, policy.warmup);
-        return plans;
-    }
-    let more = desired - current;
-    let lost = lost(observation, memory, current);
-    // Safety rule 13: what skala sizes itself it also repairs, blind or not, as far as the brakes go; a hold stops it.
-    plan.repairs = match repair_within {
-        Some(Budget { scale_out: Some(left), .. }) => lost.min(left.saturating_sub(more)),
-        Some(_) => lost,
-        None => 0,
-    };
-    if more + plan.repairs > 0 {
-        plan.actions.push(Action::Raise { to: desired - (lost - plan.repairs) });
-    }
-    plans
-}
-
-/// How many instances a group whose desired only skala keeps has lost, while no write is under way.
-fn lost(observation: &Observation, memory: &FleetMemory, desired: Capacity) -> Capacity {
-    let in_flight = memory.groups.first().is_some_and(|group| group.in_flight.is_some());
-    if observation.abilities.keeps_desired || in_flight {
-        return 0;
-    }
-    desired.saturating_sub(u32::try_from(observation.alive().count()).unwrap_or(u32::MAX))
-}
-
-/// What was never filled is withdrawn first; then instances leave by name, or by the cloud's choice where that is all
-/// there is.
-fn removal(
-    observation: &Observation,
-    current: Capacity,
-    desired: Capacity,
-    warmup: std::time::Duration,
-) -> Vec<Action> {
-    let mut actions = Vec::new();
-    let cancelled = observation.unfilled().min(current - desired);
-    if !observation.abilities.terminate_named {
-        actions.push(Action::Lower { to: desired });
-        return actions;
-    }
-    if cancelled > 0 {
-        actions.push(Action::CancelUnfilled { to: current - cancelled });
-    }
-    let rest = current - cancelled - desired;
-    if rest > 0 {
-        let instances = victims::choose(observation, rest, warmup);
-        actions.push(Action::Terminate { instances, to: desired });
-    }
-    actions
+    (0..policy.groups.len()).map(|at| GroupPlan::nothing(u16::try_from(at).unwrap_or(u16::MAX))).collect()
 }

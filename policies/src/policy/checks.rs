@@ -102,20 +102,52 @@ impl Here<'_> {
 
     fn group_bounds(&self) {
         let (min, max) = (self.policy.min, self.policy.max);
-        let [group] = self.policy.groups.as_ref() else { return };
-        if let Some(high) = group.max
+        let groups = self.policy.groups.as_ref();
+        if groups.is_empty() {
+            return;
+        }
+        let whose = if groups.len() == 1 { "the group's" } else { "the groups' summed" };
+        let units = |n: u32, group: &super::Group| n.saturating_mul(group.weight);
+        let sum = |bound: fn(&super::Group) -> Option<u32>| {
+            let add = |sum: u32, group| bound(group).map(|n| sum.saturating_add(units(n, group)));
+            groups.iter().try_fold(0, add)
+        };
+        if let Some(high) = sum(|group| group.max)
             && high < min
         {
             let found =
-                Finding::new(format!("the group's `max` is {high}, so the fleet's `min` of {min} could never be held"));
+                Finding::new(format!("{whose} `max` is {high}, so the fleet's `min` of {min} could never be held"));
             self.findings.error(self.at(&["min"]), found);
         }
-        if let Some(low) = group.min
+        if let Some(low) = sum(|group| Some(group.min.unwrap_or(0)))
             && low > max
         {
             let found =
-                Finding::new(format!("the group's `min` is {low}, so the fleet's `max` of {max} could never be held"));
+                Finding::new(format!("{whose} `min` is {low}, so the fleet's `max` of {max} could never be held"));
             self.findings.error(self.at(&["max"]), found);
+        }
+        let clouds: std::collections::BTreeSet<&str> = groups.iter().map(|group| group.provider.as_ref()).collect();
+        if let Some(share) = self.policy.spread.cloud_max
+            && (clouds.len() as f64) * share < 1.0 - 1e-9
+        {
+            let found = Finding::new(format!(
+                "at most {:.0} % in one of {} clouds is less than all",
+                share * 100.0,
+                clouds.len()
+            ));
+            let hint = "allow more in one, or add a group in another cloud";
+            self.findings.error(self.at(&["spread", "share_max", "cloud"]), found.hint(hint));
+        }
+        if let Some(share) = self.policy.spread.group_max
+            && (groups.len() as f64) * share < 1.0 - 1e-9
+        {
+            let found = Finding::new(format!(
+                "at most {:.0} % in one of {} groups is less than all",
+                share * 100.0,
+                groups.len()
+            ));
+            self.findings
+                .error(self.at(&["spread", "share_max", "group"]), found.hint("allow more in one, or add a group"));
         }
     }
 

@@ -5,11 +5,10 @@ use super::parse::{ParseOptions, QueryError, QueryFacts};
 use super::reader::{Fault, Reader};
 use super::tree::{Table, Value};
 use super::{
-    Amount, Combine, Direction, ForeignPolicy, Group, Mode, OnExternalChange, OnMissing, Place, Places, Policy,
+    Age, Amount, Combine, Direction, ForeignPolicy, Group, Mode, OnExternalChange, OnMissing, Places, Policy, Spread,
 };
 use super::{BOOT_DEFAULT, Rate, Select, Setting, WARMUP_DEFAULT};
-use super::{checks, metric, rule, units};
-use contract::GroupId;
+use super::{checks, group, metric, rule, units};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -85,6 +84,8 @@ struct Draft {
     foreign: ForeignPolicy,
     priority: i32,
     groups: Vec<Group>,
+    spread: Spread,
+    leaves_first: Age,
     metrics: metric::Drafts,
     rules: Vec<super::Rule>,
     scale_out: Direction,
@@ -122,12 +123,15 @@ impl Draft {
         let foreigns = [("refuse", ForeignPolicy::Refuse), ("allow-scale-out", ForeignPolicy::AllowScaleOut)];
         let foreign = r.take("foreign", units::choice(&foreigns));
         let priority = r.take("priority", units::signed).unwrap_or(0);
-        let groups = read_groups(r, context.options.providers);
+        let groups = group::read_groups(r, context.options.providers);
+        let spread = group::read_spread(r);
         let metrics = metric::read(context, r);
         let rules = rule::read(r, &metrics);
         let mut places = places(r);
-        let scale_out = read_direction(r, "scale_out", Direction::scale_out_default(), &mut places);
-        let scale_in = read_direction(r, "scale_in", Direction::scale_in_default(), &mut places);
+        let out = Direction::scale_out_default();
+        let scale_out = read_direction(r, "scale_out", out, &mut places, &mut Age::default());
+        let mut leaves_first = Age::default();
+        let scale_in = read_direction(r, "scale_in", Direction::scale_in_default(), &mut places, &mut leaves_first);
         let on_missing = read_on_missing(r);
         reader.finish();
         Self {
@@ -143,6 +147,8 @@ impl Draft {
             foreign: foreign.unwrap_or(ForeignPolicy::Refuse),
             priority,
             groups,
+            spread,
+            leaves_first,
             metrics,
             rules,
             scale_out,
@@ -167,6 +173,8 @@ impl Draft {
             foreign: self.foreign,
             priority: self.priority,
             groups: self.groups.into(),
+            spread: self.spread,
+            leaves_first: self.leaves_first,
             metrics: self.metrics.into_metrics(),
             rules: self.rules.into(),
             scale_out: self.scale_out,
@@ -201,49 +209,6 @@ fn places(r: &Reader<'_>) -> Places {
     places
 }
 
-fn read_groups(r: &mut Reader<'_>, providers: Option<&[&str]>) -> Vec<Group> {
-    let mut groups = Vec::new();
-    if !r.has("group") {
-        let found = Finding::new("`group` is missing");
-        r.lacks(&["group"], found.hint("a fleet needs a [[fleet.NAME.group]] with `provider` and `group`"));
-    }
-    let list = r.list("group");
-    too_many(r, "group", list.len());
-    for (index, mut r) in list.into_iter().take(PARTS_MAX).enumerate() {
-        let provider = r.need_or(
-            "provider",
-            units::listed("provider", providers),
-            Some("the NAME of a [provider.NAME] in skala.toml"),
-        );
-        let group = r.need_or("group", units::line(512), Some("the group's name at its cloud"));
-        let min = r.take("min", units::capacity);
-        let max = r.take("max", units::capacity);
-        let weight = r.take("weight", units::whole(1..=1_000)).unwrap_or(1);
-        let priority = r.take("priority", units::whole(0..=1_000)).unwrap_or(1);
-        if let (Some(min), Some(max)) = (min, max)
-            && min > max
-        {
-            let found = Finding::new(format!("the group's `min` is {min}, above its `max` of {max}"));
-            r.findings().error(r.at_of("min"), found.related(r.at_of("max"), "`max` is here"));
-        }
-        if index > 0 {
-            let found = Finding::new("a fleet with more than one group is not supported yet");
-            r.findings().error(r.at(), found.hint("give each group a fleet of its own"));
-        }
-        if weight != 1 {
-            let found = Finding::new("a `weight` other than 1 is not supported yet");
-            r.findings().error(r.at_of("weight"), found.hint("leave it out"));
-        }
-        let place: Place = r.findings().place(r.at());
-        r.finish();
-        if let (Some(provider), Some(group)) = (provider, group) {
-            let (provider, group) = (provider.as_ref().into(), GroupId::from(group.as_ref()));
-            groups.push(Group { provider, group, min, max, weight, priority, place });
-        }
-    }
-    groups
-}
-
 /// Notes when a list is longer than anybody needs.
 pub(super) fn too_many(r: &Reader<'_>, key: &str, count: usize) {
     if count > PARTS_MAX {
@@ -251,7 +216,13 @@ pub(super) fn too_many(r: &Reader<'_>, key: &str, count: usize) {
     }
 }
 
-fn read_direction(r: &mut Reader<'_>, key: &'static str, default: Direction, places: &mut Places) -> Direction {
+fn read_direction(
+    r: &mut Reader<'_>,
+    key: &'static str,
+    default: Direction,
+    places: &mut Places,
+    leaves_first: &mut Age,
+) -> Direction {
     let is_in = key == "scale_in";
     let Some(mut r) = r.table(key) else { return default };
     let mut direction = default;
@@ -269,6 +240,8 @@ fn read_direction(r: &mut Reader<'_>, key: &'static str, default: Direction, pla
     direction.cooldown = r.take("cooldown", units::up_to_a_day).unwrap_or(direction.cooldown);
     if is_in {
         direction.after_scale_out = r.take("after_scale_out", units::up_to_a_day).unwrap_or(direction.after_scale_out);
+        let ages = [("newest", Age::Newest), ("oldest", Age::Oldest)];
+        *leaves_first = r.take("remove", units::choice(&ages)).unwrap_or_default();
     }
     let has_rate = r.has("rate");
     let rates = r.rows("rate");

@@ -8,6 +8,7 @@ mod checks;
 mod diagnostic;
 mod expression;
 mod fleet;
+mod group;
 mod layers;
 mod metric;
 mod model;

@@ -80,6 +80,10 @@ pub struct Policy {
     pub priority: i32,
     /// The groups, in the order of the file; at least one.
     pub groups: Box<[Group]>,
+    /// How capacity is spread over several groups.
+    pub spread: Spread,
+    /// Which of two instances that are alike leaves first.
+    pub leaves_first: Age,
     /// The metrics, sorted by name.
     pub metrics: Box<[Metric]>,
     /// The rules, in the order of the file.
@@ -108,6 +112,27 @@ impl Policy {
     /// The scale-in window: never shorter than two intervals (safety rule 1).
     pub fn scale_in_window(&self) -> Duration {
         self.scale_in.stabilization.max(self.interval * 2)
+    }
+
+    /// Whether there is more than one place for the fleet's capacity, or instances count for more than one.
+    pub fn has_choice(&self) -> bool {
+        self.groups.len() > 1 || self.groups.iter().any(|group| group.weight != 1)
+    }
+
+    /// The same fleet in one place without bounds of its own: for replays of recorded load, which know one kind of
+    /// instance. What several groups could hold at most still bounds it.
+    pub fn in_one_group(&self) -> Policy {
+        let mut one = self.clone();
+        let most = self
+            .groups
+            .iter()
+            .try_fold(0_u32, |sum, group| group.max.map(|max| sum.saturating_add(max.saturating_mul(group.weight))));
+        one.max = most.map_or(self.max, |most| most.min(self.max)).max(self.min);
+        one.groups = self.groups.iter().take(1).cloned().collect();
+        for group in &mut one.groups {
+            (group.min, group.max, group.weight) = (None, None, 1);
+        }
+        one
     }
 
     /// How long a write may take to show at the cloud (safety rule 2).
@@ -206,8 +231,61 @@ pub struct Group {
     pub weight: u32,
     /// Smaller numbers are filled first.
     pub priority: u32,
+    /// What one instance costs in an hour, in any currency that is the same for all groups of the fleet.
+    pub price: Option<f64>,
+    /// The zone that all of its instances are in, when it is in one alone and the cloud does not say so.
+    pub zone: Option<Box<str>>,
     /// Where it stands.
     pub place: Place,
+}
+
+impl Group {
+    /// What an hour of one unit of the fleet's capacity costs.
+    pub fn price_per_unit(&self) -> Option<f64> {
+        self.price.map(|price| price / f64::from(self.weight))
+    }
+}
+
+/// How capacity is spread over several groups.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Spread {
+    /// The largest share of capacity in one group, 0 to 1.
+    pub group_max: Option<f64>,
+    /// The largest share in one cloud, which is one provider of skala.toml.
+    pub cloud_max: Option<f64>,
+    /// The largest share in one zone.
+    pub zone_max: Option<f64>,
+    /// What may be lost with desired still covered by the rest.
+    pub survive: Option<Survive>,
+}
+
+impl Spread {
+    /// The share of capacity that may be lost at once.
+    pub fn lost_max(&self) -> Option<f64> {
+        match self.survive? {
+            Survive::Zone => self.zone_max,
+            Survive::Cloud => self.cloud_max,
+        }
+    }
+}
+
+/// What a fleet survives without being short.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Survive {
+    /// The loss of its largest zone.
+    Zone,
+    /// The loss of its largest cloud.
+    Cloud,
+}
+
+/// An order by age.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Age {
+    /// The newest first: the old ones have proven themselves.
+    #[default]
+    Newest,
+    /// The oldest first: the fleet renews itself.
+    Oldest,
 }
 
 /// What a metric's number means.

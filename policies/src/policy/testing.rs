@@ -48,6 +48,8 @@ pub fn run(set: &PolicySet) -> Vec<TestResult> {
 }
 
 fn run_one(policy: &Arc<Policy>, test: &PolicyTest) -> TestResult {
+    // What the rules and stages decide is the fleet's; the planner's part has no words in a test yet.
+    let policy = &if policy.has_choice() { Arc::new(policy.in_one_group()) } else { Arc::clone(policy) };
     let mut world = World::new(test.start);
     let (mut failures, mut decisions) = (Vec::new(), 0);
     for cycle in &test.cycles {
@@ -101,9 +103,8 @@ impl World {
 
     fn decide(&mut self, policy: &Arc<Policy>, cycle: &TestCycle) -> FleetPlan {
         let serving = cycle.serving.map_or(self.instances.len(), |serving| serving as usize);
-        let observations: Vec<Observation> =
-            (0..policy.groups.len()).map(|at| self.observe(at == 0, serving)).collect();
-        let groups = observations.iter().map(GroupFact::Observed).collect();
+        let observation = self.observe(serving);
+        let groups = vec![GroupFact::Observed(&observation)];
         let values: Vec<Vec<(InstanceId, f64)>> =
             policy.metrics.iter().map(|metric| self.values(cycle, &metric.name, serving)).collect();
         let readings = policy.metrics.iter().zip(&values).map(|(metric, values)| {
@@ -127,9 +128,8 @@ impl World {
         plan
     }
 
-    fn observe(&self, has_instances: bool, serving: usize) -> Observation {
-        let listed = if has_instances { self.instances.as_slice() } else { &[] };
-        let instances = listed.iter().enumerate().map(|(at, (number, launched))| {
+    fn observe(&self, serving: usize) -> Observation {
+        let instances = self.instances.iter().enumerate().map(|(at, (number, launched))| {
             let serves = at < serving;
             // What serves has done so for longer than any warm-up or window.
             let launched = if serves { Timestamp(0) } else { *launched };
@@ -144,7 +144,7 @@ impl World {
             }
         });
         Observation {
-            desired: Some(count(listed.len())),
+            desired: Some(count(self.instances.len())),
             instances: instances.collect(),
             ..Observation::empty(self.now)
         }
@@ -166,7 +166,7 @@ impl World {
         self.events.clear();
         let Effect::Act(groups) = &plan.effect else { return };
         for group in groups.iter().filter(|group| !group.actions.is_empty()) {
-            self.events.push(Event::Outcome { group: group.group, outcome: Outcome::Accepted });
+            self.events.push(Event::Outcome { group: group.group, outcome: Outcome::Accepted, cannot_launch: false });
             let named = group.terminate();
             self.instances.retain(|(number, _)| !named.contains(&id(*number)));
         }

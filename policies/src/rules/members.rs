@@ -8,7 +8,7 @@ use crate::policy::{Tolerance, Unit};
 use crate::trace::{Answer, Calculation, UnknownWhy};
 use contract::{Capacity, Instance, InstanceId, InstanceState};
 
-/// The members' sets, counted; the ready ones with the sum of their values.
+/// The members' sets, counted by weight; the ready ones with the sum of their values.
 #[derive(Default)]
 pub(super) struct Sets {
     pub ready: Capacity,
@@ -62,26 +62,34 @@ pub(super) fn recommend(
 /// ready; a serving one whose value is absent or impossible is missing.
 pub(super) fn sets(context: &Context<'_>, values: &[(InstanceId, f64)], unit: Unit) -> Sets {
     let mut sets = Sets::default();
-    let observed = context.facts.groups.iter().filter_map(|fact| match fact {
-        GroupFact::Observed(observation) => Some(*observation),
+    let observed = context.facts.groups.iter().zip(&context.policy.groups).filter_map(|(fact, own)| match fact {
+        GroupFact::Observed(observation) => Some((*observation, own.weight)),
         GroupFact::Unknown(_) => None,
     });
-    for instance in observed.flat_map(|o| &o.instances) {
+    for (instance, weight) in observed.flat_map(|(o, weight)| o.instances.iter().map(move |one| (one, weight))) {
         match instance.state {
             InstanceState::Terminating | InstanceState::Failed => {}
-            InstanceState::Pending => sets.unready += 1,
-            InstanceState::Running if !is_warm(context, instance) => sets.unready += 1,
+            InstanceState::Pending => sets.unready += weight,
+            InstanceState::Running if !is_warm(context, instance) => sets.unready += weight,
             InstanceState::Running => {
                 let value = values.iter().find(|(id, _)| *id == instance.id).map(|(_, value)| *value);
                 match value.filter(|value| in_range(*value, unit).is_ok()) {
                     Some(value) => {
-                        sets.ready += 1;
-                        sets.sum += value / unit.full();
+                        sets.ready += weight;
+                        sets.sum += value / unit.full() * f64::from(weight);
                     }
-                    None => sets.missing += 1,
+                    None => sets.missing += weight,
                 }
             }
         }
+    }
+    // What serves in a group that could not be read is as busy as the others, as far as anybody knows.
+    let seen = context.view.stands.iter().zip(&context.policy.groups).zip(&context.facts.groups);
+    let unread = seen.filter(|(_, fact)| matches!(fact, GroupFact::Unknown(_)));
+    let unread: Capacity = unread.map(|((stand, own), _)| stand.serving * own.weight).sum();
+    if unread > 0 && sets.ready > 0 {
+        sets.sum += sets.sum / f64::from(sets.ready) * f64::from(unread);
+        sets.ready += unread;
     }
     sets
 }

@@ -34,6 +34,6 @@ pub(super) fn covers_enough(context: &Context<'_>, metric: &Metric, at: Timestam
     if metric.members.is_none() && members.is_none() {
         return true;
     }
-    let serving = f64::from(context.serving_at(at));
+    let serving = f64::from(context.serving_at(at)) * context.view.instances_per_unit();
     members.is_some_and(|members| members + 1e-9 >= metric.min_members * serving)
 }

@@ -7,10 +7,10 @@ use contract::{Capacity, Timestamp};
 use jiff::Zoned;
 use jiff::tz::TimeZone;
 
-/// The limits in force at a time: the policy's, rewritten by open schedules, within the cloud's own.
+/// The limits in force at a time: the policy's, rewritten by open schedules, within the groups' own.
 ///
 /// Of overlapping schedules the greatest min and the smallest max win; max wins over min.
-pub(crate) fn limits(policy: &Policy, cloud: (Option<Capacity>, Option<Capacity>), now: Timestamp) -> Limits {
+pub(crate) fn limits(policy: &Policy, groups: [Option<(Capacity, LimitBy)>; 2], now: Timestamp) -> Limits {
     let mut limits = Limits { min: policy.min, max: policy.max, min_by: LimitBy::Policy, max_by: LimitBy::Policy };
     let open = policy.rules.iter().enumerate().filter_map(|(at, rule)| match &rule.kind {
         RuleKind::Schedule(schedule) if is_open(schedule, now) => {
@@ -30,15 +30,16 @@ pub(crate) fn limits(policy: &Policy, cloud: (Option<Capacity>, Option<Capacity>
             (limits.max, limits.max_by) = (max, LimitBy::Schedule(at));
         }
     }
-    if let (Some(min), _) = cloud
+    let [low, high] = groups;
+    if let Some((min, by)) = low
         && min > limits.min
     {
-        (limits.min, limits.min_by) = (min, LimitBy::Cloud);
+        (limits.min, limits.min_by) = (min, by);
     }
-    if let (_, Some(max)) = cloud
+    if let Some((max, by)) = high
         && max < limits.max
     {
-        (limits.max, limits.max_by) = (max, LimitBy::Cloud);
+        (limits.max, limits.max_by) = (max, by);
     }
     if limits.min > limits.max {
         (limits.min, limits.min_by) = (limits.max, limits.max_by);

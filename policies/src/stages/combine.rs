@@ -2,6 +2,7 @@
 
 use super::{Walk, held};
 use crate::memory::FleetMemory;
+use crate::placement::reserve;
 use crate::policy::{Combine, Policy, RuleKind, Setting};
 use crate::trace::{Answer, Calculation, Hold, HoldReason, Recommendation, Sizing, Stage, Why};
 use contract::{Capacity, Timestamp};
@@ -32,7 +33,11 @@ pub(crate) fn combined(policy: &Policy, answers: &[Recommendation], current: Cap
     let largest = policy.combine == Combine::Max;
     let usable = answers.iter().filter_map(|r| r.answer.value());
     let chosen = if largest { usable.max() } else { usable.min() };
-    let why = Why::Combined { values, abstained, unknown, largest };
+    // What the rules ask for has to be left when the largest zone or cloud is lost.
+    let usable = chosen;
+    let chosen = chosen.map(|chosen| reserve(policy, chosen));
+    let reserve = chosen.unwrap_or(0) - usable.unwrap_or(0);
+    let why = Why::Combined { values, abstained, unknown, largest, reserve };
     let recommends = |kind: &RuleKind| !matches!(kind, RuleKind::Schedule(_) | RuleKind::Guard { .. });
     if answers.is_empty() && !policy.rules.iter().any(|rule| recommends(&rule.kind)) {
         // Schedules alone: nobody asks for more than the bounds.

@@ -1,12 +1,21 @@
-//! `hold`: everything that keeps capacity where it is, whoever asked for a change.
+//! `hold`: everything that keeps capacity where it is, whoever asked for a change. Of a fleet of several groups it is also
+//! what the groups can hold of it.
 
 use super::{Walk, held};
 use crate::observe::View;
 use crate::policy::Setting;
-use crate::trace::{HoldReason, Stage, Why};
+use crate::trace::{Hold, HoldReason, Stage, Why};
+use contract::Capacity;
 
-/// Takes the step.
-pub(crate) fn hold(walk: &mut Walk, view: &View) {
+/// What the groups make of a capacity, and why not all of it.
+pub(crate) struct Placed {
+    pub achieved: Capacity,
+    /// Named when nothing of it is left.
+    pub cause: Hold,
+}
+
+/// Takes the step; `place` says what the groups can hold of it, where there is a choice.
+pub(crate) fn hold(walk: &mut Walk, view: &View, place: impl FnOnce() -> Option<Placed>) {
     let block = if walk.wants_in() {
         view.block_in
     } else if walk.wants_out() {
@@ -14,7 +23,11 @@ pub(crate) fn hold(walk: &mut Walk, view: &View) {
     } else {
         view.shown
     };
-    if let Some(block) = block {
+    let placed = if block.is_none() { place() } else { None };
+    if let Some(Placed { achieved, cause }) = placed.filter(|placed| placed.achieved != walk.at) {
+        let hold = if walk.at == walk.current { None } else { Some(cause) };
+        walk.step(Stage::Hold, achieved, Why::Placed { asked: walk.at }, hold);
+    } else if let Some(block) = block {
         walk.step(Stage::Hold, walk.current, Why::Held(block.reason), Some(block));
         if view.shown == Some(block) {
             walk.cause = Some(block);

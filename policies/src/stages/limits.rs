@@ -11,7 +11,7 @@ pub(crate) fn limits(walk: &mut Walk) {
     let setting = |by: LimitBy, policy: Setting| match by {
         LimitBy::Policy => policy,
         LimitBy::Schedule(rule) => Setting::Rule(rule),
-        LimitBy::Cloud => Setting::Group(0),
+        LimitBy::Cloud | LimitBy::Group => Setting::Group(0),
     };
     if walk.at < limits.min {
         let hold = held(HoldReason::AtMin, setting(limits.min_by, Setting::Min));

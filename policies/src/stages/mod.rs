@@ -17,7 +17,7 @@ pub(crate) use cooldown::cooldown;
 pub use cooldown::remaining;
 pub(crate) use flap::flap;
 pub(crate) use guard::{forget, guard, states as guard_states};
-pub(crate) use hold::hold;
+pub(crate) use hold::{Placed, hold};
 pub(crate) use limits::limits;
 pub(crate) use pace::pace;
 pub(crate) use stabilize::stabilize;

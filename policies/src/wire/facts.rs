@@ -114,14 +114,17 @@ fn write_reading<'a>(reading: &'a RawReading<'_>) -> WireReading<'a> {
 }
 
 fn write_outcome<'a>(policy: &'a Policy, event: &Event) -> Option<WireOutcome<'a>> {
-    let Event::Outcome { group, outcome } = event else { return None };
+    let Event::Outcome { group, outcome, cannot_launch } = event else { return None };
     let result = match outcome {
+        Outcome::Refused if *cannot_launch => "out_of_capacity",
         Outcome::Accepted => "accepted",
         Outcome::Refused => "refused",
         Outcome::Unclear => "unclear",
     };
     let own = policy.groups.get(usize::from(*group))?;
-    Some(WireOutcome { group: own.group.as_str().into(), provider: None, result: result.into() })
+    // One name may stand for groups of two clouds.
+    let provider = (policy.groups.len() > 1).then(|| own.provider.as_ref().into());
+    Some(WireOutcome { group: own.group.as_str().into(), provider, result: result.into() })
 }
 
 fn write_override(what: &Override) -> WireOverride<'_> {

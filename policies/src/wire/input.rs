@@ -40,10 +40,19 @@ pub struct Cycle {
     pub budget: Budget,
     groups: Vec<ReadGroup>,
     readings: Vec<(Box<str>, OwnedReading)>,
-    outcomes: Vec<(Box<str>, Outcome)>,
+    outcomes: Vec<OwnedOutcome>,
     restarted: bool,
     override_now: Option<Override>,
     authority: Authority,
+}
+
+/// How a call ended; without a provider the first group of the name is meant.
+#[derive(Clone, Debug, PartialEq)]
+struct OwnedOutcome {
+    provider: Option<Box<str>>,
+    group: Box<str>,
+    outcome: Outcome,
+    cannot_launch: bool,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -206,11 +215,13 @@ fn read_reading((name, reading): (Cow<'_, str>, WireReading<'_>)) -> Result<(Box
     Ok((name.as_ref().into(), owned))
 }
 
-fn read_outcome(outcome: &WireOutcome<'_>) -> Result<(Box<str>, Outcome), LineError> {
-    let result = Outcome::from_code(&outcome.result).ok_or_else(|| {
-        LineError(format!("outcome `{}` of group `{}` is none that a call can have", outcome.result, outcome.group))
+fn read_outcome(wire: &WireOutcome<'_>) -> Result<OwnedOutcome, LineError> {
+    let outcome = Outcome::from_code(&wire.result).ok_or_else(|| {
+        LineError(format!("outcome `{}` of group `{}` is none that a call can have", wire.result, wire.group))
     })?;
-    Ok((outcome.group.as_ref().into(), result))
+    let provider = wire.provider.as_ref().map(|provider| provider.as_ref().into());
+    let cannot_launch = Outcome::cannot_launch(&wire.result);
+    Ok(OwnedOutcome { provider, group: wire.group.as_ref().into(), outcome, cannot_launch })
 }
 
 fn read_override(wire: WireOverride<'_>) -> Result<Override, LineError> {
@@ -270,11 +281,14 @@ impl Cycle {
     /// When the line names a group that the policy does not have.
     pub fn events(&self, policy: &Policy) -> Result<Vec<Event>, LineError> {
         let mut events = Vec::with_capacity(self.outcomes.len() + 1);
-        for (group, outcome) in &self.outcomes {
-            let at = policy.groups.iter().position(|own| own.group.as_str() == group.as_ref());
+        for OwnedOutcome { provider, group, outcome, cannot_launch } in &self.outcomes {
+            let is_meant = |own: &crate::policy::Group| {
+                own.group.as_str() == group.as_ref() && provider.as_ref().is_none_or(|named| *named == own.provider)
+            };
+            let at = policy.groups.iter().position(is_meant);
             let at = at.and_then(|at| u16::try_from(at).ok());
             let at = at.ok_or_else(|| LineError(format!("fleet `{}` has no group `{group}`", self.fleet)))?;
-            events.push(Event::Outcome { group: at, outcome: *outcome });
+            events.push(Event::Outcome { group: at, outcome: *outcome, cannot_launch: *cannot_launch });
         }
         if self.restarted {
             events.push(Event::Restarted);

@@ -1,5 +1,6 @@
 //! Output lines: a decision with its whole explanation, or what is wrong with a line.
 
+use crate::placement::{PlaceStep, PlaceWhy};
 use crate::plan::FleetPlan;
 use crate::policy::{Policy, PolicySet};
 use crate::trace::{Answer, LimitBy};
@@ -64,6 +65,8 @@ impl Serialize for Groups<'_> {
             group: &'a str,
             desired: Option<Capacity>,
             terminate: &'a [InstanceId],
+            #[serde(skip_serializing_if = "Vec::is_empty")]
+            steps: Vec<PlaceStepOut>,
         }
         serializer.collect_seq(self.1.effect.groups().iter().map(|plan| {
             let own = &self.0.groups[usize::from(plan.group)];
@@ -72,8 +75,23 @@ impl Serialize for Groups<'_> {
                 group: own.group.as_str(),
                 desired: plan.desired,
                 terminate: plan.terminate(),
+                steps: plan.steps.iter().map(PlaceStepOut::of).collect(),
             }
         }))
+    }
+}
+
+/// How a group of several came to its desired.
+#[derive(Serialize)]
+struct PlaceStepOut {
+    before: Capacity,
+    after: Capacity,
+    why: Text<PlaceWhy>,
+}
+
+impl PlaceStepOut {
+    fn of(step: &PlaceStep) -> Self {
+        Self { before: step.before, after: step.after, why: Text(step.why) }
     }
 }
 

@@ -18,4 +18,5 @@ mod properties;
 mod queueing;
 mod rules;
 mod safety;
+mod several;
 mod wire;

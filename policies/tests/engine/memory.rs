@@ -1,6 +1,6 @@
 //! Memory of every version so far can be read: `tests/memory/vN.hex` holds bytes as version N wrote them.
 
-use policies::memory::{FleetMemory, Learned, Occasion, Service};
+use policies::memory::{Begun, FleetMemory, Learned, Occasion, Offering, Service};
 use std::path::Path;
 
 fn golden(name: &str) -> Vec<u8> {
@@ -18,7 +18,7 @@ fn version_1_had_no_objectives() {
     let memory = FleetMemory::decode(&golden("v1.hex")).expect("readable");
     assert!(memory.objectives.is_empty() && memory.pinned && memory.groups[0].desired == Some(7));
     let again = memory.encode();
-    assert_eq!(again[0], 3);
+    assert_eq!(again[0], 4);
     assert_eq!(FleetMemory::decode(&again), Ok(memory));
 }
 
@@ -30,10 +30,20 @@ fn version_2_had_nothing_of_instances() {
 }
 
 #[test]
-fn version_3_is_as_it_was_written() {
+fn version_3_had_no_places_to_choose_from() {
     let mut memory = FleetMemory::decode(&golden("v2.hex")).expect("readable");
     memory.services.insert("objective".into(), Service::default());
     memory.occasions.insert("objective".into(), vec![Occasion::default()]);
-    assert_eq!(hex(&memory.encode()), hex(&golden("v3.hex")));
     assert_eq!(FleetMemory::decode(&golden("v3.hex")), Ok(memory));
+}
+
+#[test]
+fn version_4_is_as_it_was_written() {
+    let mut memory = FleetMemory::decode(&golden("v3.hex")).expect("readable");
+    let offering = Offering { alive: 7, serving: 6, probe: 2, failed_at: memory.now, ..Offering::default() };
+    memory.offerings.insert("aws-prod/checkout-web".into(), offering);
+    let begun = Begun { at: memory.now.expect("a time"), names: vec!["operation-1".into()] };
+    memory.operations.insert("aws-prod/checkout-web".into(), begun);
+    assert_eq!(hex(&memory.encode()), hex(&golden("v4.hex")));
+    assert_eq!(FleetMemory::decode(&golden("v4.hex")), Ok(memory));
 }

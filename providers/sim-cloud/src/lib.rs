@@ -6,6 +6,7 @@
 //! software which its authors did not write can judge it. Nothing here is meant to be reached from another machine.
 
 mod api;
+pub mod azure;
 mod exchange;
 mod faults;
 mod request;

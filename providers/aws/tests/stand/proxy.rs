@@ -125,9 +125,7 @@ async fn serve(mut client: TcpStream, upstream: String, inner: Arc<Mutex<Inner>>
         Some(Fault::QuotaExceeded) => refuse(400, "VcpuLimitExceeded", "You have requested more vCPU capacity"),
         Some(Fault::Unsent) => None,
         Some(Fault::Html) => Some(with_length("HTTP/1.1 200 OK\r\ncontent-type: text/html", b"<html>Sign in</html>")),
-        Some(Fault::Redirect) => {
-            Some(with_length("HTTP/1.1 302 Found\r\nlocation: http://127.0.0.1:9/elsewhere", b""))
-        }
+        Some(Fault::Redirect) => Some(with_length("HTTP/1.1 302 Found\r\nlocation: http://127.0.0.1:9/elsewhere", b"")),
         Some(Fault::WrongCredentials) => {
             refuse(403, "InvalidClientTokenId", "The security token included in the request is invalid.")
         }

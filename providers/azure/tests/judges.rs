@@ -1,0 +1,122 @@
+//! Software that nobody here wrote judges the simulated Azure and what the provider says to it: Microsoft's Python client
+//! libraries, from the venv that `SKALA_VENV` names (`tests/clouds/azure.py`). Without it the test fails: one that quietly
+//! does nothing proves nothing.
+
+#![allow(clippy::unwrap_used)]
+
+mod stand;
+
+use azure::{AuthKind, Azure, Settings};
+use contract::{Ask, Foreign, Owner, Provider, Suspended};
+use sim_cloud::azure::Azure as Simulated;
+use sim_cloud::fixture::Clock;
+use stand::{certificate, clock, cloud, group, observe, serve, settings, target};
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+use tempfile::NamedTempFile;
+
+/// Everything that the provider can say: it looks, raises, follows, terminates, is refused.
+async fn use_all_of_it(provider: &Azure, machines: &sim::Cloud, clock: &Clock) {
+    let asks: Vec<Ask> = ["web-0", "web-1", "web-2", "gone"].map(|name| Ask::new(group(name))).to_vec();
+    provider.observe(&asks).await;
+    let seen = observe(provider, &asks[0]).await.unwrap();
+    let accepted = provider.raise(&target("web-0", &seen, 1), 4).await.unwrap();
+    let open = Ask { operations: accepted.operations, ..asks[0].clone() };
+    for _ in 0..8 {
+        clock.pass(Duration::from_secs(20));
+        observe(provider, &open).await.unwrap();
+    }
+    let seen = observe(provider, &asks[0]).await.unwrap();
+    let named = [seen.instances[1].id.clone(), seen.instances[2].id.clone()];
+    machines.protect(&"web-0".into(), &machines.truth(&"web-0".into()).unwrap().instances[3].id, true);
+    let accepted = provider.terminator().unwrap().terminate(&target("web-0", &seen, 2), &named).await.unwrap();
+    let open = Ask { operations: accepted.operations, ..asks[0].clone() };
+    for _ in 0..4 {
+        observe(provider, &open).await.unwrap();
+        clock.pass(Duration::from_secs(15));
+    }
+    machines.set_suspended(&"web-1".into(), vec![Suspended::Refresh]);
+    clock.pass(Duration::from_secs(61));
+    let seen = observe(provider, &asks[1]).await.unwrap();
+    assert_eq!(seen.suspended, [Suspended::Refresh]);
+    // A write from a view that is old.
+    machines.set_desired(&"web-2".into(), 3);
+    let seen = observe(provider, &asks[2]).await.unwrap();
+    machines.set_desired(&"web-2".into(), 5);
+    provider.raise(&target("web-2", &seen, 3), 8).await.unwrap_err();
+}
+
+async fn judged(flexible: bool) -> BTreeMap<String, u64> {
+    let venv = std::env::var("SKALA_VENV").expect("no judges: set SKALA_VENV; tests/run installs them and sets it");
+    let clock = clock();
+    let machines = cloud(3, &clock);
+    let two = sim::GroupSettings { desired: 2, ..sim::GroupSettings::default() };
+    machines.create("judged", &two).unwrap();
+    machines.create("scaled", &two).unwrap();
+    machines.set_foreign(&"scaled".into(), vec![Foreign { name: "any".into(), removes: None }]);
+    let api = Simulated::new(machines.clone()).with_page(2);
+    let server = serve(if flexible { api.flexible() } else { api }).await;
+    let pem = certificate();
+    let (base, _secret) = settings(&server.url());
+    let settings = Settings {
+        auth: AuthKind::ClientCertificate,
+        client_secret_file: None,
+        client_certificate_file: Some(pem.path().to_owned()),
+        ..base
+    };
+    let provider = Azure::connect(settings, Owner { id: "skala-1".into() }, clock.reader()).await.unwrap();
+    use_all_of_it(&provider, &machines, &clock).await;
+    let mut exchanges = NamedTempFile::new().unwrap();
+    write!(exchanges, "{}", server.exchanges_as_lines()).unwrap();
+
+    let mut judge = Command::new(format!("{venv}/bin/python"))
+        // Without the script's folder in the search path: its name is also the libraries'.
+        .args(["-P", concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/clouds/azure.py")])
+        .args([server.url().as_str(), exchanges.path().to_str().unwrap(), pem.path().to_str().unwrap()])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("python of SKALA_VENV does not start");
+    // The cloud's time passes while the libraries wait for it.
+    while judge.try_wait().unwrap().is_none() {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        clock.pass(Duration::from_secs(5));
+    }
+    let output = judge.wait_with_output().unwrap();
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    assert!(output.status.success(), "{}{}", text(&output.stdout), text(&output.stderr));
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+/// All of these were there to be judged.
+fn assert_judged(found: &BTreeMap<String, u64>, expected: &[&str]) {
+    let missing: Vec<_> = expected.iter().filter(|name| found.get(**name).is_none_or(|count| *count == 0)).collect();
+    assert!(missing.is_empty(), "{missing:?} were not judged: {found:?}");
+}
+
+const ALWAYS: &[&str] = &[
+    "token",
+    "refusal",
+    "autoscale",
+    "operation",
+    "virtual_machine_scale_sets_list_all",
+    "virtual_machine_scale_sets_get",
+    "virtual_machine_scale_sets_update",
+    "virtual_machine_scale_sets_delete_instances",
+    "virtual_machine_scale_set_vms_list",
+    "virtual_machine_scale_set_rolling_upgrades_get_latest",
+];
+
+#[tokio::test]
+async fn microsofts_libraries_judge_uniform_sets() {
+    assert_judged(&judged(false).await, ALWAYS);
+}
+
+#[tokio::test]
+async fn microsofts_libraries_judge_flexible_sets() {
+    let found = judged(true).await;
+    assert_judged(&found, ALWAYS);
+    assert_judged(&found, &["virtual_machines_list_all"]);
+}

@@ -1,0 +1,284 @@
+"""Judges the simulated Azure, and what skala says to it, with Microsoft's own client libraries.
+
+    azure.py URL EXCHANGES.jsonl CERTIFICATE.pem
+
+First azure-mgmt-compute and azure-mgmt-monitor use the simulated API themselves, with their own paging, conditional writes
+and long-running operations. Then every exchange between skala and it is held against the same libraries' request builders
+and models: method, path, query, headers, and every key and type of every body. Last, the assertion with which skala logged
+in is verified by PyJWT against the certificate. Prints what it judged; ends with 1 at the first thing that is wrong.
+"""
+
+import datetime
+import enum
+import json
+import re
+import sys
+import time
+import typing
+import urllib.parse
+import urllib.request
+
+import jwt
+from azure.core import MatchConditions
+from azure.core.credentials import AccessToken
+from azure.core.exceptions import ResourceModifiedError, ResourceNotFoundError
+from azure.core.pipeline.policies import SansIOHTTPPolicy
+from azure.core.pipeline.transport import RequestsTransport
+from azure.mgmt.compute import ComputeManagementClient, models
+from azure.mgmt.compute.operations import _operations as builders
+from azure.mgmt.monitor.v2022_10_01 import models as monitor_models
+from azure.mgmt.monitor import MonitorManagementClient
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+
+SUBSCRIPTION = "00000000-1111-2222-3333-444444444444"
+GROUP = "rg-skala"
+TENANT = "contoso.example"
+CLIENT = "55555555-6666-7777-8888-999999999999"
+SECRET = "not-a-secret"
+
+
+def check(holds, what):
+    if not holds:
+        sys.exit(f"WRONG: {what}")
+
+
+class Impatient(RequestsTransport):
+    """The libraries sleep as long as a Retry-After says; here it is noted, and slept for a moment."""
+
+    slept = []
+
+    def sleep(self, duration):
+        self.slept.append(duration)
+        time.sleep(0.05)
+
+
+class Bearer(SansIOHTTPPolicy):
+    """The libraries' own policy sends no token over plain HTTP, and rightly; this server is on loopback."""
+
+    def __init__(self, url):
+        form = {"grant_type": "client_credentials", "client_id": CLIENT, "client_secret": SECRET, "scope": f"{url}/.default"}
+        data = urllib.parse.urlencode(form).encode()
+        with urllib.request.urlopen(f"{url}/{TENANT}/oauth2/v2.0/token", data) as answer:
+            self.token = json.load(answer)["access_token"]
+
+    def on_request(self, request):
+        request.http_request.headers["Authorization"] = f"Bearer {self.token}"
+
+
+class NoCredential:
+    def get_token(self, *_, **__):
+        return AccessToken("unused", int(time.time()) + 3600)
+
+
+def client(kind, url, **more):
+    policy = Bearer(url)
+    return kind(
+        NoCredential(), SUBSCRIPTION, base_url=url, authentication_policy=policy, transport=Impatient(), retry_total=0, **more
+    )
+
+
+def use_as_a_customer(url):
+    compute = client(ComputeManagementClient, url)
+    sets = compute.virtual_machine_scale_sets
+    names = sorted(one.name for one in sets.list_all())
+    check(names == sorted(one.name for one in sets.list(GROUP)), "both lists show the same sets")
+    check(len(names) > 3, f"more than one page of sets: {names}")
+    name = "judged"
+    before = sets.get(GROUP, name)
+    check(before.etag and before.sku.capacity == 2, f"an ETag and a capacity: {before}")
+    uniform = before.properties.orchestration_mode == "Uniform"
+
+    try:
+        sets.begin_update(GROUP, name, {"sku": {"capacity": 9}}, etag='"0"', match_condition=MatchConditions.IfNotModified)
+        check(False, "a write under an old ETag is refused")
+    except ResourceModifiedError:
+        pass
+    poller = sets.begin_update(
+        GROUP, name, {"sku": {"capacity": 4}}, etag=before.etag, match_condition=MatchConditions.IfNotModified
+    )
+    after = poller.result()
+    check(poller.status() == "Succeeded" and after.sku.capacity == 4, f"raised: {poller.status()}, {after.sku}")
+    check(after.etag != before.etag, "a write changes the ETag")
+    check(10 in Impatient.slept, f"the client was told to wait ten seconds: {Impatient.slept}")
+
+    members = list(compute.virtual_machine_scale_set_vms.list(GROUP, name, expand="instanceView"))
+    check(len(members) == 4, f"four machines: {members}")
+    if uniform:
+        powers = {status.code for vm in members for status in vm.properties.instance_view.statuses}
+        check("PowerState/running" in powers, f"they run: {powers}")
+        ids = [vm.instance_id for vm in members]
+    else:
+        machines = list(
+            compute.virtual_machines.list_all(filter=f"'virtualMachineScaleSet/id' eq '{before.id}'", expand="instanceView")
+        )
+        check(len(machines) == 4 and all(vm.properties.instance_view for vm in machines), f"machines: {machines}")
+        ids = [vm.name for vm in machines]
+    poller = sets.begin_delete_instances(GROUP, name, {"instanceIds": ids[1:3]})
+    poller.result()
+    left = sets.get(GROUP, name)
+    check(poller.status() == "Succeeded" and left.sku.capacity == 2, f"two removed: {poller.status()}, {left.sku}")
+
+    for missing in (
+        lambda: sets.get(GROUP, "nobody"),
+        lambda: compute.virtual_machine_scale_set_rolling_upgrades.get_latest(GROUP, name),
+    ):
+        try:
+            missing()
+            check(False, "what is not there is not found")
+        except ResourceNotFoundError:
+            pass
+    monitor = client(MonitorManagementClient, url, api_version="2022-10-01")
+    settings = list(monitor.autoscale_settings.list_by_subscription())
+    check(len(settings) == 1 and settings[0].target_resource_uri.endswith("/scaled"), f"autoscale: {settings}")
+    check([rule.scale_action.direction for rule in settings[0].profiles[0].rules] == ["Increase", "Decrease"], "its rules")
+
+
+# What each exchange must be: method, path, the library's own request, the models of both bodies.
+SETS = r"/subscriptions/(?P<sub>[^/]+)(/resourceGroups/(?P<rg>[^/]+))?/providers/Microsoft.Compute/virtualMachineScaleSets"
+CALLS = [
+    ("GET", SETS + "$", lambda m: builders.build_virtual_machine_scale_sets_list_all_request(m["sub"]), None, [models.VirtualMachineScaleSet]),
+    ("GET", SETS + "/(?P<set>[^/]+)$", lambda m: builders.build_virtual_machine_scale_sets_get_request(m["rg"], m["set"], m["sub"]), None, models.VirtualMachineScaleSet),
+    ("PATCH", SETS + "/(?P<set>[^/]+)$", lambda m: builders.build_virtual_machine_scale_sets_update_request(m["rg"], m["set"], m["sub"], etag="x", match_condition=MatchConditions.IfNotModified), models.VirtualMachineScaleSetUpdate, models.VirtualMachineScaleSet),
+    ("POST", SETS + "/(?P<set>[^/]+)/delete$", lambda m: builders.build_virtual_machine_scale_sets_delete_instances_request(m["rg"], m["set"], m["sub"]), models.VirtualMachineScaleSetVMInstanceRequiredIDs, None),
+    ("GET", SETS + "/(?P<set>[^/]+)/virtualMachines$", lambda m: builders.build_virtual_machine_scale_set_vms_list_request(m["rg"], m["set"], m["sub"], expand="x"), None, [models.VirtualMachineScaleSetVM]),
+    ("GET", SETS + "/(?P<set>[^/]+)/rollingUpgrades/latest$", lambda m: builders.build_virtual_machine_scale_set_rolling_upgrades_get_latest_request(m["rg"], m["set"], m["sub"]), None, models.RollingUpgradeStatusInfo),
+    ("GET", r"/subscriptions/(?P<sub>[^/]+)/providers/Microsoft.Compute/virtualMachines$", lambda m: builders.build_virtual_machines_list_all_request(m["sub"], filter="x", expand="x"), None, [models.VirtualMachine]),
+]
+AUTOSCALE = re.compile(r"/subscriptions/[^/]+/providers/Microsoft.Insights/autoscaleSettings$")
+OPERATION = re.compile(r"/subscriptions/[^/]+/providers/Microsoft.Compute/locations/[^/]+/operations/[^/]+$")
+
+
+def matches(value, hint, where):
+    """A JSON value is what the library's annotation says, with no key that it does not know."""
+    if value is None or hint is typing.Any:
+        return
+    args = typing.get_args(hint)
+    origin = typing.get_origin(hint)
+    if origin is typing.Union:
+        known = [arg for arg in args if arg is not type(None)]
+        words = [arg for arg in known if isinstance(arg, type) and issubclass(arg, enum.Enum)]
+        if words:
+            check(any(value in [word.value for word in one] for one in words), f"{where}: {value!r} is no word of {words}")
+        elif len(known) == 1:
+            matches(value, known[0], where)
+    elif origin is list:
+        check(isinstance(value, list), f"{where} is a list: {value!r}")
+        for index, item in enumerate(value):
+            matches(item, args[0], f"{where}[{index}]")
+    elif origin is dict:
+        check(isinstance(value, dict), f"{where} is an object: {value!r}")
+        for key, item in value.items():
+            matches(item, args[1], f"{where}.{key}")
+    elif isinstance(hint, type) and hasattr(hint, "_is_model"):
+        check(isinstance(value, dict), f"{where} is an object: {value!r}")
+        hint({})  # the library finishes its classes at their first use
+        fields = {field._rest_name: attribute for attribute, field in hint._attr_to_rest_field.items()}
+        hints = {}
+        for base in reversed(hint.__mro__):
+            spaces = {**vars(sys.modules[base.__module__]), "_models": models}
+            for name, annotation in vars(base).get("__annotations__", {}).items():
+                hints[name] = typing.get_type_hints(type("One", (), {"__annotations__": {name: annotation}}), spaces)[name]
+        for key, item in value.items():
+            check(key in fields, f"{where}.{key} is not a key of {hint.__name__}")
+            matches(item, hints[fields[key]], f"{where}.{key}")
+    elif hint is datetime.datetime:
+        check(isinstance(value, str) and datetime.datetime.fromisoformat(value), f"{where} is a time: {value!r}")
+    elif hint in (str, bool, int, float):
+        kinds = (int, float) if hint is float else hint
+        check(isinstance(value, kinds) and (hint is bool or not isinstance(value, bool)), f"{where} is a {hint}: {value!r}")
+
+
+def is_autoscale(item):
+    """Read and written again by the library, it is the same: nothing was unknown to it."""
+    found = monitor_models.AutoscaleSettingResource.deserialize(item)
+    again = found.serialize(keep_readonly=True)
+    again["properties"] = {**item["properties"], **again["properties"]}
+    check(set(again) == set(item), f"an autoscale setting: {item}")
+    for ours, theirs in zip(item["properties"]["profiles"], again["properties"]["profiles"], strict=True):
+        check(sorted(ours) == sorted(theirs), f"a profile: {ours}")
+        for one, other in zip(ours["rules"], theirs["rules"], strict=True):
+            for part in ("metricTrigger", "scaleAction"):
+                check(sorted(one[part]) == sorted(other[part]), f"{part}: {one[part]}, to the library {other[part]}")
+    check(found.enabled and found.target_resource_uri, f"it is on, and has a target: {item}")
+
+
+def judge(exchange):
+    """Returns what it was."""
+    method, path = exchange["method"], exchange["path"]
+    query, headers = dict(exchange["query"]), dict(exchange["headers"])
+    reply = json.loads(exchange["reply"]) if exchange["reply"] else None
+    where = f"{method} {path}"
+    if path.endswith("/oauth2/v2.0/token"):
+        return "token"
+    check("api-version" in query, f"{where} has an api-version")
+    if exchange["status"] >= 400:
+        check(set(reply) == {"error"} and {"code", "message"} <= set(reply["error"]), f"{where}: an error of ARM's: {reply}")
+        return "refusal"
+    if AUTOSCALE.match(path):
+        check(method == "GET" and query["api-version"] == "2022-10-01", where)
+        for item in reply["value"]:
+            is_autoscale(item)
+        return "autoscale"
+    if OPERATION.match(path):
+        check(reply["status"] in ("InProgress", "Succeeded", "Failed") and "startTime" in reply, f"{where}: {reply}")
+        return "operation"
+    for wanted, pattern, build, request_model, reply_model in CALLS:
+        match = re.match(pattern, path)
+        if method != wanted or not match:
+            continue
+        request = build(match)
+        url = urllib.parse.urlsplit(request.url)
+        check(request.method == method and urllib.parse.unquote(url.path).lower() == path.lower(), f"{where} is {request.url}")
+        allowed = set(urllib.parse.parse_qs(url.query)) | {"$skiptoken"}
+        check(set(query) <= allowed, f"{where} has a query of {sorted(query)}, of {sorted(allowed)}")
+        for name in request.headers:
+            if name.lower() == "if-match":
+                check(headers.get("if-match", "").startswith('"'), f"{where} is conditional")
+        if request_model:
+            matches(json.loads(exchange["body"]), request_model, f"{where} body")
+        else:
+            check(not exchange["body"], f"{where} has no body")
+        if isinstance(reply_model, list):
+            check(set(reply) <= {"value", "nextLink"}, f"{where}: a page: {set(reply)}")
+            for index, item in enumerate(reply["value"]):
+                matches(item, reply_model[0], f"{where}[{index}]")
+        elif reply_model:
+            matches(reply, reply_model, where)
+        return build.__code__.co_names[1].removeprefix("build_").removesuffix("_request")
+    sys.exit(f"WRONG: no call of the libraries: {where}")
+
+
+def verify(exchanges, pem):
+    """Entra's own rules for a client assertion."""
+    with open(pem, "rb") as file:
+        certificate = x509.load_pem_x509_certificate(file.read())
+    bodies = [dict(urllib.parse.parse_qsl(e["body"])) for e in exchanges if e["path"].endswith("/token")]
+    assertions = [body["client_assertion"] for body in bodies if "client_assertion" in body]
+    check(assertions, "skala logged in with a certificate")
+    for assertion in assertions:
+        header = jwt.get_unverified_header(assertion)
+        thumbprint = jwt.utils.base64url_encode(certificate.fingerprint(hashes.SHA256())).decode()
+        check(header == {"alg": "PS256", "typ": "JWT", "x5t#S256": thumbprint}, f"the header: {header}")
+        options = {"require": ["aud", "exp", "iss", "jti", "nbf", "sub"], "verify_aud": False, "verify_exp": False, "verify_nbf": False, "verify_iat": False}
+        claims = jwt.decode(assertion, certificate.public_key(), algorithms=["PS256"], options=options, issuer=CLIENT)
+        check(claims["sub"] == CLIENT and claims["aud"].endswith(f"/{TENANT}/oauth2/v2.0/token"), f"the claims: {claims}")
+        check(0 < claims["exp"] - claims["nbf"] <= 600, f"it holds for at most ten minutes: {claims}")
+
+
+def main():
+    url, exchanges, pem = sys.argv[1:]
+    use_as_a_customer(url)
+    with open(exchanges, encoding="utf-8") as file:
+        exchanges = [json.loads(line) for line in file]
+    judged = {}
+    for exchange in exchanges:
+        if not exchange["broken"]:
+            kind = judge(exchange)
+            judged[kind] = judged.get(kind, 0) + 1
+    verify(exchanges, pem)
+    print(json.dumps(judged, sort_keys=True))
+
+
+if __name__ == "__main__":
+    main()
