@@ -376,7 +376,7 @@ fn add_stand(
     let offering = offering::of(memory, usize::from(index)).cloned().unwrap_or_default();
     let mut stand = Stand::seen(own, o, group.base, offering);
     stand.in_flight = group.in_flight;
-    stand.closed = foreign_block(policy, o, index).map(|hold| Closed(hold.reason));
+    stand.closed = foreign_block(policy, o).map(|hold| Closed(hold.reason));
     // What cannot be bought back is not given up.
     stand.removable = if launches_fail(o, now).is_some() { 0 } else { removable(o) };
     if let Ok(current) = &mut view.current {
