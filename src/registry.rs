@@ -2,7 +2,7 @@
 //! says. Out: providers that the library knows by their trait alone.
 
 use crate::commands::invalid;
-use contract::{GroupId, Owner, Provider};
+use contract::{GroupId, NativePolicy, Owner, Provider};
 use serde::de::DeserializeOwned;
 use skala::clock::Clock;
 #[cfg(feature = "aws")]
@@ -94,6 +94,24 @@ pub async fn connect(
         }
         other => Err(wrong(config, &format!("this skala was built without `{other}`"))),
     }
+}
+
+/// The kinds whose own scalers can be read from what their command lines print.
+pub const NATIVE: [&str; 4] = ["aws", "gcp", "azure", "kubernetes"];
+
+/// What these documents say of a group's own scaler.
+///
+/// # Errors
+/// When they are not what that cloud's command line prints, or say nothing of the group: exit 78.
+pub fn native_policy(kind: &str, group: &str, documents: &[serde_json::Value]) -> anyhow::Result<NativePolicy> {
+    let read = match kind {
+        "aws" => native::aws::policy(group, documents),
+        "gcp" => native::gcp::policy(group, documents),
+        "azure" => native::azure::policy(group, documents),
+        "kubernetes" => native::kubernetes::policy(group, documents),
+        other => return Err(invalid(format!("no scaler of `{other}` is known"))),
+    };
+    read.map_err(|error| invalid(error.to_string()))
 }
 
 /// What an account has to allow.

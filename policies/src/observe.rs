@@ -285,8 +285,8 @@ fn add_group(policy: &Policy, index: u16, o: &Observation, group: &Group, now: T
         *current = current.saturating_add(group.base);
     }
     let setting = Setting::Group(index);
-    if let Some(owner_block) = foreign_block(policy, o, index) {
-        view.block(owner_block, Blocked::Both);
+    if let Some(foreign) = foreign_block(policy, o) {
+        view.block(foreign, Blocked::Both);
     }
     if group.in_flight {
         view.block(Hold { reason: HoldReason::InFlight, setting }, Blocked::In);
@@ -376,7 +376,7 @@ fn add_stand(
     let offering = offering::of(memory, usize::from(index)).cloned().unwrap_or_default();
     let mut stand = Stand::seen(own, o, group.base, offering);
     stand.in_flight = group.in_flight;
-    stand.closed = foreign_block(policy, o, index).map(|hold| Closed(hold.reason));
+    stand.closed = foreign_block(policy, o).map(|hold| Closed(hold.reason));
     // What cannot be bought back is not given up.
     stand.removable = if launches_fail(o, now).is_some() { 0 } else { removable(o) };
     if let Ok(current) = &mut view.current {
@@ -400,12 +400,12 @@ fn block_without_a_choice(view: &mut View) {
     }
 }
 
-fn foreign_block(policy: &Policy, o: &Observation, index: u16) -> Option<Hold> {
-    let unwelcome = |f: &contract::Foreign| policy.foreign == ForeignPolicy::Refuse || f.removes == Some(true);
-    o.foreign.iter().any(unwelcome).then_some(Hold {
-        reason: HoldReason::Foreign,
-        setting: if policy.foreign == ForeignPolicy::Refuse { Setting::Foreign } else { Setting::Group(index) },
-    })
+/// Safety rule 10: a controller that is known to only add may stay where the policy says so. One of which nobody knows
+/// whether it removes (its settings were not read yet, its kind is new) may, as far as is known.
+fn foreign_block(policy: &Policy, o: &Observation) -> Option<Hold> {
+    let unwelcome = |f: &contract::Foreign| policy.foreign == ForeignPolicy::Refuse || f.removes != Some(false);
+    let hold = Hold { reason: HoldReason::Foreign, setting: Setting::Foreign };
+    o.foreign.iter().any(unwelcome).then_some(hold)
 }
 
 /// Whether launches lately found no capacity or quota; true inside when that holds for the whole group, so that asking for

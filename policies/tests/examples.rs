@@ -10,6 +10,8 @@ fn examples() -> Vec<SourceFile> {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples");
     let mut names: Vec<_> =
         std::fs::read_dir(directory).expect("examples").map(|entry| entry.expect("entry").path()).collect();
+    // Beside the policies is Terraform that goes with them.
+    names.retain(|path| path.extension().is_some_and(|ending| ending == "toml"));
     names.sort();
     let read = |path: &std::path::PathBuf| SourceFile {
         name: path.file_name().expect("a name").to_string_lossy().into(),

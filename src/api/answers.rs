@@ -50,6 +50,9 @@ pub struct Fleet {
     pub owner: String,
     /// `on`, `observe`, `scale-out-only` or `off`.
     pub mode: String,
+    /// How often it is decided.
+    #[serde(default)]
+    pub interval_secs: f64,
     /// What the clouds are asked to hold.
     pub current: Option<Capacity>,
     /// Instances running for at least the warm-up.
@@ -235,6 +238,7 @@ impl Fleet {
             fleet: policy.id.to_string(),
             owner: policy.owner.to_string(),
             mode: policy.mode.word().into(),
+            interval_secs: policy.interval.as_secs_f64(),
             current: decision.and_then(|decision| decision.current),
             serving: decision.and_then(|decision| decision.serving),
             desired: decision.and_then(|decision| decision.desired),

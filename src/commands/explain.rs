@@ -230,13 +230,14 @@ fn inputs(explained: &Explained, out: &mut Out) -> io::Result<()> {
     table.write("  ", out)
 }
 
-/// What else the cloud says of a group: `; foreign: scaling policy cpu; suspended: terminate; launches fail: out_of_capacity in zone:a`.
+/// What else the cloud says of a group: `; foreign: scaling policy cpu (it may remove instances); suspended: terminate; launches fail: out_of_capacity in zone:a`.
 fn troubles(group: &Value) -> String {
     let word = |value: &Value| if value.is_string() { text(value) } else { text(&value["name"]) };
-    let named = |what: &str| list(&group[what]).iter().map(word).filter(|name| !name.is_empty()).collect::<Vec<_>>();
     let mut said = String::new();
     for what in ["foreign", "suspended"] {
-        let names = named(what);
+        let named =
+            |value: &Value| Some(word(value)).filter(|name| !name.is_empty()).map(|name| name + means(what, value));
+        let names: Vec<String> = list(&group[what]).iter().filter_map(named).collect();
         if !names.is_empty() {
             said += &format!("; {what}: {}", names.join(", "));
         }
@@ -245,6 +246,16 @@ fn troubles(group: &Value) -> String {
         said += &format!("; launches fail: {} in {}", text(&failure["kind"]), text(&failure["scope"]));
     }
     said
+}
+
+/// What another controller may do: with `foreign = "allow-scale-out"` it decides whether skala may write.
+fn means(what: &str, value: &Value) -> &'static str {
+    match (what, value.get("removes").and_then(Value::as_bool)) {
+        ("foreign", Some(true)) => " (it may remove instances)",
+        ("foreign", Some(false)) => " (it only adds)",
+        ("foreign", None) => " (it may remove instances, as far as is known)",
+        _ => "",
+    }
 }
 
 /// `: 2 running, 1 pending`.

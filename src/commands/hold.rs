@@ -95,7 +95,7 @@ pub fn file(daemon: &Daemon) -> anyhow::Result<PathBuf> {
 }
 
 /// Whoever runs this command, by name.
-fn person() -> String {
+pub fn person() -> String {
     let uid = nix::unistd::getuid();
     match nix::unistd::User::from_uid(uid) {
         Ok(Some(user)) => user.name,

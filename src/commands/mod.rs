@@ -9,8 +9,10 @@ pub mod completion;
 pub mod decide;
 pub mod demo;
 pub mod explain;
+pub mod handover;
 pub mod hold;
 pub mod iam;
+pub mod import;
 pub mod man;
 pub mod outfit;
 pub mod pin;
@@ -104,6 +106,8 @@ enum Command {
     Check(check::Check),
     Demo(demo::Demo),
     Iam(iam::Iam),
+    Import(import::Import),
+    Handover(handover::HandoverArgs),
     Test(test::Test),
     Completion(completion::Completion),
     Man(man::Man),
@@ -132,6 +136,8 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, out: &mut Out) -> anyh
         Command::Test(command) => command.run(out),
         Command::Demo(command) => command.run(out),
         Command::Iam(command) => command.run(out),
+        Command::Import(command) => command.run(out),
+        Command::Handover(command) => command.run(out),
         Command::Completion(command) => command.run(out),
         Command::Man(command) => command.run(out),
     }

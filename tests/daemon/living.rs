@@ -89,6 +89,7 @@ pub struct Living {
     pub socket: PathBuf,
     pub address: SocketAddr,
     pub published: Published,
+    pub cloud: Cloud,
     /// What the metric shows, in thousandths; NaN when negative is not possible here.
     load: Arc<AtomicU64>,
     control: mpsc::Sender<Control>,
@@ -130,7 +131,7 @@ impl Living {
         let address = listeners.tcp_address().unwrap();
         let api = runtime.spawn(listeners.serve(api, stopped));
         let app = runtime.spawn(app.run());
-        let living = Self { directory, socket, address, published, load, control, stop, app, api, runtime };
+        let living = Self { directory, socket, address, published, cloud, load, control, stop, app, api, runtime };
         living.until("the first round", |living| living.published.process().first_round_done);
         living
     }

@@ -212,7 +212,7 @@ pub enum OnExternalChange {
 pub enum ForeignPolicy {
     /// Refuse to write.
     Refuse,
-    /// One that only adds is welcome.
+    /// One that is known to only add is welcome, and what it adds is an external change as any other.
     AllowScaleOut,
 }
 

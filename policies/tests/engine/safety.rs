@@ -231,6 +231,39 @@ fn rule_10_a_net_that_removes_is_not_only_a_net() {
     let removing = json!([{"name": "scaling policy cpu50", "removes": true}]);
     let held = fleet.decide(Cycle::new(0.0, 5).read("rps", 9.0).group("foreign", removing));
     assert_eq!((desired(&held), reason(&held)), (5, "foreign"));
+    assert_eq!(held["hold"]["setting"], json!("foreign"));
+    let decide = |keys: &str, foreign: Value| {
+        let held = quick(keys).decide(Cycle::new(0.0, 5).read("rps", 9.0).group("foreign", foreign));
+        (desired(&held), reason(&held).to_owned())
+    };
+    let net = json!({"name": "scaling policy cpu90", "removes": false});
+    let allow = "foreign = \"allow-scale-out\"";
+    assert_eq!(decide(allow, json!([net.clone()])), (9, String::new()), "one that only adds is a net");
+    assert_eq!(decide(allow, json!([{"name": "policy of a new kind", "removes": null}])), (5, "foreign".into()));
+    assert_eq!(decide(allow, json!([net.clone(), {"name": "office hours", "removes": true}])), (5, "foreign".into()));
+    assert_eq!(decide("", json!([net])), (5, "foreign".into()), "refused unless the policy says otherwise");
+}
+
+#[test]
+fn rule_10_what_a_net_adds_freezes_nothing() {
+    let net = || json!([{"name": "scaling policy cpu90", "removes": false}]);
+    let mut fleet = steady("foreign = \"allow-scale-out\"", 5);
+    // The net adds three. skala's own scale-out goes on at once ...
+    let d = fleet.decide(Cycle::new(75.0, 8).read("rps", 10.0).group("foreign", net()));
+    assert_eq!((desired(&d), reason(&d)), (10, ""));
+    // ... and what is too much is removed once a window has passed since, as after a person's help (rule 9).
+    let mut fleet = steady("foreign = \"allow-scale-out\"", 5);
+    let d = fleet.decide(Cycle::new(75.0, 8).read("rps", 5.0).group("foreign", net()));
+    assert_eq!((desired(&d), reason(&d)), (8, "external_change"));
+    let mut last = (8, String::new());
+    for cycle in 6..14 {
+        let d = fleet.decide(Cycle::new(f64::from(cycle) * 15.0, 8).read("rps", 5.0).group("foreign", net()));
+        last = (desired(&d), reason(&d).to_owned());
+        if last.0 < 8 {
+            break;
+        }
+    }
+    assert_eq!(last, (5, String::new()), "the net stays and holds nothing up");
 }
 
 #[test]

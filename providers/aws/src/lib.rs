@@ -37,8 +37,8 @@ use aws_config::SdkConfig;
 use contract::Timestamp;
 #[cfg(feature = "sdk")]
 use contract::{
-    Accepted, Ask, BoxFuture, Capacity, GroupId, GuardKind, InstanceId, Metrics, Observation, OnCall, Owner, Provider,
-    ProviderError, Target, Terminator,
+    Accepted, Ask, BoxFuture, Capacity, GroupId, GuardKind, InstanceId, Metrics, Native, NativePolicy, Observation,
+    OnCall, Owner, Provider, ProviderError, Target, Terminator, Undo,
 };
 use std::sync::Arc;
 
@@ -164,6 +164,10 @@ impl Provider for Aws {
         Some(&self.metrics)
     }
 
+    fn native(&self) -> Option<&dyn Native> {
+        Some(self)
+    }
+
     fn permissions(&self) -> Vec<&'static str> {
         let kinds = [GroupId::from("any"), GroupId::from(format!("{}any", ec2::tagged::PREFIX))];
         permissions(&kinds)
@@ -182,6 +186,35 @@ impl Terminator for Aws {
         }
         Box::pin(self.asg.terminate(target, instances))
     }
+}
+
+/// `skala handover` and `skala import` alone come here, with the credentials of whoever runs them; what they need beside
+/// reading is `autoscaling:SuspendProcesses` and `ResumeProcesses`, and `PutScalingPolicy` for predictive policies.
+impl Native for Aws {
+    fn describe<'a>(&'a self, group: &'a GroupId) -> BoxFuture<'a, Result<NativePolicy, ProviderError>> {
+        Box::pin(async move { self.asg.native_policy(sized_by_aws(group)?).await })
+    }
+
+    fn prepare<'a>(&'a self, group: &'a GroupId) -> BoxFuture<'a, Result<Undo, ProviderError>> {
+        Box::pin(async move { self.asg.native_undo(sized_by_aws(group)?).await })
+    }
+
+    fn suspend<'a>(&'a self, group: &'a GroupId, undo: &'a Undo) -> BoxFuture<'a, Result<(), ProviderError>> {
+        Box::pin(async move { self.asg.suspend_native(sized_by_aws(group)?, undo).await })
+    }
+
+    fn restore<'a>(&'a self, group: &'a GroupId, undo: &'a Undo) -> BoxFuture<'a, Result<(), ProviderError>> {
+        Box::pin(async move { self.asg.restore_native(sized_by_aws(group)?, undo).await })
+    }
+}
+
+/// The name of an Auto Scaling group; tagged instances have no scaler but skala.
+fn sized_by_aws(group: &GroupId) -> Result<&str, ProviderError> {
+    if is_tagged(group) {
+        let what = format!("{group}: instances that only a tag holds together have no scaler of AWS' own");
+        return Err(ProviderError::Invalid { what: what.into() });
+    }
+    Ok(group.as_str())
 }
 
 /// What Auto Scaling groups need, as IAM spells it.

@@ -7,6 +7,7 @@
 mod call;
 mod error;
 mod metrics;
+pub mod native;
 mod observation;
 mod provider;
 mod time;
@@ -14,6 +15,7 @@ mod time;
 pub use call::{Call, OnCall, Telling};
 pub use error::{FailureKind, ProviderError, Scope};
 pub use metrics::{Metrics, Point};
+pub use native::{Native, NativePolicy, Undo};
 pub use observation::{
     Abilities, Foreign, Instance, InstanceState, LaunchFailure, Observation, OperationInFlight, OwnerTag, Suspended,
 };

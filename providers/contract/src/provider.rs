@@ -1,6 +1,6 @@
 //! The trait that every cloud implements, and the optional abilities beside it.
 
-use crate::{ActionId, Capacity, Epoch, GroupId, InstanceId, Metrics, Observation, ProviderError, Timestamp};
+use crate::{ActionId, Capacity, Epoch, GroupId, InstanceId, Metrics, Native, Observation, ProviderError, Timestamp};
 use std::future::Future;
 use std::pin::Pin;
 
@@ -117,6 +117,10 @@ pub trait Provider: Send + Sync {
 
     /// The cloud's own metrics, where it has a service for them.
     fn metrics(&self) -> Option<&dyn Metrics> {
+        None
+    }
+    /// The cloud's own scaler of a group, where there can be one beside skala.
+    fn native(&self) -> Option<&dyn Native> {
         None
     }
 

@@ -189,6 +189,23 @@ impl Cloud {
         .is_some()
     }
 
+    /// The group's other controllers: those that act and those that are suspended.
+    pub(crate) fn scalers(&self, group: &GroupId) -> Option<(Vec<Foreign>, Vec<Foreign>)> {
+        self.change(group, |group, _, _| (group.foreign.clone(), group.resting.clone()))
+    }
+
+    /// Suspends another controller of a group by its name, or lets it act again.
+    pub(crate) fn rest(&self, group: &GroupId, name: &str, suspend: bool) {
+        self.change(group, |group, at, rules| {
+            let (from, to) = match suspend {
+                true => (&mut group.foreign, &mut group.resting),
+                false => (&mut group.resting, &mut group.foreign),
+            };
+            to.extend(from.extract_if(.., |foreign| *foreign.name == *name));
+            group.changed(at, rules);
+        });
+    }
+
     /// Writes the owner tag of a group past every fence; false when there is no such group.
     pub fn set_owner(&self, group: &GroupId, owner: Option<OwnerTag>) -> bool {
         self.change(group, |group, at, rules| {

@@ -110,6 +110,8 @@ pub(crate) struct Group {
     pub operation: Option<OperationInFlight>,
     pub owner: Option<OwnerTag>,
     pub foreign: Vec<Foreign>,
+    /// Other controllers that were suspended.
+    pub resting: Vec<Foreign>,
     pub suspended: Vec<Suspended>,
     /// Grows with every write by anybody; the atomic guard's token.
     pub revision: u64,
@@ -142,7 +144,8 @@ impl Group {
             failures: VecDeque::new(),
             operation: None,
             owner: None,
-            foreign: Vec::new(),
+            foreign: settings.foreign.clone(),
+            resting: Vec::new(),
             suspended: Vec::new(),
             revision: 1,
             price_per_hour: settings.price_per_hour,

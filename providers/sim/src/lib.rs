@@ -17,6 +17,7 @@ mod dice;
 mod door;
 mod gate;
 mod group;
+mod native;
 mod provider;
 mod script;
 mod settings;

@@ -6,7 +6,7 @@ use crate::gate::Met;
 use crate::script::{Fault, Operation};
 use crate::writes::Request;
 use contract::{
-    Accepted, Ask, BoxFuture, Capacity, GuardKind, InstanceId, Lowerer, Observation, OnCall, Owner, Provider,
+    Accepted, Ask, BoxFuture, Capacity, GuardKind, InstanceId, Lowerer, Native, Observation, OnCall, Owner, Provider,
     ProviderError, Target, Telling, Terminator, Timestamp,
 };
 use std::sync::Arc;
@@ -127,6 +127,10 @@ impl Provider for Sim {
 
     fn guard(&self) -> GuardKind {
         self.cloud.lock().rules.settings.guard.kind()
+    }
+
+    fn native(&self) -> Option<&dyn Native> {
+        Some(self)
     }
 
     fn terminator(&self) -> Option<&dyn Terminator> {

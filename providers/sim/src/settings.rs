@@ -3,7 +3,7 @@
 
 use crate::script::Script;
 use crate::span::{Span, SpanVisitor};
-use contract::{CAPACITY_MAX, Capacity, GuardKind};
+use contract::{CAPACITY_MAX, Capacity, Foreign, GuardKind};
 use serde::de::{self, Deserializer, MapAccess, Visitor};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -96,11 +96,21 @@ pub struct GroupSettings {
     pub price_per_hour: f64,
     /// Its own boot time, when it differs from the cloud's.
     pub boot: Option<Boot>,
+    /// The cloud's own scalers, which only show: `foreign = [{ name = "policy cpu50", removes = true }]`.
+    pub foreign: Vec<Foreign>,
 }
 
 impl Default for GroupSettings {
     fn default() -> Self {
-        Self { min: 0, max: 100, desired: 1, zones: vec!["a".into()], price_per_hour: 0.0, boot: None }
+        Self {
+            min: 0,
+            max: 100,
+            desired: 1,
+            zones: vec!["a".into()],
+            price_per_hour: 0.0,
+            boot: None,
+            foreign: Vec::new(),
+        }
     }
 }
 
@@ -244,7 +254,7 @@ impl Settings {
 
 impl GroupSettings {
     pub(crate) fn check(&self, name: &str) -> Result<(), InvalidSettings> {
-        let Self { min, max, desired, zones, price_per_hour, boot } = self;
+        let Self { min, max, desired, zones, price_per_hour, boot, foreign: _ } = self;
         wrong_unless(*max <= CAPACITY_MAX, || format!("groups.{name}: max is {max}, above {CAPACITY_MAX}"))?;
         wrong_unless(min <= desired && desired <= max, || {
             format!("groups.{name}: min {min}, desired {desired} and max {max} are out of order")

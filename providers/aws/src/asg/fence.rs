@@ -4,7 +4,7 @@
 //! refusal has no side effect: the claim is the last step, and a first claim is read back before anything is written.
 
 use super::Asg;
-use super::foreign::{FRESH_ENOUGH, FRESH_ENOUGH_AT_FIRST, Kind};
+use super::foreign::{FRESH_ENOUGH, FRESH_ENOUGH_AT_FIRST, Kind, awake};
 use super::shape::{self, Sizes};
 use crate::errors::before_the_write;
 use crate::owner::{self, Claim};
@@ -55,7 +55,7 @@ impl Asg {
             if claimed {
                 return Ok(true);
             }
-            self.no_new_foreign(target).await?;
+            self.no_new_foreign(target, &look.group).await?;
             match claim {
                 Claim::Held => return Ok(true),
                 Claim::Renew => {
@@ -79,7 +79,7 @@ impl Asg {
     }
 
     /// Refuses when the group has a foreign controller that the last observation did not show.
-    async fn no_new_foreign(&self, target: &Target) -> Result<(), ProviderError> {
+    async fn no_new_foreign(&self, target: &Target, group: &AutoScalingGroup) -> Result<(), ProviderError> {
         let name = target.group.as_str();
         let (shown, written, first_seen) = self
             .group(name, |group| (group.shown_foreign.clone().unwrap_or_default(), group.written, group.first_seen));
@@ -91,6 +91,8 @@ impl Asg {
             }
         }
         let found = self.memory(|memory| memory.account.of(name, first_seen));
+        // By the processes as they are now: a scaler that was let go since the observation is a new one.
+        let found = awake(found, &shape::suspended(group));
         match found.into_iter().find(|foreign| !shown.contains(foreign)) {
             Some(new) => Err(conflict(target, &format!("{} was not there when the group was observed", new.name))),
             None => Ok(()),

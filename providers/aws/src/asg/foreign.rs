@@ -5,7 +5,7 @@
 
 use crate::errors::cut;
 use aws_sdk_autoscaling::types::{PredictiveScalingMode, ScalingPolicy, ScheduledUpdateGroupAction};
-use contract::{Foreign, Timestamp};
+use contract::{Foreign, Suspended, Timestamp};
 use std::collections::BTreeMap;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -30,6 +30,11 @@ impl Kind {
             Kind::Policies => "scaling policies",
             Kind::Schedules => "scheduled actions",
         }
+    }
+
+    /// Whether this stands for controllers of the kind that were not read yet.
+    fn is_unknown(self, foreign: &Foreign) -> bool {
+        foreign.name.strip_prefix("unknown ").is_some_and(|rest| rest.starts_with(self.words()))
     }
 }
 
@@ -149,6 +154,26 @@ impl Account {
     }
 }
 
+/// The process that runs scaling policies when their alarms ring. A predictive policy needs none.
+pub(crate) const ALARMS: &str = "AlarmNotification";
+/// The process that runs scheduled actions.
+pub(crate) const SCHEDULES: &str = "ScheduledActions";
+const POLICY: &str = "scaling policy ";
+const ACTION: &str = "scheduled action ";
+
+/// The controllers that may act while these processes are suspended. The group itself says so at each observation, so a
+/// handover shows at once, however old the listings are.
+pub(crate) fn awake(mut all: Vec<Foreign>, suspended: &[Suspended]) -> Vec<Foreign> {
+    let rests = |process: &str| suspended.iter().any(|one| matches!(one, Suspended::Other(name) if **name == *process));
+    let (no_alarms, no_schedules) = (rests(ALARMS), rests(SCHEDULES));
+    all.retain(|foreign| {
+        let unknown = Kind::Schedules.is_unknown(foreign);
+        !(no_alarms && foreign.name.starts_with(POLICY))
+            && !(no_schedules && (foreign.name.starts_with(ACTION) || unknown))
+    });
+    all
+}
+
 /// What one scaling policy can do; `None` when it does nothing.
 pub(crate) fn policy(policy: &ScalingPolicy) -> Option<(Box<str>, Foreign)> {
     let group = policy.auto_scaling_group_name()?;
@@ -175,7 +200,9 @@ pub(crate) fn policy(policy: &ScalingPolicy) -> Option<(Box<str>, Foreign)> {
         }
         _ => None,
     };
-    let name = format!("scaling policy {}", policy.policy_name().unwrap_or("without a name"));
+    // A predictive one does not wait for alarms, so it is told apart: see `awake`.
+    let predictive = if policy.policy_type() == Some("PredictiveScaling") { "predictive " } else { "" };
+    let name = format!("{predictive}{POLICY}{}", policy.policy_name().unwrap_or("without a name"));
     Some((group.into(), Foreign { name: name.into(), removes }))
 }
 
@@ -191,7 +218,7 @@ pub(crate) fn schedule(action: &ScheduledUpdateGroupAction, now: Timestamp) -> O
     if !removes && action.min_size().is_none() {
         return None;
     }
-    let name = format!("scheduled action {}", action.scheduled_action_name().unwrap_or("without a name"));
+    let name = format!("{ACTION}{}", action.scheduled_action_name().unwrap_or("without a name"));
     Some((group.into(), Foreign { name: name.into(), removes: Some(removes) }))
 }
 

@@ -59,6 +59,30 @@ fn a_scheduled_action_says_whether_it_can_remove() {
     }
 }
 
+#[test]
+fn what_is_suspended_does_not_act() {
+    let name = |given: &ScalingPolicy| policy(given).map(|(_, foreign)| foreign);
+    let action = ScheduledUpdateGroupAction::builder().auto_scaling_group_name("web").scheduled_action_name("night");
+    let mut all = vec![
+        name(&tracking(false)).expect("acts"),
+        name(&predictive(PredictiveScalingMode::ForecastAndScale)).expect("acts"),
+    ];
+    all.push(schedule(&action.desired_capacity(2).build(), Timestamp(0)).expect("acts").1);
+    all.extend(Account::default().of("web", None));
+    let names = |suspended: &[&str]| {
+        let suspended: Vec<Suspended> = suspended.iter().map(|name| Suspended::Other((*name).into())).collect();
+        awake(all.clone(), &suspended).into_iter().map(|foreign| foreign.name.to_string()).collect::<Vec<_>>()
+    };
+    let (policy, forecast, action) = ("scaling policy p", "predictive scaling policy p", "scheduled action night");
+    let (no_policies, no_actions) =
+        ("unknown scaling policies: not read yet", "unknown scheduled actions: not read yet");
+    assert_eq!(names(&[]), [policy, forecast, action, no_policies, no_actions]);
+    assert_eq!(names(&["HealthCheck"]).len(), 5);
+    // What was not read may be a forecast, which waits for no alarm.
+    assert_eq!(names(&[ALARMS]), [forecast, action, no_policies, no_actions]);
+    assert_eq!(names(&[ALARMS, SCHEDULES]), [forecast, no_policies]);
+}
+
 /// How many jobs come due in a time, the first listings answered at once.
 fn jobs(groups: usize, secs: u64) -> Vec<Job> {
     let start = Instant::now();

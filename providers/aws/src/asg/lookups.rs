@@ -3,11 +3,11 @@
 //! Asked beside the observation, in tasks of their own, and only for groups that give a reason to; what has not come
 //! within a moment is in a later observation. A lookup that fails or hangs must never fail or delay an observation.
 
-use super::foreign::{Job, Kind, policy, schedule};
+use super::foreign::{Job, Kind, awake, policy, schedule};
 use super::{Asg, Group, Refresh, activities};
 use crate::ec2::facts;
 use crate::errors::Failure;
-use aws_sdk_autoscaling::types::InstanceRefreshStatus;
+use aws_sdk_autoscaling::types::{InstanceRefreshStatus, ScalingPolicy, ScheduledUpdateGroupAction};
 use contract::{Ask, Foreign, InstanceId, InstanceState, Observation, ProviderError, Suspended};
 use futures_util::StreamExt;
 use std::collections::BTreeMap;
@@ -113,6 +113,7 @@ impl Asg {
     pub(super) fn add_lookups(&self, name: &str, observation: &mut Observation) {
         let first_seen = self.group(name, |group| group.first_seen);
         let foreign = self.memory(|memory| memory.account.of(name, first_seen));
+        let foreign = awake(foreign, &observation.suspended);
         self.group(name, |group| {
             group.shown_foreign = Some(foreign.clone());
             observation.foreign = foreign;
@@ -173,6 +174,16 @@ impl Asg {
     }
 
     async fn list_policies(&self, name: Option<&str>) -> Result<Vec<(Box<str>, Foreign)>, Failure> {
+        Ok(self.scaling_policies(name).await?.iter().filter_map(policy).collect())
+    }
+
+    async fn list_schedules(&self, name: Option<&str>) -> Result<Vec<(Box<str>, Foreign)>, Failure> {
+        let (all, now) = (self.scheduled_actions(name).await?, (self.now)());
+        Ok(all.iter().filter_map(|action| schedule(action, now)).collect())
+    }
+
+    /// All scaling policies, of one group or of the account.
+    pub(super) async fn scaling_policies(&self, name: Option<&str>) -> Result<Vec<ScalingPolicy>, Failure> {
         let (mut all, mut token) = (Vec::new(), None);
         for _ in 0..PAGES_MAX {
             let request = self
@@ -182,8 +193,8 @@ impl Asg {
                 .max_records(100)
                 .set_next_token(token.take());
             let page = self.lane.read("DescribePolicies", || request.clone().send()).await?;
-            all.extend(page.scaling_policies().iter().filter_map(policy));
             token = page.next_token().filter(|token| !token.is_empty()).map(str::to_owned);
+            all.extend(page.scaling_policies.unwrap_or_default());
             if token.is_none() {
                 return Ok(all);
             }
@@ -191,7 +202,11 @@ impl Asg {
         Err(endless("DescribePolicies"))
     }
 
-    async fn list_schedules(&self, name: Option<&str>) -> Result<Vec<(Box<str>, Foreign)>, Failure> {
+    /// All scheduled actions, of one group or of the account.
+    pub(super) async fn scheduled_actions(
+        &self,
+        name: Option<&str>,
+    ) -> Result<Vec<ScheduledUpdateGroupAction>, Failure> {
         let (mut all, mut token) = (Vec::new(), None);
         for _ in 0..PAGES_MAX {
             let request = self
@@ -201,9 +216,8 @@ impl Asg {
                 .max_records(100)
                 .set_next_token(token.take());
             let page = self.lane.read("DescribeScheduledActions", || request.clone().send()).await?;
-            let now = (self.now)();
-            all.extend(page.scheduled_update_group_actions().iter().filter_map(|action| schedule(action, now)));
             token = page.next_token().filter(|token| !token.is_empty()).map(str::to_owned);
+            all.extend(page.scheduled_update_group_actions.unwrap_or_default());
             if token.is_none() {
                 return Ok(all);
             }

@@ -1,12 +1,15 @@
 //! Auto Scaling groups: what is known of them between two observations.
 //!
-//! `observe`, `write` and `terminate` are the ways in, `fence` stands before every write; `shape`, `activities` and `foreign` read answers, purely; `lookups` asks
+//! `observe`, `write` and `terminate` are the ways in, `fence` stands before every write; `shape`, `activities`, `foreign` and `document` read answers, purely; `native` suspends the group's own scaler;
+//! `lookups` asks
 //! what the observation itself does not say, rarely and beside it.
 
 pub(crate) mod activities;
+mod document;
 mod fence;
 pub(crate) mod foreign;
 pub(crate) mod lookups;
+mod native;
 pub(crate) mod observe;
 pub(crate) mod shape;
 mod terminate;
