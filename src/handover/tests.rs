@@ -341,6 +341,7 @@ fn each_guard_refuses_by_name() {
     check(&["observed"], &|status| status.fleets[0].groups[0].current = None);
     let reading = |stale, missing: Option<&str>| Reading {
         value: None,
+        from: None,
         age_secs: None,
         stale,
         missing: missing.map(str::to_owned),
