@@ -13,6 +13,7 @@ fn examples() -> Vec<String> {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples");
     let mut paths: Vec<_> =
         std::fs::read_dir(directory).expect("examples").map(|entry| entry.expect("an entry").path()).collect();
+    paths.retain(|path| path.extension().is_some_and(|ending| ending == "toml"));
     paths.sort();
     paths.iter().map(|path| std::fs::read_to_string(path).expect("text")).collect()
 }

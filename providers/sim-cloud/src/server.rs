@@ -12,7 +12,6 @@ use http_body_util::BodyExt;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use std::collections::VecDeque;
-use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -287,12 +286,11 @@ impl http_body::Body for Wired {
 
 /// Serves one connection of any transport: what [`crate::untrusted`] wraps into TLS.
 #[cfg(feature = "fixture")]
-pub(crate) async fn serve_once<T>(stream: T, api: Arc<dyn Api>) -> Result<(), Infallible>
+pub(crate) async fn serve_once<T>(stream: T, api: Arc<dyn Api>)
 where
     T: hyper::rt::Read + hyper::rt::Write + Unpin + Send + 'static,
 {
     let shared = Arc::new(Shared { api, state: Mutex::default(), keeps: false });
     let (_open, watched) = watch::channel(true);
     connection(stream, shared, watched).await;
-    Ok(())
 }

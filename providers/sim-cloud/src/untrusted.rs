@@ -47,7 +47,7 @@ impl Untrusted {
                 let (acceptor, api) = (acceptor.clone(), Arc::clone(&api));
                 tokio::spawn(async move {
                     if let Ok(stream) = acceptor.accept(stream).await {
-                        let _ = serve_once(TokioIo::new(stream), api).await;
+                        serve_once(TokioIo::new(stream), api).await;
                     }
                 });
             }
