@@ -94,7 +94,7 @@ pub(crate) fn observe(policy: &Policy, facts: &FleetFacts<'_>, memory: &mut Flee
         let index = u16::try_from(at).unwrap_or(u16::MAX);
         match fact {
             GroupFact::Unknown(error) if partly => {
-                add_unread(policy, index, error, memory, &mut view);
+                add_unread(policy, index, error, memory, now, &mut view);
             }
             GroupFact::Unknown(error) => {
                 // Capacity that cannot be read is unknown, never 0; the first group that cannot be read is named.
@@ -321,18 +321,22 @@ fn removable(o: &Observation) -> Capacity {
 /// One of several groups that could not be read. What it held when it was last seen still counts: it most likely runs,
 /// and neither its loss nor its removal may be read out of a cloud's silence. A cloud that says that the group is gone has
 /// not been silent, so nothing is counted on; but nothing is removed either, and nothing recreated.
-fn add_unread(policy: &Policy, index: u16, error: &GroupError, memory: &FleetMemory, view: &mut View) {
+fn add_unread(policy: &Policy, index: u16, error: &GroupError, memory: &FleetMemory, now: Timestamp, view: &mut View) {
     let own = &policy.groups[usize::from(index)];
     let gone = *error == GroupError::NotFound;
     let known = offering::of(memory, usize::from(index)).filter(|_| !gone);
     let (alive, serving) = known.map_or((0, 0), |known| (known.alive, known.serving));
+    // Safety rule 2 holds unread as well: a write that may have been taken counts until it had time to show.
+    let flight = memory.groups[usize::from(index)].in_flight.as_ref().filter(|_| !gone);
+    let asked = flight.filter(|flight| now < flight.at.after(policy.settle())).map_or(0, |flight| flight.to);
+    let base = alive.max(asked);
     if let Ok(current) = &mut view.current {
-        *current = current.saturating_add(alive * own.weight);
+        *current = current.saturating_add(base.saturating_mul(own.weight));
     }
     view.serving += serving * own.weight;
     let reason = if gone { HoldReason::GroupMissing } else { HoldReason::GroupUnknown };
     view.block(Hold { reason, setting: Setting::Group(index) }, Blocked::In);
-    view.stands.push(Stand::closed(own, alive, serving, Closed(reason)));
+    view.stands.push(Stand::closed(own, base, serving, Closed(reason)));
 }
 
 /// What a group's observation says of its launches goes into memory.
@@ -345,12 +349,14 @@ fn see(
     memory: &mut FleetMemory,
     now: Timestamp,
 ) {
-    let running = o.instances.iter().filter(|instance| instance.state == InstanceState::Running).count();
+    // A broken one has come, too: it says nothing of the next launch, and may stay broken for ever.
+    let has_come = |instance: &&Instance| matches!(instance.state, InstanceState::Running | InstanceState::Failed);
+    let come = u32::try_from(o.instances.iter().filter(has_come).count()).unwrap_or(u32::MAX);
     let suspended = o.suspended.contains(&Suspended::Launch);
     let sight = Sight {
         alive: u32::try_from(o.alive().count()).unwrap_or(u32::MAX),
         serving,
-        complete: u32::try_from(running).unwrap_or(u32::MAX) >= group.base,
+        complete: come >= group.base,
         failed_at: match launches_fail(o, now) {
             _ if suspended => Some(now),
             Some(true) => o.launch_failures.iter().map(|failure| failure.at).max(),
@@ -380,7 +386,7 @@ fn add_stand(
     // What cannot be bought back is not given up.
     stand.removable = if launches_fail(o, now).is_some() { 0 } else { removable(o) };
     if let Ok(current) = &mut view.current {
-        *current = current.saturating_add(group.base * own.weight);
+        *current = current.saturating_add(group.base.saturating_mul(own.weight));
     }
     if group.in_flight {
         view.block(Hold { reason: HoldReason::InFlight, setting: Setting::Group(index) }, Blocked::In);

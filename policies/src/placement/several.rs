@@ -118,7 +118,10 @@ impl<'a> Planner<'a> {
     }
 
     fn total(&self) -> Capacity {
-        self.parts.iter().enumerate().fold(0, |sum, (at, part)| sum.saturating_add(part.at * self.weight(at)))
+        self.parts
+            .iter()
+            .enumerate()
+            .fold(0, |sum, (at, part)| sum.saturating_add(part.at.saturating_mul(self.weight(at))))
     }
 
     /// Whether anything may be asked of a group or taken from it.

@@ -272,6 +272,39 @@ fn a_cloud_that_is_down_neither_loses_what_it_has_nor_stops_the_others() {
 }
 
 #[test]
+fn a_write_whose_end_is_unclear_is_not_asked_for_again_elsewhere() {
+    let mut world = World::new(&policy("", TWO, ""), &[("a", 4), ("b", 1)]);
+    world.run(50.0, 2);
+    let before = world.place("a").desired;
+    world.run(100.0, 1);
+    let asked = world.place("a").desired;
+    assert!(asked > before, "{}", world.last);
+    world.place("a").error = Some("unclear");
+    world.run(100.0, 2);
+    assert_eq!(world.desired()[1], 1, "it may have been taken: {}", world.last);
+    world.run(100.0, 4);
+    assert_eq!(world.place("b").desired, 10 - before, "it had its time to show, and what was seen counts");
+}
+
+#[test]
+fn an_instance_that_stays_broken_says_nothing_of_the_next_launch() {
+    let mut world = World::new(&policy("", TWO, ""), &[("a", 4), ("b", 0)]);
+    world.load = 40.0;
+    for _ in 0..100 {
+        let mut line = world.line();
+        line["groups"][0]["instances"][0]["state"] = json!("failed");
+        let answer: Value = serde_json::from_str(&world.decider.line(&line.to_string()).unwrap()).unwrap();
+        assert_eq!(answer["groups"][1]["desired"], json!(0), "{answer}");
+        world.now += 15.0;
+    }
+    world.load = 80.0;
+    let mut line = world.line();
+    line["groups"][0]["instances"][0]["state"] = json!("failed");
+    let answer: Value = serde_json::from_str(&world.decider.line(&line.to_string()).unwrap()).unwrap();
+    assert_eq!(answer["groups"][0]["desired"], json!(8), "{answer}");
+}
+
+#[test]
 fn a_group_that_was_never_read_counts_for_nothing_and_blocks_scale_in() {
     let mut world = World::new(&policy("", TWO, ""), &[("a", 3), ("b", 5)]);
     world.place("b").error = Some("throttled");

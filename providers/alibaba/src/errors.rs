@@ -4,16 +4,10 @@
 //! never call a write that was sent and not answered harmless.
 
 use crate::codes::{Meaning, meaning};
+pub(crate) use contract::Effect;
 use contract::{ProviderError, Scope};
 use std::error::Error;
 use std::time::Duration;
-
-/// Whether a call can change anything at the cloud.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Effect {
-    Read,
-    Write,
-}
 
 /// A failed call: the typed error, and what only this crate needs to know of it.
 #[derive(Debug)]
@@ -121,33 +115,6 @@ pub(crate) fn unanswered(
 /// A read that was answered, and not with what it asked for.
 pub(crate) fn nonsense(why: impl Into<Box<str>>) -> ProviderError {
     ProviderError::Transport { what: why.into(), source: None }
-}
-
-/// The same failure for one more group: a source cannot be cloned, so the words stay and it does not.
-pub(crate) fn again(error: &ProviderError) -> ProviderError {
-    match error {
-        ProviderError::NotFound { what } => ProviderError::NotFound { what: what.clone() },
-        ProviderError::Conflict { what } => ProviderError::Conflict { what: what.clone() },
-        ProviderError::Owned { by } => ProviderError::Owned { by: by.clone() },
-        ProviderError::OutOfCapacity { scope } => ProviderError::OutOfCapacity { scope: scope.clone() },
-        ProviderError::QuotaExceeded { what } => ProviderError::QuotaExceeded { what: what.clone() },
-        ProviderError::Throttled { retry_after } => ProviderError::Throttled { retry_after: *retry_after },
-        ProviderError::Denied { what } => ProviderError::Denied { what: what.clone() },
-        ProviderError::Expired { what } => ProviderError::Expired { what: what.clone() },
-        ProviderError::Invalid { what } => ProviderError::Invalid { what: what.clone() },
-        ProviderError::Unclear { what, .. } => ProviderError::Unclear { what: what.clone(), source: None },
-        ProviderError::Transport { what, .. } => nonsense(what.clone()),
-        other => nonsense(other.to_string()),
-    }
-}
-
-/// A step before the write itself failed (the owner tag, a look at refreshes): the write was never sent, whatever
-/// became of the step, so an unclear step is not an unclear write.
-pub(crate) fn before_the_write(error: ProviderError) -> ProviderError {
-    match error {
-        ProviderError::Unclear { what, source } => ProviderError::Transport { what, source },
-        other => other,
-    }
 }
 
 /// How far a refusal reaches, from its words: the zone they name, else the whole group.

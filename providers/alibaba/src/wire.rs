@@ -9,6 +9,7 @@ use crate::credentials::{Credentials, Key};
 use crate::errors::{Effect, Failure, Refusal, cut, foreign, refused, unanswered};
 use crate::limiter::Limiter;
 use crate::{sign, time};
+pub use contract::Deadlines;
 use contract::{OnCall, ProviderError, Telling};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -21,21 +22,6 @@ use tokio::time::Instant;
 const VERSION: &str = "2022-02-22";
 /// The largest answer, in bytes: a page of a hundred is far below.
 const BODY_MAX: usize = 16 * 1024 * 1024;
-
-/// How long a call may take, the wait for the limiter and for credentials included.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Deadlines {
-    /// For a call that changes nothing; under the 5 s in which a poller gives up.
-    pub read: Duration,
-    /// For a call that may change something; under the 30 s of an action.
-    pub write: Duration,
-}
-
-impl Default for Deadlines {
-    fn default() -> Self {
-        Self { read: Duration::from_millis(4_500), write: Duration::from_secs(25) }
-    }
-}
 
 /// A call's parameters.
 pub(crate) type Query = Vec<(String, String)>;

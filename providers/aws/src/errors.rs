@@ -8,16 +8,10 @@ use aws_credential_types::provider::error::CredentialsError;
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
+pub(crate) use contract::Effect;
 use contract::{ProviderError, Scope};
 use std::error::Error;
 use std::time::Duration;
-
-/// Whether a call can change anything at the cloud.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Effect {
-    Read,
-    Write,
-}
 
 /// A failed call: the typed error, and what only this crate needs to know of it.
 #[derive(Debug)]
@@ -77,33 +71,6 @@ pub(crate) fn unanswered(
         Effect::Write => ProviderError::Unclear { what, source },
     };
     Failure { error, foreign_tongue: false, garbled: false, harmless: effect == Effect::Read }
-}
-
-/// The same failure for one more group: an SDK's error cannot be cloned, so its words stay and its source does not.
-pub(crate) fn again(error: &ProviderError) -> ProviderError {
-    match error {
-        ProviderError::NotFound { what } => ProviderError::NotFound { what: what.clone() },
-        ProviderError::Conflict { what } => ProviderError::Conflict { what: what.clone() },
-        ProviderError::Owned { by } => ProviderError::Owned { by: by.clone() },
-        ProviderError::OutOfCapacity { scope } => ProviderError::OutOfCapacity { scope: scope.clone() },
-        ProviderError::QuotaExceeded { what } => ProviderError::QuotaExceeded { what: what.clone() },
-        ProviderError::Throttled { retry_after } => ProviderError::Throttled { retry_after: *retry_after },
-        ProviderError::Denied { what } => ProviderError::Denied { what: what.clone() },
-        ProviderError::Expired { what } => ProviderError::Expired { what: what.clone() },
-        ProviderError::Invalid { what } => ProviderError::Invalid { what: what.clone() },
-        ProviderError::Unclear { what, .. } => ProviderError::Unclear { what: what.clone(), source: None },
-        ProviderError::Transport { what, .. } => ProviderError::Transport { what: what.clone(), source: None },
-        other => ProviderError::Transport { what: other.to_string().into(), source: None },
-    }
-}
-
-/// A step before the write itself failed (the owner tag, a look at refreshes): the write was never sent, whatever
-/// became of the step, so an unclear step is not an unclear write.
-pub(crate) fn before_the_write(error: ProviderError) -> ProviderError {
-    match error {
-        ProviderError::Unclear { what, source } => ProviderError::Transport { what, source },
-        other => other,
-    }
 }
 
 fn unsent<E>(operation: &str, error: SdkError<E, HttpResponse>) -> Failure

@@ -89,13 +89,13 @@ fn an_error_repeated_for_another_group_stays_what_it_is() {
         ProviderError::Transport { what: "x".into(), source: None },
     ];
     for original in originals {
-        assert_eq!(format!("{:?}", again(&original)), format!("{original:?}"));
+        assert_eq!(format!("{:?}", original.again()), format!("{original:?}"));
     }
 }
 
 #[test]
 fn an_unclear_step_before_a_write_is_not_an_unclear_write() {
     let unclear = ProviderError::Unclear { what: "x".into(), source: None };
-    assert_eq!(before_the_write(unclear).code(), "transport");
-    assert_eq!(before_the_write(ProviderError::Denied { what: "x".into() }).code(), "denied");
+    assert_eq!(unclear.before_the_write().code(), "transport");
+    assert_eq!(ProviderError::Denied { what: "x".into() }.before_the_write().code(), "denied");
 }

@@ -8,26 +8,11 @@ use crate::limiter::Limiter;
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
+pub use contract::Deadlines;
 use contract::{OnCall, ProviderError, Telling};
 use std::error::Error;
 use std::future::Future;
-use std::time::Duration;
 use tokio::time::Instant;
-
-/// How long a call may take, the wait for the limiter included.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Deadlines {
-    /// For a call that changes nothing; under the 5 s in which a poller gives up.
-    pub read: Duration,
-    /// For a call that may change something; under the 30 s of an action.
-    pub write: Duration,
-}
-
-impl Default for Deadlines {
-    fn default() -> Self {
-        Self { read: Duration::from_millis(4_500), write: Duration::from_secs(25) }
-    }
-}
 
 pub(crate) struct Lane {
     pub limiter: Limiter,

@@ -5,17 +5,11 @@
 
 use crate::codes::{Meaning, meaning};
 use azure_core::error::ErrorKind;
+pub(crate) use contract::Effect;
 use contract::{ProviderError, Scope};
 use serde::Deserialize;
 use std::error::Error;
 use std::time::Duration;
-
-/// Whether a call can change anything at the cloud.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Effect {
-    Read,
-    Write,
-}
 
 /// The cloud's words, cut so that a log line stays a line.
 pub(crate) fn cut(text: &str, most: usize) -> Box<str> {
@@ -181,32 +175,6 @@ pub(crate) fn scope(code: &str, message: &str, size: Option<&str>, zones: &[Stri
 fn zone_in(message: &str) -> Option<&str> {
     let after = &message[message.to_ascii_lowercase().find("zone '")? + "zone '".len()..];
     after.split('\'').next().filter(|zone| zone.len() == 1 && zone.chars().all(|c| c.is_ascii_digit()))
-}
-
-/// The same failure for one more group: its words stay, its source does not.
-pub(crate) fn again(error: &ProviderError) -> ProviderError {
-    match error {
-        ProviderError::NotFound { what } => ProviderError::NotFound { what: what.clone() },
-        ProviderError::Conflict { what } => ProviderError::Conflict { what: what.clone() },
-        ProviderError::Owned { by } => ProviderError::Owned { by: by.clone() },
-        ProviderError::OutOfCapacity { scope } => ProviderError::OutOfCapacity { scope: scope.clone() },
-        ProviderError::QuotaExceeded { what } => ProviderError::QuotaExceeded { what: what.clone() },
-        ProviderError::Throttled { retry_after } => ProviderError::Throttled { retry_after: *retry_after },
-        ProviderError::Denied { what } => ProviderError::Denied { what: what.clone() },
-        ProviderError::Expired { what } => ProviderError::Expired { what: what.clone() },
-        ProviderError::Invalid { what } => ProviderError::Invalid { what: what.clone() },
-        ProviderError::Unclear { what, .. } => ProviderError::Unclear { what: what.clone(), source: None },
-        ProviderError::Transport { what, .. } => ProviderError::Transport { what: what.clone(), source: None },
-        other => ProviderError::Transport { what: other.to_string().into(), source: None },
-    }
-}
-
-/// A step before the write itself failed: the write was never sent, so an unclear step is not an unclear write.
-pub(crate) fn before_the_write(error: ProviderError) -> ProviderError {
-    match error {
-        ProviderError::Unclear { what, source } => ProviderError::Transport { what, source },
-        other => other,
-    }
 }
 
 /// An answer that makes no sense; the group stays unknown.

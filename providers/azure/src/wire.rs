@@ -13,27 +13,13 @@ use azure_core::http::{
     ClientOptions, Context, HttpClient, Method, Pipeline, PipelineSendOptions, RawResponse, Request, RetryOptions,
     Transport,
 };
+pub use contract::Deadlines;
 use contract::{OnCall, ProviderError, Telling, Timestamp};
 use serde::de::DeserializeOwned;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 use url::Url;
-
-/// How long a call may take, the wait for the limiter included.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Deadlines {
-    /// For a call that changes nothing; under the 5 s in which a poller gives up.
-    pub read: Duration,
-    /// For a call that may change something; under the 30 s of an action.
-    pub write: Duration,
-}
-
-impl Default for Deadlines {
-    fn default() -> Self {
-        Self { read: Duration::from_millis(4_500), write: Duration::from_secs(25) }
-    }
-}
 
 /// The longest wait that makes sense; one that is longer is a mistake at the other end.
 const WAIT_MAX: Duration = Duration::from_secs(86_400);

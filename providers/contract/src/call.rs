@@ -1,8 +1,32 @@
-//! What a provider tells of its requests, for metrics. In: one request, ended. Out: to whoever counts. Nothing is decided
-//! by it.
+//! A provider's requests: what they can do, how long they may take, and what is told of them for metrics. Nothing is
+//! decided here.
 
 use std::sync::Arc;
 use std::time::Duration;
+
+/// Whether a call can change anything at the cloud.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// It cannot: what fails is unknown.
+    Read,
+    /// It can: what fails in the middle may have taken effect.
+    Write,
+}
+
+/// How long things may take, every wait of a provider's own included.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Deadlines {
+    /// For what changes nothing; under the 5 s in which a poller gives up.
+    pub read: Duration,
+    /// For what may change something, with the reads before it; under the 30 s of an action.
+    pub write: Duration,
+}
+
+impl Default for Deadlines {
+    fn default() -> Self {
+        Self { read: Duration::from_millis(4_500), write: Duration::from_secs(25) }
+    }
+}
 
 /// One request to a cloud, after its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -169,6 +169,34 @@ impl ProviderError {
         }
     }
 
+    /// The same failure for one more group: an SDK's error cannot be cloned, so its words stay and its source does not.
+    #[must_use]
+    pub fn again(&self) -> Self {
+        match self {
+            ProviderError::NotFound { what } => ProviderError::NotFound { what: what.clone() },
+            ProviderError::Conflict { what } => ProviderError::Conflict { what: what.clone() },
+            ProviderError::Owned { by } => ProviderError::Owned { by: by.clone() },
+            ProviderError::OutOfCapacity { scope } => ProviderError::OutOfCapacity { scope: scope.clone() },
+            ProviderError::QuotaExceeded { what } => ProviderError::QuotaExceeded { what: what.clone() },
+            ProviderError::Throttled { retry_after } => ProviderError::Throttled { retry_after: *retry_after },
+            ProviderError::Denied { what } => ProviderError::Denied { what: what.clone() },
+            ProviderError::Expired { what } => ProviderError::Expired { what: what.clone() },
+            ProviderError::Invalid { what } => ProviderError::Invalid { what: what.clone() },
+            ProviderError::Unclear { what, .. } => ProviderError::Unclear { what: what.clone(), source: None },
+            ProviderError::Transport { what, .. } => ProviderError::Transport { what: what.clone(), source: None },
+        }
+    }
+
+    /// Of a step before the write itself (a claim, another look): the write was never sent, whatever became of the step,
+    /// so an unclear step is not an unclear write.
+    #[must_use]
+    pub fn before_the_write(self) -> Self {
+        match self {
+            ProviderError::Unclear { what, source } => ProviderError::Transport { what, source },
+            other => other,
+        }
+    }
+
     /// True when the call may have changed something at the cloud all the same.
     pub fn may_have_taken_effect(&self) -> bool {
         matches!(self, ProviderError::Unclear { .. })

@@ -5,6 +5,7 @@
 //! ([`Terminator`], [`Lowerer`]) that a cloud lacks cannot even be called.
 
 mod call;
+pub mod claim;
 mod error;
 mod metrics;
 pub mod native;
@@ -12,7 +13,7 @@ mod observation;
 mod provider;
 mod time;
 
-pub use call::{Call, OnCall, Telling};
+pub use call::{Call, Deadlines, Effect, OnCall, Telling};
 pub use error::{FailureKind, ProviderError, Scope};
 pub use metrics::{Metrics, Point};
 pub use native::{Native, NativePolicy, Undo};

@@ -4,18 +4,12 @@
 //! never call a write that was sent and not answered harmless.
 
 use crate::codes::{self, Meaning, meaning};
+pub(crate) use contract::Effect;
 use contract::{FailureKind, ProviderError, Timestamp};
 use google_cloud_gax::error::rpc::{Code, StatusDetails};
 use google_cloud_gax::error::{CredentialsError, Error as SdkError};
 use std::error::Error;
 use std::time::Duration;
-
-/// Whether a call can change anything at the cloud.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Effect {
-    Read,
-    Write,
-}
 
 /// A failed call: the typed error, and what only this crate needs to know of it.
 #[derive(Debug)]
@@ -199,19 +193,6 @@ fn until_the_minute_turns(error: &SdkError, now: Timestamp) -> Duration {
 fn second_of(date: &str) -> Option<u64> {
     let time = date.split_whitespace().rev().nth(1)?;
     time.rsplit(':').next()?.parse::<u64>().ok().filter(|second| *second <= 60)
-}
-
-/// The same failure for one more group: an SDK's error cannot be cloned, so its words stay and its source does not.
-pub(crate) fn again(error: &ProviderError) -> ProviderError {
-    match error {
-        ProviderError::Throttled { retry_after } => ProviderError::Throttled { retry_after: *retry_after },
-        ProviderError::Denied { what } => ProviderError::Denied { what: what.clone() },
-        ProviderError::Expired { what } => ProviderError::Expired { what: what.clone() },
-        ProviderError::Invalid { what } => ProviderError::Invalid { what: what.clone() },
-        ProviderError::NotFound { what } => ProviderError::NotFound { what: what.clone() },
-        ProviderError::Transport { what, .. } => ProviderError::Transport { what: what.clone(), source: None },
-        other => ProviderError::Transport { what: other.to_string().into(), source: None },
-    }
 }
 
 pub(crate) fn transport(what: impl Into<Box<str>>) -> ProviderError {

@@ -6,26 +6,11 @@
 use crate::Clock;
 use crate::errors::{Effect, Failure, classify, unanswered};
 use crate::limiter::Limiter;
+pub use contract::Deadlines;
 use contract::{OnCall, ProviderError, Telling};
 use google_cloud_gax::error::Error as SdkError;
 use std::future::Future;
-use std::time::Duration;
 use tokio::time::Instant;
-
-/// How long things may take.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Deadlines {
-    /// For an observation, all its calls together; under the 5 s in which a poller gives up.
-    pub read: Duration,
-    /// For a write with the reads before it; under the 30 s of an action.
-    pub write: Duration,
-}
-
-impl Default for Deadlines {
-    fn default() -> Self {
-        Self { read: Duration::from_millis(4_500), write: Duration::from_secs(25) }
-    }
-}
 
 pub(crate) struct Lane {
     reads: Limiter,

@@ -7,7 +7,7 @@
 
 use crate::Clock;
 use crate::calls::{Calls, Pages};
-use crate::errors::{again, transport};
+use crate::errors::transport;
 use crate::names::{GroupName, Place};
 use contract::{ProviderError, Timestamp};
 use futures_util::StreamExt;
@@ -36,7 +36,7 @@ pub(crate) struct Found {
 impl Found {
     /// Why a group that is not among them is unknown; `None`: the lists are complete and do not have it.
     pub fn why_unknown(&self, group: &GroupName) -> Option<ProviderError> {
-        self.broken.get(&group.place).or(self.incomplete.as_ref()).map(again)
+        self.broken.get(&group.place).or(self.incomplete.as_ref()).map(ProviderError::again)
     }
 
     fn keep(&mut self, place: &Place, wanted: &BTreeSet<&GroupName>, groups: Vec<InstanceGroupManager>) {

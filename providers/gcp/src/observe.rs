@@ -74,7 +74,7 @@ impl Gcp {
             .map(|subject| {
                 let subject = subject?;
                 if let Some(Some(error)) = listed.get(&subject.name) {
-                    return Err(crate::errors::again(error));
+                    return Err(error.again());
                 }
                 let operations = followed.get(&subject.name).cloned().unwrap_or_default();
                 self.shape(&subject, operations, at)

@@ -6,6 +6,7 @@
 
 use crate::Clock;
 use crate::errors::{Effect, Failure, broken, refused, retry_after, unanswered, unsent};
+pub use contract::Deadlines;
 use contract::{OnCall, ProviderError, Telling, Timestamp};
 use http::{Method, Request, header};
 use http_body_util::{BodyExt, Limited};
@@ -22,21 +23,6 @@ const AT_ONCE: usize = 8;
 const ANSWER_MAX: usize = 64 << 20;
 /// How long nothing is sent after a 429 that does not say how long to wait.
 const THROTTLED_FOR: Duration = Duration::from_secs(1);
-
-/// How long a call may take.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Deadlines {
-    /// For an observation with all its pages; under the 5 s in which a poller gives up.
-    pub read: Duration,
-    /// For a write with the reads before it; under the 30 s of an action.
-    pub write: Duration,
-}
-
-impl Default for Deadlines {
-    fn default() -> Self {
-        Self { read: Duration::from_millis(4_500), write: Duration::from_secs(25) }
-    }
-}
 
 /// One call.
 pub(crate) struct Call {

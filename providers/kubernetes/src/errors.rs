@@ -3,17 +3,11 @@
 //! The only place that knows how an API server words its refusals. It must never call a write that was sent and not
 //! answered harmless, nor take what a web server in between says for the API's own word.
 
+pub(crate) use contract::Effect;
 use contract::ProviderError;
 use serde::Deserialize;
 use std::error::Error;
 use std::time::Duration;
-
-/// Whether a call can change anything at the cluster.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Effect {
-    Read,
-    Write,
-}
 
 /// A failed call: the typed error, and what only this crate needs to know of it.
 #[derive(Debug)]
@@ -144,31 +138,6 @@ pub(crate) fn refused(
             let why = format!("status {status}, and the body is not an answer of a Kubernetes API");
             unanswered(operation, effect, &why, None)
         }
-    }
-}
-
-/// The same error for one more group: a source cannot be cloned, so the words stay and the source does not.
-pub(crate) fn again(error: &ProviderError) -> ProviderError {
-    match error {
-        ProviderError::NotFound { what } => ProviderError::NotFound { what: what.clone() },
-        ProviderError::Conflict { what } => ProviderError::Conflict { what: what.clone() },
-        ProviderError::Owned { by } => ProviderError::Owned { by: by.clone() },
-        ProviderError::QuotaExceeded { what } => ProviderError::QuotaExceeded { what: what.clone() },
-        ProviderError::Throttled { retry_after } => ProviderError::Throttled { retry_after: *retry_after },
-        ProviderError::Denied { what } => ProviderError::Denied { what: what.clone() },
-        ProviderError::Expired { what } => ProviderError::Expired { what: what.clone() },
-        ProviderError::Invalid { what } => ProviderError::Invalid { what: what.clone() },
-        ProviderError::Unclear { what, .. } => ProviderError::Unclear { what: what.clone(), source: None },
-        ProviderError::Transport { what, .. } => ProviderError::Transport { what: what.clone(), source: None },
-        other => ProviderError::Transport { what: other.to_string().into(), source: None },
-    }
-}
-
-/// A step before the write itself failed: the write was never sent, so an unclear step is not an unclear write.
-pub(crate) fn before_the_write(error: ProviderError) -> ProviderError {
-    match error {
-        ProviderError::Unclear { what, source } => ProviderError::Transport { what, source },
-        other => other,
     }
 }
 

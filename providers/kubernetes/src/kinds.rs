@@ -4,7 +4,7 @@
 
 use crate::call::Call;
 use crate::cluster::Cluster;
-use crate::errors::{Failure, again};
+use crate::errors::Failure;
 use crate::names::{Name, Resource};
 use crate::shapes::{ApiGroup, ApiResource, ResourceList};
 use contract::ProviderError;
@@ -94,6 +94,6 @@ impl Cluster {
             let what = format!("{plural}.{group}: the kind {kind} has no scale subresource, so it cannot be scaled");
             unscaled.get_or_insert(ProviderError::Invalid { what: what.into() });
         }
-        Err(unscaled.as_ref().map_or_else(absent, again))
+        Err(unscaled.as_ref().map_or_else(absent, ProviderError::again))
     }
 }

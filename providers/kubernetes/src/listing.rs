@@ -5,7 +5,7 @@
 
 use crate::call::{Call, escape};
 use crate::cluster::Cluster;
-use crate::errors::{Failure, again, nonsense};
+use crate::errors::{Failure, nonsense};
 use crate::shapes::{Object, Page};
 use contract::ProviderError;
 use futures_util::StreamExt;
@@ -162,6 +162,6 @@ impl<T: Object> Listed<T> {
         self.items.extend(items.into_iter().filter(meant));
         let Some(failure) = failure else { return };
         self.missing |= failure.missing;
-        self.broken.extend(namespaces.iter().map(|place| (Box::from(*place), again(&failure.error))));
+        self.broken.extend(namespaces.iter().map(|place| (Box::from(*place), failure.error.again())));
     }
 }

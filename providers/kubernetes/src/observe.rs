@@ -6,7 +6,7 @@
 
 use crate::call::Call;
 use crate::cluster::{Cluster, Memory};
-use crate::errors::{again, nonsense};
+use crate::errors::nonsense;
 use crate::listing::{BARE_LIST, Listed, Source};
 use crate::names::{Name, Resource};
 use crate::owner;
@@ -59,7 +59,7 @@ impl Cluster {
             .iter()
             .map(|name| match name {
                 Ok(name) => self.show(name, &lists),
-                Err(error) => Err(again(error)),
+                Err(error) => Err(error.again()),
             })
             .collect()
     }
@@ -120,7 +120,7 @@ impl Cluster {
             let kind = match self.kind(resource, deadline).await {
                 Ok(kind) => kind,
                 Err(error) => {
-                    seen.extend(names.into_iter().map(|name| (name.clone(), Err(again(&error)))));
+                    seen.extend(names.into_iter().map(|name| (name.clone(), Err(error.again()))));
                     continue;
                 }
             };
@@ -155,11 +155,11 @@ impl Cluster {
     fn show(&self, name: &Name, lists: &Lists) -> Result<Observation, ProviderError> {
         let seen = match lists.seen.get(name) {
             Some(Ok(seen)) => seen,
-            Some(Err(error)) => return Err(again(error)),
+            Some(Err(error)) => return Err(error.again()),
             None => return Err(nonsense(format!("{}/{}: nobody asked for it", name.namespace, name.name))),
         };
         if let Some(error) = lists.pods_broken.get(&name.namespace) {
-            return Err(again(error));
+            return Err(error.again());
         }
         let siblings = |other: &str| lists.deployments.get(&name.namespace).is_some_and(|names| names.contains(other));
         let family =
@@ -272,7 +272,7 @@ impl<T: Object> Listed<T> {
     /// Why an object is not among the items: it does not exist, or the list is not complete.
     fn absent(&self, name: &Name) -> ProviderError {
         let missing = || ProviderError::NotFound { what: format!("{}/{}", name.namespace, name.name).into() };
-        self.broken.get(&name.namespace).map_or_else(missing, again)
+        self.broken.get(&name.namespace).map_or_else(missing, ProviderError::again)
     }
 }
 

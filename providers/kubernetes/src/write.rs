@@ -8,7 +8,7 @@
 use crate::call::Call;
 use crate::cluster::Cluster;
 use crate::errors::Effect;
-use crate::errors::{Failure, before_the_write, unanswered};
+use crate::errors::{Failure, unanswered};
 use crate::kinds::Kind;
 use crate::listing::Source;
 use crate::names::{Name, Resource};
@@ -76,13 +76,13 @@ impl Cluster {
         let seen = self.read_one(name, kind, deadline).await?;
         let checked = self.check(target, name, &seen, to, wish, deadline).await.map_err(last)?;
         let Some(held) = checked else { return Ok(()) };
-        self.no_new_foreign(name, deadline).await.map_err(|error| last(before_the_write(error)))?;
+        self.no_new_foreign(name, deadline).await.map_err(|error| last(error.before_the_write()))?;
         let mut version = seen.resource_version.clone();
         if !held {
             let claimed = self
                 .claim(name, target.lease, &version, deadline)
                 .await
-                .map_err(|failure| Failure { error: before_the_write(failure.error), ..failure })?;
+                .map_err(|failure| Failure { error: failure.error.before_the_write(), ..failure })?;
             let now = token(&claimed.metadata, target.group.as_str()).map_err(last)?;
             if now != seen.token {
                 return Err(last(conflict(target, "it changed while it was claimed")));
@@ -141,7 +141,7 @@ impl Cluster {
         if target.seen.token.as_ref().is_some_and(|token| *token != seen.token) {
             return Err(conflict(target, "its spec changed since it was observed"));
         }
-        let held = owner::is_held(seen.owner.as_ref(), &self.owner, target.lease, (self.now)())?;
+        let held = owner::judge(seen.owner.as_ref(), &self.owner, target.lease, (self.now)())? == owner::Claim::Held;
         if to == seen.desired {
             return Ok(None);
         }

@@ -1,15 +1,9 @@
 //! libvirt's error numbers to the contract's errors. In: one failed call, and whether it may have changed something. Out:
 //! a [`Failure`]: the typed error, and what the rest of this crate needs to know of it.
 
+pub(crate) use contract::Effect;
 use contract::{FailureKind, LaunchFailure, ProviderError, Scope, Timestamp};
 use virt::error::{Error, ErrorDomain, ErrorNumber};
-
-/// What a call can do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Effect {
-    Read,
-    Write,
-}
 
 /// A call that failed.
 #[derive(Debug)]
@@ -120,21 +114,6 @@ pub(crate) fn launch_failure(error: &ProviderError, host: &str, at: Timestamp) -
         _ => FailureKind::Other,
     };
     LaunchFailure { kind, scope: Scope::Zone(host.into()), at, message: cut(&error.to_string(), 200) }
-}
-
-/// A copy of an error: one host's trouble is the answer to every group on it.
-pub(crate) fn again(error: &ProviderError) -> ProviderError {
-    match error {
-        ProviderError::NotFound { what } => ProviderError::NotFound { what: what.clone() },
-        ProviderError::Conflict { what } => ProviderError::Conflict { what: what.clone() },
-        ProviderError::OutOfCapacity { scope } => ProviderError::OutOfCapacity { scope: scope.clone() },
-        ProviderError::Throttled { retry_after } => ProviderError::Throttled { retry_after: *retry_after },
-        ProviderError::Denied { what } => ProviderError::Denied { what: what.clone() },
-        ProviderError::Expired { what } => ProviderError::Expired { what: what.clone() },
-        ProviderError::Invalid { what } => ProviderError::Invalid { what: what.clone() },
-        ProviderError::Unclear { what, .. } => ProviderError::Unclear { what: what.clone(), source: None },
-        other => ProviderError::Transport { what: other.to_string().into(), source: None },
-    }
 }
 
 /// At most so many characters.

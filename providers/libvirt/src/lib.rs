@@ -23,6 +23,7 @@ mod terminate;
 
 pub use settings::{GroupSettings, SeedSettings, Settings, VolumeSettings};
 
+pub use contract::Deadlines;
 use contract::{
     Accepted, Ask, BoxFuture, Capacity, GroupId, GuardKind, InstanceId, Observation, OnCall, Owner, Provider,
     ProviderError, Target, Terminator, Timestamp,
@@ -38,21 +39,6 @@ use tokio::time::Instant;
 
 /// Tells the time; the provider never reads a clock itself.
 pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
-
-/// How long a job at one host may take, making a connection included.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Deadlines {
-    /// For one that changes nothing; under the 5 s in which a poller gives up.
-    pub read: Duration,
-    /// For one that may change something; under the 30 s of an action.
-    pub write: Duration,
-}
-
-impl Default for Deadlines {
-    fn default() -> Self {
-        Self { read: Duration::from_millis(4_500), write: Duration::from_secs(25) }
-    }
-}
 
 /// One private cloud: some hosts, and groups of domains on them.
 pub struct Libvirt {

@@ -5,7 +5,7 @@
 //! made up for. (A fleet that must outlive a host takes one group per host.)
 
 use crate::Libvirt;
-use crate::errors::{Failure, again, cut};
+use crate::errors::{Failure, cut};
 use crate::host::Session;
 use crate::member::{MEMBER, Member, PROTECTED};
 use crate::settings::Group;
@@ -158,7 +158,7 @@ pub(crate) fn members(
     for host in &group.hosts {
         let listed = match lists.get(host) {
             Some(Ok(listed)) => listed,
-            Some(Err(error)) => return Err(again(error)),
+            Some(Err(error)) => return Err(error.again()),
             None => {
                 return Err(ProviderError::Transport { what: format!("{host} was not asked").into(), source: None });
             }

@@ -104,7 +104,7 @@ impl Libvirt {
 }
 
 fn copy(failure: &Failure) -> Failure {
-    Failure { error: crate::errors::again(&failure.error), ..Failure::no_time("") }
+    Failure { error: failure.error.again(), ..Failure::no_time("") }
 }
 
 fn mark_all(session: &Session, leaving: Vec<Shown>) -> Vec<(InstanceId, Result<(), Failure>)> {

@@ -4,17 +4,11 @@
 //! typed error. The only place that knows OpenStack's error bodies and words. It must never call a write that was sent
 //! and not answered harmless.
 
+pub(crate) use contract::Effect;
 use contract::{FailureKind, LaunchFailure, ProviderError, Scope, Timestamp};
 use serde_json::Value;
 use std::error::Error;
 use std::time::Duration;
-
-/// Whether a request can change anything at the cloud.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Effect {
-    Read,
-    Write,
-}
 
 /// A failed request: the typed error, and what only this crate needs to know of it.
 #[derive(Debug)]
@@ -134,24 +128,6 @@ fn told_in(body: &[u8]) -> Option<Duration> {
 /// Reads a Retry-After header: whole seconds. Its other form, a date, would need the server's clock. At most a day.
 pub(crate) fn retry_after(header: Option<&str>) -> Option<Duration> {
     header?.trim().parse::<u64>().ok().map(|secs| Duration::from_secs(secs.min(86_400)))
-}
-
-/// The same failure for one more group: its words stay and its source does not.
-pub(crate) fn again(error: &ProviderError) -> ProviderError {
-    match error {
-        ProviderError::NotFound { what } => ProviderError::NotFound { what: what.clone() },
-        ProviderError::Conflict { what } => ProviderError::Conflict { what: what.clone() },
-        ProviderError::Owned { by } => ProviderError::Owned { by: by.clone() },
-        ProviderError::OutOfCapacity { scope } => ProviderError::OutOfCapacity { scope: scope.clone() },
-        ProviderError::QuotaExceeded { what } => ProviderError::QuotaExceeded { what: what.clone() },
-        ProviderError::Throttled { retry_after } => ProviderError::Throttled { retry_after: *retry_after },
-        ProviderError::Denied { what } => ProviderError::Denied { what: what.clone() },
-        ProviderError::Expired { what } => ProviderError::Expired { what: what.clone() },
-        ProviderError::Invalid { what } => ProviderError::Invalid { what: what.clone() },
-        ProviderError::Unclear { what, .. } => ProviderError::Unclear { what: what.clone(), source: None },
-        ProviderError::Transport { what, .. } => ProviderError::Transport { what: what.clone(), source: None },
-        other => ProviderError::Transport { what: other.to_string().into(), source: None },
-    }
 }
 
 /// A refused launch as data.

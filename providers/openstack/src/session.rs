@@ -5,7 +5,7 @@
 
 use crate::Clock;
 use crate::access::{Access, Source};
-use crate::errors::{Effect, Failure, again};
+use crate::errors::{Effect, Failure};
 use crate::keystone::{Token, authenticate};
 use crate::nova::version;
 use crate::wire::{Answer, Request, Wire, invalid};
@@ -160,5 +160,5 @@ pub(crate) fn no_such_list(failure: Failure) -> ProviderError {
 
 /// The same error for everybody who waits.
 pub(crate) fn for_all(error: &ProviderError) -> ProviderError {
-    again(error)
+    error.again()
 }

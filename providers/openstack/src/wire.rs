@@ -4,6 +4,7 @@
 
 use crate::access::Access;
 use crate::errors::{Effect, Failure, refused, retry_after};
+pub use contract::Deadlines;
 use contract::{OnCall, ProviderError, Telling};
 use reqwest::{Certificate, Client, Method, Response};
 use serde_json::Value;
@@ -15,21 +16,6 @@ use tokio::time::Instant;
 const BODY_MAX: usize = 64 * 1024 * 1024;
 /// A refusal's body is kept up to this, for its message.
 const REFUSAL_MAX: usize = 64 * 1024;
-
-/// How long a request may take.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Deadlines {
-    /// For a request that changes nothing; under the 5 s in which a poller gives up.
-    pub read: Duration,
-    /// For everything that one write does; under the 30 s of an action.
-    pub write: Duration,
-}
-
-impl Default for Deadlines {
-    fn default() -> Self {
-        Self { read: Duration::from_millis(4_500), write: Duration::from_secs(25) }
-    }
-}
 
 /// One request.
 pub(crate) struct Request<'a> {

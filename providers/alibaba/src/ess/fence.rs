@@ -8,7 +8,6 @@ use super::listing::Seen;
 use super::shape::{self, Sizes};
 use super::{Ess, Refresh};
 use crate::api::{Instance, Parameters, TAGGED, Tagged};
-use crate::errors::before_the_write;
 use crate::owner::{self, Claim};
 use contract::{Capacity, Epoch, ProviderError, Target};
 use tokio::time::Instant;
@@ -89,7 +88,7 @@ impl Ess {
         let limit = if written { FRESH_ENOUGH } else { FRESH_ENOUGH_AT_FIRST };
         let age = self.memory(|memory| memory.account.age(id, first_seen, Instant::now()));
         if age.is_none_or(|age| age > limit) {
-            self.list_controllers_of(id).await.map_err(before_the_write)?;
+            self.list_controllers_of(id).await.map_err(ProviderError::before_the_write)?;
         }
         let found = self.memory(|memory| memory.account.of(id, first_seen));
         match found.into_iter().find(|foreign| !shown.contains(foreign)) {
@@ -103,7 +102,7 @@ impl Ess {
         if self.memory(|memory| memory.no_refreshes.is_some()) {
             return Ok(());
         }
-        match self.read_refresh(id).await.map_err(before_the_write)? {
+        match self.read_refresh(id).await.map_err(ProviderError::before_the_write)? {
             Refresh::Running(status) => Err(conflict(target, &format!("an instance refresh is {status}"))),
             _ => Ok(()),
         }
@@ -122,7 +121,7 @@ impl Ess {
             .done();
         let deadline = Instant::now() + self.wire.deadlines().write / 2;
         let tagged = self.wire.write::<Tagged>("TagResources", deadline, query).await;
-        let tagged = tagged.map_err(|failure| before_the_write(failure.error))?;
+        let tagged = tagged.map_err(|failure| failure.error.before_the_write())?;
         tracing::debug!(request = %tagged.request_id, groups = ids.len(), "claimed");
         for id in ids {
             self.group(id, |group| {

@@ -5,7 +5,7 @@
 
 use super::Ess;
 use crate::api::{self, Group, Groups, NAMES, PAGE, Page, Parameters};
-use crate::errors::{again, nonsense};
+use crate::errors::nonsense;
 use contract::{ProviderError, Timestamp};
 use futures_util::StreamExt;
 use serde::de::DeserializeOwned;
@@ -34,7 +34,7 @@ impl<T> Listing<T> {
     /// Why an item that is not in the list may be there all the same.
     pub fn gap(&self, operation: &str) -> Option<ProviderError> {
         let short = self.items.len() < self.said;
-        self.broken.as_ref().map(again).or_else(|| {
+        self.broken.as_ref().map(ProviderError::again).or_else(|| {
             let came = self.items.len();
             short.then(|| nonsense(format!("{operation}: {} are said to be there, and {came} came", self.said)))
         })
@@ -168,7 +168,7 @@ impl Ess {
             for name in open.clone() {
                 match (find(name, &listing.items, at), &listing.broken) {
                     (Some(answer), _) => _ = answers.insert(name, answer),
-                    (None, Some(error)) => _ = answers.insert(name, Err(again(error))),
+                    (None, Some(error)) => _ = answers.insert(name, Err(error.again())),
                     // Missing from pages that are no snapshot: asked for by name, which tells for sure.
                     (None, None) => continue,
                 }
@@ -197,7 +197,7 @@ impl Ess {
         let gap = listing.gap("DescribeScalingGroups");
         let answer = |name: &'a str| match (find(name, &listing.items, at), &gap) {
             (Some(answer), _) => (name, answer),
-            (None, Some(error)) => (name, Err(again(error))),
+            (None, Some(error)) => (name, Err(error.again())),
             (None, None) => {
                 let what = format!("scaling group {name}: it does not exist in {}, or is disabled", self.region);
                 (name, Err(ProviderError::NotFound { what: what.into() }))

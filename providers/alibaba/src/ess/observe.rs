@@ -7,7 +7,7 @@ use super::instances::Answer;
 use super::listing::Seen;
 use super::lookups::Followed;
 use super::{Ess, shape};
-use crate::errors::{again, nonsense};
+use crate::errors::nonsense;
 use contract::{Ask, Observation, ProviderError};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -73,13 +73,13 @@ impl Ess {
     ) -> Result<Observation, ProviderError> {
         let seen = match described.get(ask.group.as_str()) {
             Some(Ok(seen)) => seen,
-            Some(Err(error)) => return Err(again(error)),
+            Some(Err(error)) => return Err(error.again()),
             None => return Err(nonsense("an ask was not answered")),
         };
         shape::sizes(&seen.group)?;
         let listed = match instances.get(&seen.id) {
             Some(Ok(listed)) => listed,
-            Some(Err(error)) => return Err(again(error)),
+            Some(Err(error)) => return Err(error.again()),
             None => return Err(nonsense(format!("{}: its instances were not read", ask.group))),
         };
         self.group(&seen.id, |memory| shape::observation(&seen.group, &listed.instances, &mut memory.facts, seen.at))

@@ -10,7 +10,7 @@ use super::Ess;
 use super::fence::{Fence, Go, Look, conflict, of_group};
 use super::shape;
 use crate::api::{STEP, Scaled, TOTAL};
-use crate::errors::{Failure, before_the_write};
+use crate::errors::Failure;
 use contract::{Accepted, Capacity, ProviderError, Suspended, Target};
 use std::time::Duration;
 use tokio::time::Instant;
@@ -146,7 +146,7 @@ impl Ess {
             self.wrote(id);
             return Err(failure.error);
         }
-        let error = before_the_write(failure.error);
+        let error = failure.error.before_the_write();
         let pause = match &error {
             ProviderError::Throttled { retry_after } => retry_after.unwrap_or(PAUSE),
             ProviderError::Transport { .. } => PAUSE,

@@ -6,7 +6,6 @@
 use super::Asg;
 use super::foreign::{FRESH_ENOUGH, FRESH_ENOUGH_AT_FIRST, Kind, awake};
 use super::shape::{self, Sizes};
-use crate::errors::before_the_write;
 use crate::owner::{self, Claim};
 use aws_sdk_autoscaling::types::{AutoScalingGroup, Tag};
 use contract::{Capacity, Epoch, ProviderError, Target};
@@ -87,7 +86,7 @@ impl Asg {
         for kind in [Kind::Policies, Kind::Schedules] {
             let age = self.memory(|memory| memory.account.age(kind, name, first_seen, Instant::now()));
             if age.is_none_or(|age| age > limit) {
-                self.list_one(kind, name).await.map_err(|failure| before_the_write(failure.error))?;
+                self.list_one(kind, name).await.map_err(|failure| failure.error.before_the_write())?;
             }
         }
         let found = self.memory(|memory| memory.account.of(name, first_seen));
@@ -119,7 +118,7 @@ impl Asg {
         self.lane
             .write("CreateOrUpdateTags", deadline, call)
             .await
-            .map_err(|failure| before_the_write(failure.error))?;
+            .map_err(|failure| failure.error.before_the_write())?;
         for name in names {
             self.group(name, |group| {
                 group.claimed = Some(epoch);

@@ -4,7 +4,7 @@
 //! not exist; from an incomplete one, it is unknown.
 
 use super::{Asg, shape};
-use crate::errors::{Failure, again};
+use crate::errors::Failure;
 use aws_sdk_autoscaling::types::AutoScalingGroup;
 use contract::{Ask, Observation, ProviderError, Timestamp};
 use futures_util::StreamExt;
@@ -65,7 +65,7 @@ impl Asg {
         };
         let Some(group) = answer.groups.get(name) else {
             return Err(match &answer.broken {
-                Some(error) => again(error),
+                Some(error) => error.again(),
                 None => ProviderError::NotFound { what: format!("Auto Scaling group {name}").into() },
             });
         };

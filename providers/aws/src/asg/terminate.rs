@@ -5,7 +5,7 @@
 
 use super::fence::{Go, Look, conflict};
 use super::{Asg, Refresh, shape};
-use crate::errors::{Failure, before_the_write};
+use crate::errors::Failure;
 use aws_sdk_autoscaling::types::AutoScalingGroup;
 use contract::{Accepted, Capacity, InstanceId, InstanceState, ProviderError, Suspended, Target};
 use futures_util::StreamExt;
@@ -182,7 +182,7 @@ impl Asg {
         if self.memory(|memory| memory.no_refreshes.is_some()) {
             return Ok(());
         }
-        match self.read_refresh(name).await.map_err(before_the_write)? {
+        match self.read_refresh(name).await.map_err(ProviderError::before_the_write)? {
             Refresh::Running(status) => Err(conflict(target, &format!("an instance refresh is {status}"))),
             _ => Ok(()),
         }

@@ -7,7 +7,6 @@
 
 use crate::Clock;
 use crate::ec2::facts::Facts;
-use crate::errors::again;
 use crate::lane::Lane;
 use aws_sdk_ec2::types::{Filter, Instance as Ec2Instance, InstanceStateName};
 use contract::{
@@ -117,7 +116,7 @@ impl Tagged {
                     let tag = TagName { key: key.clone(), value: value.clone() };
                     let answer = match &read {
                         Ok(found) => Ok((at, found.iter().filter(|i| carries(i, &tag)).cloned().collect())),
-                        Err(error) => Err(again(error)),
+                        Err(error) => Err(error.again()),
                     };
                     answers.insert(tag, answer);
                 }
@@ -128,7 +127,7 @@ impl Tagged {
                 let tag = TagName::parse(ask.group.as_str())?;
                 match answers.get(&tag) {
                     Some(Ok((at, instances))) => self.shape(ask.group.as_str(), instances, *at),
-                    Some(Err(error)) => Err(again(error)),
+                    Some(Err(error)) => Err(error.again()),
                     None => Err(ProviderError::Transport { what: "not answered".into(), source: None }),
                 }
             })

@@ -5,7 +5,7 @@
 
 use super::{Sets, foreign};
 use crate::arm::{COMPUTE, ScaleSet};
-use crate::errors::{before_the_write, nonsense};
+use crate::errors::nonsense;
 use crate::group::SetName;
 use crate::owner;
 use crate::shape::{self, Sized};
@@ -41,7 +41,7 @@ impl Sets {
         if wait > Duration::ZERO {
             return Err(ProviderError::Throttled { retry_after: Some(wait) });
         }
-        let set = self.get(&name, self.wire.soon()).await.map_err(before_the_write)?;
+        let set = self.get(&name, self.wire.soon()).await.map_err(ProviderError::before_the_write)?;
         let sized = shape::sized(&set)?;
         if target.seen.desired != Some(sized.capacity) {
             let seen = target.seen.desired.map_or("no desired".into(), |desired| format!("desired {desired}"));
@@ -54,7 +54,7 @@ impl Sets {
         if target.seen.token.as_ref().is_some_and(|token| *token != etag) {
             return Err(conflict(target, "the set has changed since it was observed (its ETag differs)"));
         }
-        let held = owner::is_held(shape::owner_tag(&set).as_ref(), &self.owner, target.lease, now)?;
+        let held = owner::judge(shape::owner_tag(&set).as_ref(), &self.owner, target.lease, now)? == owner::Claim::Held;
         self.no_new_foreign(target, &name).await?;
         Ok(Look { name, set, sized, etag, held })
     }
@@ -67,7 +67,7 @@ impl Sets {
         // Afterwards the listing of every ten minutes has to do.
         let fresh = written || self.memory(|memory| memory.autoscale.is_fresh(foreign::FRESH_ENOUGH_AT_FIRST, now));
         if !fresh {
-            self.list_foreign(now, self.wire.soon()).await.map_err(before_the_write)?;
+            self.list_foreign(now, self.wire.soon()).await.map_err(ProviderError::before_the_write)?;
         }
         let (found, shown) = self.memory(|memory| {
             let group = memory.groups.get(&key);

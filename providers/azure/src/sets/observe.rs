@@ -5,7 +5,7 @@
 
 use super::{Sets, machines};
 use crate::arm::{COMPUTE, Id, Page, ScaleSet};
-use crate::errors::{again, nonsense};
+use crate::errors::nonsense;
 use crate::group::SetName;
 use crate::limiter::Wait;
 use crate::shape::{self, Machine};
@@ -70,7 +70,7 @@ impl Sets {
         let by_name;
         let set = match (listed.sets.get(&key), &listed.broken) {
             (Some(Ok(set)), _) => set,
-            (Some(Err(error)), _) | (None, Some(error)) => return Err(again(error)),
+            (Some(Err(error)), _) | (None, Some(error)) => return Err(error.again()),
             (None, None) => {
                 by_name = self.by_name(name, at, deadline).await?;
                 &by_name

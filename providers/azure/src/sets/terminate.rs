@@ -8,7 +8,6 @@ use super::Sets;
 use super::fence::{conflict, is_json};
 use super::operations::{self, Purpose};
 use crate::arm::COMPUTE;
-use crate::errors::before_the_write;
 use crate::shape::Machine;
 use crate::wire::Change;
 use azure_core::http::Method;
@@ -21,18 +20,19 @@ impl Sets {
         let deadline = Instant::now() + self.wire.deadlines.write;
         let look = self.fence(target).await?;
         let machines = self.list_machines(&look.name, &look.set, &look.sized, (self.now)(), self.wire.soon()).await;
-        let machines = machines.map_err(before_the_write)?;
+        let machines = machines.map_err(ProviderError::before_the_write)?;
         let (removable, skipped) = split(&machines, ids);
         if removable.is_empty() {
             return Ok(Accepted { operations: Vec::new(), skipped });
         }
-        if self.read_refresh(&look.name, self.wire.soon()).await.map_err(before_the_write)? {
+        if self.read_refresh(&look.name, self.wire.soon()).await.map_err(ProviderError::before_the_write)? {
             return Err(conflict(target, "a rolling upgrade runs"));
         }
         let mut operations = Vec::new();
         if !look.held {
             // Not in the same request here, but under the ETag: two daemons cannot both claim.
-            let answer = self.patch(&look, None, Some(target.lease), deadline).await.map_err(before_the_write)?;
+            let answer =
+                self.patch(&look, None, Some(target.lease), deadline).await.map_err(ProviderError::before_the_write)?;
             operations.extend(operations::name(&answer, Purpose::Other, target.action, (self.now)()));
         }
         let now = (self.now)();

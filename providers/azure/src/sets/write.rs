@@ -6,7 +6,6 @@
 use super::Sets;
 use super::fence::{conflict, possible};
 use super::operations::{self, Purpose};
-use crate::errors::before_the_write;
 use crate::shape;
 use contract::{Accepted, Capacity, InstanceState, ProviderError, Target};
 use tokio::time::Instant;
@@ -47,7 +46,7 @@ impl Sets {
             return Err(conflict(target, "Azure still works on the set: a machine may come at any moment"));
         }
         let machines = self.list_machines(&look.name, &look.set, &look.sized, (self.now)(), self.wire.soon()).await;
-        let machines = machines.map_err(before_the_write)?;
+        let machines = machines.map_err(ProviderError::before_the_write)?;
         let present = machines.iter().filter(|m| m.shown.state != InstanceState::Terminating).count();
         if u32::try_from(present).is_ok_and(|present| to < present) {
             return Err(conflict(target, &format!("{present} machines are there, so {to} would remove some")));
