@@ -4,9 +4,80 @@ use super::diagnostic::{At, Finding};
 use super::fleet::{PARTS_MAX, too_many};
 use super::reader::{Fault, Reader};
 use super::tree::{Node, Value};
-use super::units;
-use super::{Group, Place, Spread, Survive};
-use contract::GroupId;
+use super::{Place, units};
+use contract::{Capacity, GroupId};
+
+/// One group of a fleet.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Group {
+    /// The provider's name in skala.toml.
+    pub provider: Box<str>,
+    /// The group's name at that provider.
+    pub group: GroupId,
+    /// Smallest number of instances in this group.
+    pub min: Option<Capacity>,
+    /// Largest number of instances in this group.
+    pub max: Option<Capacity>,
+    /// What one instance counts for in the fleet's numbers.
+    pub weight: u32,
+    /// Smaller numbers are filled first.
+    pub priority: u32,
+    /// What one instance costs in an hour, in any currency that is the same for all groups of the fleet.
+    pub price: Option<f64>,
+    /// The zone that all of its instances are in, when it is in one alone and the cloud does not say so.
+    pub zone: Option<Box<str>>,
+    /// Where it stands.
+    pub place: Place,
+}
+
+impl Group {
+    /// What an hour of one unit of the fleet's capacity costs.
+    pub fn price_per_unit(&self) -> Option<f64> {
+        self.price.map(|price| price / f64::from(self.weight))
+    }
+}
+
+/// How capacity is spread over several groups.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Spread {
+    /// The largest share of capacity in one group, 0 to 1.
+    pub group_max: Option<f64>,
+    /// The largest share in one cloud, which is one provider of skala.toml.
+    pub cloud_max: Option<f64>,
+    /// The largest share in one zone.
+    pub zone_max: Option<f64>,
+    /// What may be lost with desired still covered by the rest.
+    pub survive: Option<Survive>,
+}
+
+impl Spread {
+    /// The share of capacity that may be lost at once.
+    pub fn lost_max(&self) -> Option<f64> {
+        match self.survive? {
+            Survive::Zone => self.zone_max,
+            Survive::Cloud => self.cloud_max,
+        }
+    }
+}
+
+/// What a fleet survives without being short.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Survive {
+    /// The loss of its largest zone.
+    Zone,
+    /// The loss of its largest cloud.
+    Cloud,
+}
+
+/// An order by age.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Age {
+    /// The newest first: the old ones have proven themselves.
+    #[default]
+    Newest,
+    /// The oldest first: the fleet renews itself.
+    Oldest,
+}
 
 /// The providers that a fleet may be in; `None`: any.
 type StayIn = Option<Vec<std::sync::Arc<str>>>;

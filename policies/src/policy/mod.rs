@@ -31,6 +31,7 @@ pub mod units;
 pub use diagnostic::{At, Diagnostic, Finding, Findings, Related, Severity};
 pub use expression::{Expression, One, Term, Two};
 pub use fleet::read_rate;
+pub use group::{Age, Group, Spread, Survive};
 pub use model::*;
 pub use objective::{CalendarEvent, InstanceCapacity, Objective};
 pub use parse::{Composite, FILES_MAX, ParseOptions, QueryCheck, QueryError, QueryFacts, parse, settings};

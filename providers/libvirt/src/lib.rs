@@ -34,7 +34,6 @@ use observe::Memory;
 use settings::Group;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 use tokio::time::Instant;
 
 /// Tells the time; the provider never reads a clock itself.

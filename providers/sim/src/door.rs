@@ -106,15 +106,6 @@ impl Cloud {
         })
     }
 
-    /// The launch id that an instance was started with.
-    pub fn launch_id(&self, group: &GroupId, instance: &InstanceId) -> Option<Box<str>> {
-        self.change(group, |group, _, _| {
-            let machine = group.machines.iter().find(|machine| machine.shown.id == *instance)?;
-            machine.launch.clone()
-        })
-        .flatten()
-    }
-
     /// An instance is there, broken: what a launch that was taken and then failed leaves behind. False when it is not.
     pub fn spoil(&self, group: &GroupId, instance: &InstanceId) -> bool {
         self.change(group, |group, at, rules| {
