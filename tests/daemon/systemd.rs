@@ -31,7 +31,16 @@ fn the_unit_is_sound_and_hardened() {
     let directory = tempfile::tempdir().unwrap();
     let here = directory.path().join("skala.service");
     std::fs::write(&here, read("skala.service").replace("/usr/bin/skala", env!("CARGO_BIN_EXE_skala"))).unwrap();
-    assert_eq!(analyze(&["verify", here.to_str().unwrap()]), "");
+    let said = analyze(&["verify", here.to_str().unwrap()]);
+    assert_eq!(said.lines().filter(|line| !of_another_unit(line)).collect::<Vec<_>>(), [""; 0]);
+}
+
+/// The other units that this machine has are loaded with ours, and what is wrong with one is said
+/// too: `keystone.service: Dependency After=keystone.service is dropped.`
+fn of_another_unit(line: &str) -> bool {
+    let subject = line.split(": ").next().unwrap_or_default();
+    let unit = subject.split(':').next().unwrap_or_default().rsplit('/').next().unwrap_or_default();
+    unit.rsplit_once('.').is_some_and(|(name, kind)| name != "skala" && matches!(kind, "service" | "socket" | "target"))
 }
 
 #[test]
