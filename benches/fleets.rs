@@ -111,6 +111,7 @@ impl World {
             metrics: Arc::default(),
             providers: BTreeMap::from([("cloud".into(), provider)]),
             sources: BTreeMap::from([("load".into(), Arc::new(source) as Arc<dyn MetricSource>)]),
+            drainers: BTreeMap::new(),
             policy_source: Arc::new(Written(policies(fleets, interval))),
             compile: Arc::new(compile),
             hold_all: Arc::new(|_| None),

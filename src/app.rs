@@ -4,6 +4,7 @@
 use crate::clock::Clock;
 use crate::control::Control;
 use crate::cycle::brakes::BrakeSettings;
+use crate::drainers::Drainer;
 use crate::entropy::Entropy;
 use crate::policy_sources::PolicySource;
 use crate::published::Published;
@@ -24,6 +25,8 @@ use tokio::sync::mpsc;
 pub type Providers = BTreeMap<Arc<str>, Arc<dyn Provider>>;
 /// Sources by their names in skala.toml.
 pub type Sources = BTreeMap<Arc<str>, Arc<dyn MetricSource>>;
+/// Drainers by their names in skala.toml.
+pub type Drainers = BTreeMap<Arc<str>, Arc<dyn Drainer>>;
 /// Turns policy files into a set, or into the text of everything that is wrong with them.
 pub type Compile = Arc<dyn Fn(&[SourceFile]) -> Result<PolicySet, String> + Send + Sync>;
 /// Says whether everything is held at a time (`hold --all`, safety rule 20). Asked often, so it must be cheap.
@@ -43,6 +46,8 @@ pub struct Seams {
     pub providers: Providers,
     /// Where readings come from.
     pub sources: Sources,
+    /// Who makes instances let go of their work before they are terminated.
+    pub drainers: Drainers,
     /// Where policies come from.
     pub policy_source: Arc<dyn PolicySource>,
     /// How policies are read.

@@ -120,6 +120,19 @@ impl Fetcher {
         self.send(self.client.get(url).header(reqwest::header::CACHE_CONTROL, "no-cache")).await
     }
 
+    /// Sends a JSON document to the base itself, with this query, under a timeout of its own.
+    pub async fn post_json(
+        &self,
+        query: Option<&str>,
+        document: String,
+        timeout: Duration,
+    ) -> Result<Body, FetchError> {
+        let mut url = self.base.clone();
+        url.set_query(query);
+        let request = self.client.post(url).header(reqwest::header::CONTENT_TYPE, "application/json");
+        self.send(request.body(document).timeout(timeout)).await
+    }
+
     /// Sends a form to `path`, below the base.
     pub async fn post_form(&self, path: &str, form: &[(&str, &str)]) -> Result<Body, FetchError> {
         self.send(self.client.post(self.below(path)).form(form)).await
@@ -169,7 +182,7 @@ impl Fetcher {
         }
         let age = age_of(&response);
         match read_up_to(response, self.body_max).await? {
-            (bytes, true) => Ok(Body { bytes, age }),
+            (bytes, true) => Ok(Body { bytes, age, status: status.as_u16() }),
             (_, false) => Err(FetchError::TooLarge { limit: self.body_max }),
         }
     }
@@ -180,9 +193,15 @@ impl Fetcher {
 pub struct Body {
     bytes: Vec<u8>,
     age: Duration,
+    status: u16,
 }
 
 impl Body {
+    /// Which of the statuses of success it has.
+    pub fn status(&self) -> u16 {
+        self.status
+    }
+
     /// The body as it came.
     pub fn bytes(&self) -> &[u8] {
         &self.bytes

@@ -95,6 +95,8 @@ pub struct GroupStatus {
     pub current: Option<Capacity>,
     /// Its part of the decision; `None`: unknown.
     pub desired: Option<Capacity>,
+    /// Of what the cloud is asked to hold, instances that drain before they are terminated.
+    pub draining: Capacity,
     /// Instances by state: pending, running, terminating, failed. All zero while `unknown` says why.
     pub instances: [Capacity; 4],
     /// Why it could not be read; a code like `timeout`, `not_found`, `throttled`.

@@ -1,7 +1,7 @@
 //! What happened since the last decision goes into memory: outcomes of calls, and a restart.
 
 use crate::memory::{Event, FleetMemory, GroupMemory, Outcome};
-use crate::placement::offering;
+use crate::placement::{drain, offering};
 use crate::policy::Policy;
 use contract::Timestamp;
 
@@ -17,9 +17,11 @@ pub fn absorb(policy: &Policy, memory: &mut FleetMemory, events: &[Event], now: 
                 if *cannot_launch && let Some(offering) = offering::of_mut(policy, memory, group) {
                     offering.fail(now);
                 }
+                drain::refused(memory, group);
                 put_back(memory, group);
             }
             Event::Outcome { .. } => {}
+            Event::Drain { group, instance, end } => drain::note(memory, usize::from(*group), instance, *end),
             Event::Restarted => count_absence(policy, memory, now),
         }
     }

@@ -1,7 +1,7 @@
 //! What a fleet carries from one cycle to the next, and over a restart. Small on purpose: windows, not samples.
 
 pub use crate::forecast::{Ceiling, Learned, Occasion};
-pub use crate::placement::Offering;
+pub use crate::placement::{DrainStage, Draining, Drains, Offering};
 pub use crate::service::Service;
 use contract::{Capacity, InstanceId, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -11,8 +11,8 @@ use std::collections::BTreeMap;
 ///
 /// 2 added [`FleetMemory::objectives`] at the end, 3 added [`FleetMemory::services`],
 /// [`FleetMemory::ceilings`] and [`FleetMemory::occasions`], 4 added [`FleetMemory::offerings`] and
-/// [`FleetMemory::operations`].
-pub const VERSION: u8 = 4;
+/// [`FleetMemory::operations`], 5 added [`FleetMemory::draining`].
+pub const VERSION: u8 = 5;
 
 /// One fleet's memory.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -69,6 +69,9 @@ pub struct FleetMemory {
     /// What accepted calls began at the clouds and has not been seen to end, by [`GroupMemory::key`].
     #[serde(default)]
     pub operations: BTreeMap<Box<str>, Begun>,
+    /// Instances that drain before they are terminated, and those that are told that they stay, by [`GroupMemory::key`].
+    #[serde(default)]
+    pub draining: Drains,
 }
 
 /// Operations of a cloud that an accepted call began.
@@ -155,8 +158,27 @@ pub enum Event {
         /// It was refused for want of machines, quota or patience: the group cannot launch now.
         cannot_launch: bool,
     },
+    /// A drainer is done with an instance.
+    Drain {
+        /// Index into the policy's groups.
+        group: u16,
+        /// Which.
+        instance: InstanceId,
+        /// With what.
+        end: DrainEnd,
+    },
     /// The daemon was away: time since the last decision was not observed.
     Restarted,
+}
+
+/// What a drainer is done with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DrainEnd {
+    /// The instance has let go of its work.
+    Drained,
+    /// The instance takes work again.
+    Returned,
 }
 
 /// How a call ended.
@@ -212,6 +234,11 @@ impl FleetMemory {
         bytes
     }
 
+    /// How many instances a group's cloud holds beside [`GroupMemory::desired`]: those that drain.
+    pub fn held(&self, group: &GroupMemory) -> Capacity {
+        crate::placement::drain::held(&self.draining, &group.key)
+    }
+
     /// Whether what forecasters learned has the shape they count on; nothing else can be wrong in a memory that decodes.
     pub(crate) fn is_sound(&self) -> bool {
         self.objectives.values().all(Learned::is_sound)
@@ -230,9 +257,10 @@ impl FleetMemory {
             Some((&found, _)) if found > VERSION => Err(MemoryError::Newer { found }),
             Some((0, _)) => Err(MemoryError::Unreadable("version 0".into())),
             // Every version so far added maps at the end, and an empty one is one zero byte.
-            Some((1, rest)) => read(&with_empty(rest, 6)),
-            Some((2, rest)) => read(&with_empty(rest, 5)),
-            Some((3, rest)) => read(&with_empty(rest, 2)),
+            Some((1, rest)) => read(&with_empty(rest, 7)),
+            Some((2, rest)) => read(&with_empty(rest, 6)),
+            Some((3, rest)) => read(&with_empty(rest, 3)),
+            Some((4, rest)) => read(&with_empty(rest, 1)),
             Some((_, rest)) => read(rest),
         }
     }

@@ -49,6 +49,11 @@ impl View {
         self.current.as_ref().map_or(0, |current| current.saturating_sub(self.serving))
     }
 
+    /// Nothing more leaves while instances drain.
+    pub fn wait_for_drain(&mut self) {
+        self.block(Hold { reason: HoldReason::InFlight, setting: Setting::Drain }, Blocked::In);
+    }
+
     fn block(&mut self, hold: Hold, directions: Blocked) {
         if directions != Blocked::Out && self.block_in.is_none() {
             self.block_in = Some(hold);

@@ -148,6 +148,14 @@ pub struct GroupPlan {
     pub steps: Vec<PlaceStep>,
     /// Why each of the instances to be terminated was chosen, in their order.
     pub victims: Vec<VictimWhy>,
+    /// Instances that begin to drain, and why each was chosen: they are terminated by a later plan.
+    pub drain: Vec<(InstanceId, VictimWhy)>,
+    /// Instances that drained and are wanted again.
+    pub take_back: Vec<InstanceId>,
+    /// Of the instances to be terminated, so many left the group's desired when they began to drain.
+    pub drained: Capacity,
+    /// Instances that drain: the cloud holds so many beside [`GroupPlan::desired`] afterwards.
+    pub held: Capacity,
     /// The state that the plan was made from: the fence.
     pub seen: Option<Version>,
 }
@@ -165,8 +173,17 @@ impl GroupPlan {
             probe: None,
             steps: Vec::new(),
             victims: Vec::new(),
+            drain: Vec::new(),
+            take_back: Vec::new(),
+            drained: 0,
+            held: 0,
             seen: None,
         }
+    }
+
+    /// Whether there is anything to carry out.
+    pub fn acts(&self) -> bool {
+        !self.actions.is_empty() || !self.drain.is_empty() || !self.take_back.is_empty()
     }
 
     /// The instances named for termination.
@@ -227,6 +244,15 @@ impl Action {
             | Action::CancelUnfilled { to }
             | Action::Terminate { to, .. }
             | Action::Lower { to } => *to,
+        }
+    }
+
+    pub(crate) fn to_mut(&mut self) -> &mut Capacity {
+        match self {
+            Action::Raise { to }
+            | Action::CancelUnfilled { to }
+            | Action::Terminate { to, .. }
+            | Action::Lower { to } => to,
         }
     }
 }

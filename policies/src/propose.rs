@@ -3,6 +3,7 @@
 use crate::facts::{FleetFacts, GroupError, GroupFact, Override};
 use crate::memory::FleetMemory;
 use crate::observe::{View, observe};
+use crate::placement::drain;
 use crate::plan::Decision;
 use crate::policy::{Policy, Setting};
 use crate::rules::{Context, learn, limits, recommend};
@@ -48,7 +49,13 @@ pub fn propose(policy: &Arc<Policy>, facts: &FleetFacts<'_>, memory: &FleetMemor
     // Memory's time never goes back (safety rule 7).
     let now = memory.now.map_or(facts.now, |last| last.max(facts.now));
     stages::forget(policy, &mut memory);
-    let view = observe(policy, facts, &mut memory, now);
+    drain::keep(policy, facts, &mut memory, now);
+    let without = drain::leave_out(policy, facts, &memory);
+    let facts = &rest(facts, &without);
+    let mut view = observe(policy, facts, &mut memory, now);
+    if drain::is_any_out(&memory) {
+        view.wait_for_drain();
+    }
     let pin = pin(facts, &mut memory);
     let longest = |rates: &[crate::policy::Rate]| rates.iter().map(|rate| rate.per).max().unwrap_or_default();
     let counted = longest(&policy.scale_out.rate).max(longest(&policy.scale_in.rate));
@@ -80,9 +87,21 @@ pub fn propose(policy: &Arc<Policy>, facts: &FleetFacts<'_>, memory: &FleetMemor
     stages::limits(&mut walk);
     stages::cooldown(&mut walk, policy, &memory);
     stages::pace(&mut walk, policy, &memory);
-    let groups = if needs_placement(policy, &walk, facts) { observed(facts) } else { Vec::new() };
+    let drains = !memory.draining.is_empty();
+    let groups = if drains || needs_placement(policy, &walk, facts) { observed(facts) } else { Vec::new() };
     let walked = Walked { walk, view, recommendations, groups };
     Proposal { policy: Arc::clone(policy), body: Body::Walked(Box::new(walked)), memory }
+}
+
+/// The facts without the instances that drain.
+fn rest<'a>(facts: &FleetFacts<'a>, without: &'a [Option<Observation>]) -> FleetFacts<'a> {
+    let mut rest = facts.clone();
+    for (fact, without) in rest.groups.iter_mut().zip(without) {
+        if let Some(observation) = without {
+            *fact = GroupFact::Observed(observation);
+        }
+    }
+    rest
 }
 
 /// The pin in force. When one ends, the scale-in window starts again (safety rule 14).

@@ -2,6 +2,7 @@
 
 use crate::memory::{FleetMemory, InFlight, Undo};
 use crate::observe::View;
+use crate::placement::drain::{self, Diversion};
 use crate::placement::{self, Asked};
 use crate::plan::{Budget, Decision, Direction, Effect, FleetPlan, GroupPlan, Plan};
 use crate::policy::{Mode, Policy, RuleKind, Setting};
@@ -46,23 +47,38 @@ fn one(proposal: Proposal, left: &mut Budget) -> FleetPlan {
     stages::hold(&mut walk, &view, || placed(&to_place, current));
     bounds(&mut walk);
     let steps = warming_steps(&policy, &recommendations, &walk, &memory, view.warming());
+    let may_leave = may_leave(&walk, &view);
     let decision = decision(walk, &view, recommendations);
     decision.assert_trace_law();
     let acting = view.shown.is_none().then_some(*left);
-    let plans = if policy.has_choice() {
+    let mut plans = if policy.has_choice() {
         several(to_place, &view, &decision, &groups, &memory, acting)
     } else {
-        let groups: Vec<Observation> = groups.into_iter().flatten().collect();
-        placement::place(&policy, &decision, &groups, &memory, acting)
+        placement::place(&policy, &decision, groups.first().and_then(Option::as_ref), &memory, acting)
     };
+    let mut draining = memory.draining.clone();
+    if policy.drain.is_some() || !draining.is_empty() {
+        let left = spent(&decision, &plans, *left).scale_in;
+        let diversion = Diversion { policy: &policy, groups: &groups, may_leave, left, now: decision.now };
+        diversion.divert(&mut draining, &mut plans);
+    }
     let acts = policy.mode != Mode::Observe && view.shown.is_none();
     if !acts {
         return FleetPlan { policy, decision, effect: Effect::Observe(plans), memory };
     }
     *left = spent(&decision, &plans, *left);
     memory.steps = steps;
+    drain::change(&mut memory, draining);
     book(&policy, &decision, &plans, &mut memory);
     FleetPlan { policy, decision, effect: Effect::Act(plans), memory }
+}
+
+/// Whether what has drained may leave now: it was chosen under an earlier decision, and only one that would not remove it
+/// any more stands in its way. What is unknown, guarded or held keeps it; what asks for more takes it back.
+fn may_leave(walk: &Walk, view: &View) -> bool {
+    let is_other = |hold: &Hold| hold.setting != Setting::Drain;
+    let wanted = walk.trace.first().and_then(|step| step.after).unwrap_or(walk.current);
+    view.block_in.is_none_or(|hold| !is_other(&hold)) && walk.block_in.is_none() && wanted.max(walk.at) <= walk.current
 }
 
 /// A capacity to lay out over several groups.
@@ -154,9 +170,10 @@ pub fn spent(decision: &Decision, plans: &[GroupPlan], left: Budget) -> Budget {
     let (Some(current), Some(desired)) = (decision.current, decision.desired) else { return left };
     let take = |budget: Option<Capacity>, spent: Capacity| budget.map(|budget| budget.saturating_sub(spent));
     let beside: Capacity = plans.iter().map(|plan| plan.repairs.saturating_add(plan.moved)).sum();
+    let drained: Capacity = plans.iter().map(|plan| plan.drained).sum();
     Budget {
         scale_out: take(left.scale_out, desired.saturating_sub(current).saturating_add(beside)),
-        scale_in: take(left.scale_in, current.saturating_sub(desired)),
+        scale_in: take(left.scale_in, current.saturating_sub(desired).saturating_add(drained)),
     }
 }
 
@@ -191,7 +208,7 @@ fn warming_steps(
 fn book(policy: &Policy, decision: &Decision, plans: &[GroupPlan], memory: &mut FleetMemory) {
     let (Some(current), Some(desired)) = (decision.current, decision.desired) else { return };
     let (last_out, last_in) = (memory.last_out, memory.last_in);
-    for plan in plans.iter().filter(|plan| !plan.actions.is_empty()) {
+    for plan in plans.iter().filter(|plan| plan.acts()) {
         let at = usize::from(plan.group);
         let Some(group) = memory.groups.get_mut(at) else { continue };
         let from = group.desired.unwrap_or(current);

@@ -122,6 +122,9 @@ pub struct Group {
     pub current: Option<Capacity>,
     /// Its part of the decision.
     pub desired: Option<Capacity>,
+    /// Of current, instances that drain before they are terminated.
+    #[serde(default)]
+    pub draining: Capacity,
     /// Instances by state; empty while unknown.
     pub instances: BTreeMap<String, Capacity>,
     /// Why it could not be read.
@@ -274,6 +277,7 @@ fn groups(fleet: &FleetStatus) -> Vec<Group> {
         group: group.group.to_string(),
         current: status.current,
         desired: status.desired,
+        draining: status.draining,
         instances: match (&status.unknown, status.at) {
             (None, Some(_)) => INSTANCE_STATES.iter().map(|state| (*state).into()).zip(status.instances).collect(),
             _ => BTreeMap::new(),

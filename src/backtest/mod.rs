@@ -136,8 +136,7 @@ impl Backtest {
                 *feed = Feed::Utilization;
             }
         }
-        // The model knows one kind of instance, so several groups are replayed as one.
-        let mut policy = if policy.has_choice() { policy.in_one_group() } else { policy.clone() };
+        let mut policy = policy.for_replay();
         if policy.mode == Mode::Observe {
             policy.mode = Mode::On;
         }

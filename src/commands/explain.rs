@@ -118,6 +118,7 @@ fn print(explained: &Explained, out: &mut Out) -> io::Result<()> {
     recommendations(decision, out)?;
     trace(explained, out)?;
     places(decision, out)?;
+    leaves(decision, out)?;
     inputs(explained, out)?;
     replay(explained, out)
 }
@@ -138,6 +139,25 @@ fn places(decision: &Value, out: &mut Out) -> io::Result<()> {
     }
     writeln!(out)?;
     table.write("  ", out)
+}
+
+/// Who leaves, and why it was chosen.
+fn leaves(decision: &Value, out: &mut Out) -> io::Result<()> {
+    for group in list(&decision["groups"]) {
+        let name = format!("{}/{}", text(&group["provider"]), text(&group["group"]));
+        for (list_of, what) in [("terminate", "is terminated"), ("drain", "drains before it is terminated")] {
+            for instance in list(&group[list_of]) {
+                let instance = text(instance);
+                let why = text(&group["leaves"][instance.as_str()]);
+                let why = if why.is_empty() { why } else { format!(": {why}") };
+                writeln!(out, "{name}: {} {what}{why}", instance)?;
+            }
+        }
+        for instance in list(&group["take_back"]) {
+            writeln!(out, "{name}: {} drains and is wanted again", text(instance))?;
+        }
+    }
+    Ok(())
 }
 
 fn hold(hold: &Value, out: &mut Out) -> io::Result<()> {

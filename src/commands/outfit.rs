@@ -4,10 +4,11 @@ use super::invalid;
 use crate::registry;
 use contract::Owner;
 use policies::policy::{Severity, SourceFile};
-use skala::app::{Compile, HoldAll, Providers, Settings, Sources};
+use skala::app::{Compile, Drainers, HoldAll, Providers, Settings, Sources};
 use skala::clock::Clock;
-use skala::config::{self, Report, SkalaToml, SourceConfig, SourceKind, diagnostics};
+use skala::config::{self, DrainerKind, Report, SkalaToml, SourceConfig, SourceKind, diagnostics};
 use skala::cycle::brakes::BrakeSettings;
+use skala::drainers::{self, Drainer};
 use skala::sources::MetricSource;
 use skala::sources::cloud::CloudMetrics;
 use skala::sources::composite::Composite;
@@ -74,6 +75,27 @@ pub fn sources(config: &SkalaToml, providers: &Providers) -> anyhow::Result<Sour
         sources.insert((&*source.name).into(), made);
     }
     Ok(sources)
+}
+
+/// All drainers by name.
+pub fn drainers(config: &SkalaToml) -> anyhow::Result<Drainers> {
+    let mut all = Drainers::new();
+    for drainer in &config.drainers {
+        let wrong = |what: &dyn std::fmt::Display| {
+            invalid(format!("[drainer.{}] in line {} of skala.toml: {what}", drainer.name, drainer.place.line))
+        };
+        let made: Arc<dyn Drainer> = match &drainer.kind {
+            DrainerKind::Webhook { url, settings } => {
+                Arc::new(drainers::webhook::Webhook::new(url, settings.clone()).map_err(|error| wrong(&error))?)
+            }
+            DrainerKind::Exec { command, environment } => {
+                let value = |name: &str| std::env::var_os(name);
+                Arc::new(drainers::exec::Exec::new(command.clone(), environment.clone(), value))
+            }
+        };
+        all.insert((&*drainer.name).into(), made);
+    }
+    Ok(all)
 }
 
 /// Reads policies as this skala.toml allows them.

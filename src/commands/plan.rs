@@ -19,6 +19,7 @@ use skala::store::sqlite::SqliteStore;
 use skala::store::url::StoreUrl;
 use skala::store::{Options, Store};
 use skala::telemetry::ProcessMetrics;
+use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -88,6 +89,7 @@ impl Plan {
             providers,
             metrics,
             sources,
+            drainers: BTreeMap::new(),
             policy_source: Arc::new(Directory::new(&config.daemon.policies)),
             hold_all: outfit::hold_all(config),
             compile: outfit::compile(config.clone()),
@@ -148,6 +150,12 @@ fn show(set: &PolicySet, plan: &FleetPlan, out: &mut Out) -> io::Result<()> {
         }
         for (instance, why) in group.terminate().iter().zip(&group.victims) {
             writeln!(out, "    terminate {instance}: {}", why.text())?;
+        }
+        for (instance, why) in &group.drain {
+            writeln!(out, "    drain {instance}: {}", why.text())?;
+        }
+        for instance in &group.take_back {
+            writeln!(out, "    take back {instance}, which drains")?;
         }
     }
     Ok(())

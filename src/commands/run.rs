@@ -71,6 +71,7 @@ impl Run {
         let metrics = Arc::new(ProcessMetrics::new());
         let providers = outfit::providers(&config, &owner, &clock, &metrics).await?;
         let sources = outfit::sources(&config, &providers)?;
+        let drainers = outfit::drainers(&config)?;
         let seams = Seams {
             clock: Arc::clone(&clock),
             entropy,
@@ -78,6 +79,7 @@ impl Run {
             providers,
             metrics,
             sources,
+            drainers,
             policy_source: Arc::new(Directory::new(&config.daemon.policies)),
             hold_all: outfit::hold_all(&config),
             compile: outfit::compile(config.clone()),

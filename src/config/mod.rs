@@ -2,6 +2,7 @@
 //! Files come in; settings, a policy set and a [`Report`] go out. Nothing here asks a cloud or a source.
 
 pub mod diagnostics;
+mod drainers;
 mod fetch;
 mod kinds;
 mod load;
@@ -12,6 +13,7 @@ mod sources;
 #[cfg(test)]
 mod tests;
 
+pub use drainers::{DrainerConfig, DrainerKind};
 pub use kinds::{Kinds, MetricsKind};
 pub use load::{list_directory, read_directory, read_file};
 pub use promql::check as check_query;
@@ -90,6 +92,8 @@ pub fn parse_policies(
         skala_toml.map(|config| config.providers.iter().map(|provider| provider.name.as_ref()).collect());
     let sources: Option<Vec<&str>> =
         skala_toml.map(|config| config.sources.iter().map(|source| source.name.as_ref()).collect());
+    let drainers: Option<Vec<&str>> =
+        skala_toml.map(|config| config.drainers.iter().map(|drainer| drainer.name.as_ref()).collect());
     let composite = |source| match source {
         &SourceConfig { ref name, kind: SourceKind::Composite { ref sources, .. }, .. } => {
             Some((&**name, sources.iter().map(|part| &**part).collect()))
@@ -105,6 +109,7 @@ pub fn parse_policies(
         providers: providers.as_deref(),
         sources: sources.as_deref(),
         composites: &composites,
+        drainers: drainers.as_deref(),
     };
     parse(files, &options)
 }

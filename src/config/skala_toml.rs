@@ -1,5 +1,6 @@
 //! skala.toml: text in, settings out, with every problem at once. Secrets are named here and never read.
 
+use super::drainers::{DrainerConfig, read_drainer};
 use super::fetch::Paths;
 use super::kinds::Kinds;
 use super::sources::{Declared, SourceConfig, read_source};
@@ -33,6 +34,8 @@ pub struct SkalaToml {
     pub providers: Vec<ProviderConfig>,
     /// `[source.NAME]`, sorted by name.
     pub sources: Vec<SourceConfig>,
+    /// `[drainer.NAME]`, sorted by name.
+    pub drainers: Vec<DrainerConfig>,
     /// `[brakes]`.
     pub brakes: Brakes,
 }
@@ -129,10 +132,15 @@ impl SkalaToml {
             check_name(&findings, &entry.key, entry.at).then(read).flatten()
         });
         let sources: Vec<SourceConfig> = sources.collect();
+        let drainers = r.named("drainer").into_iter().filter_map(|(entry, reader)| {
+            let read = || read_drainer(reader, &entry.key, &paths);
+            check_name(&findings, &entry.key, entry.at).then(read).flatten()
+        });
+        let drainers: Vec<DrainerConfig> = drainers.collect();
         let brakes = read_brakes(&mut r);
         r.finish();
         let sound = findings.errors() == 0;
-        let config = Self { file: file.clone(), daemon, store, api, providers, sources, brakes };
+        let config = Self { file: file.clone(), daemon, store, api, providers, sources, drainers, brakes };
         (sound.then_some(config), findings.into_diagnostics())
     }
 }

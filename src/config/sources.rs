@@ -181,7 +181,15 @@ fn read_time(r: &mut Reader<'_>) -> Option<JsonTime> {
 }
 
 fn read_exec(r: &mut Reader<'_>) -> Option<SourceKind> {
-    let hint = "command = [\"/usr/local/bin/queue-depth\", \"--all\"]";
+    let command = read_command(r, "command = [\"/usr/local/bin/queue-depth\", \"--all\"]");
+    let timeout = read_timeout(r).unwrap_or(TIMEOUT);
+    let trust_time = r.take("trust_time", units::choice(&[("run", ())])).is_some();
+    let (command, environment) = command?;
+    Some(SourceKind::Exec(ExecSettings { command, timeout, environment, trust_time }))
+}
+
+/// `command`, a program's absolute path and its arguments, and `env`, the names of the variables that it is given.
+pub(super) fn read_command(r: &mut Reader<'_>, hint: &'static str) -> Option<(Vec<String>, Vec<String>)> {
     let command = r.need_or(
         "command",
         |node| {
@@ -194,7 +202,6 @@ fn read_exec(r: &mut Reader<'_>) -> Option<SourceKind> {
         },
         Some(hint),
     );
-    let timeout = read_timeout(r).unwrap_or(TIMEOUT);
     let environment = r.take("env", |node| {
         let names = texts(node, ARGUMENTS_MAX)?;
         match names.iter().find(|name| name.is_empty() || name.contains(['=', '\0'])) {
@@ -205,9 +212,7 @@ fn read_exec(r: &mut Reader<'_>) -> Option<SourceKind> {
             None => Ok(names),
         }
     });
-    let trust_time = r.take("trust_time", units::choice(&[("run", ())])).is_some();
-    let environment = environment.unwrap_or_default();
-    Some(SourceKind::Exec(ExecSettings { command: command?, timeout, environment, trust_time }))
+    Some((command?, environment.unwrap_or_default()))
 }
 
 fn read_composite(r: &mut Reader<'_>, name: &str, declared: &Declared<'_>) -> Option<SourceKind> {

@@ -70,7 +70,7 @@ impl Cycle {
             ask.open_actions.extend(fleet.open.iter().filter(|(at, _)| usize::from(*at) == place).map(|(_, id)| *id));
             let group = &fleet.policy.groups[place];
             let kept = fleet.memory.groups.iter().find(|kept| is_key(&kept.key, group));
-            ask.intent = kept.and_then(|kept| kept.desired);
+            ask.intent = kept.and_then(|kept| Some(kept.desired? + fleet.memory.held(kept)));
             let begun = kept.and_then(|kept| fleet.memory.operations.get(&kept.key));
             ask.operations.extend(begun.into_iter().flat_map(|begun| begun.names.iter().cloned()));
         }
@@ -80,6 +80,10 @@ impl Cycle {
     /// Puts finished polls on the board and notes which fleets have all their inputs.
     pub fn arrived(&mut self, finished: impl Iterator<Item = Finished>) {
         for poll in finished {
+            if let Answered::Drain(done) = poll.what {
+                self.drain_done(done);
+                continue;
+            }
             if poll.generation != self.generation {
                 self.published.metrics().late_answer();
                 continue;
@@ -93,6 +97,7 @@ impl Cycle {
                         }
                     }
                 }
+                Answered::Drain(_) => {}
                 Answered::History(learned) => self.history_came(*learned, poll.took),
                 Answered::Query { source, query, answer } => {
                     self.note_answer(source, answer.answer(), poll.took);
@@ -117,6 +122,6 @@ impl Cycle {
 }
 
 /// Whether a key of the core's memory, `provider/group`, is this group's.
-fn is_key(key: &str, group: &policies::policy::Group) -> bool {
+pub(super) fn is_key(key: &str, group: &policies::policy::Group) -> bool {
     key.strip_prefix(&*group.provider).and_then(|rest| rest.strip_prefix('/')) == Some(group.group.as_str())
 }

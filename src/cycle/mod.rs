@@ -8,6 +8,7 @@
 
 pub(crate) mod act;
 pub mod brakes;
+mod drains;
 pub(crate) mod dry;
 mod history;
 mod inputs;
@@ -70,6 +71,7 @@ pub(crate) struct Cycle {
     kept: BTreeMap<Arc<str>, Kept>,
     brakes: Brakes,
     histories: history::Histories,
+    drains: drains::Drains,
     calls: BTreeMap<ActionId, Call>,
     trouble: Trouble,
     held_all: Option<InForce>,

@@ -44,6 +44,8 @@ pub(crate) enum Answered {
     Groups { groups: Vec<u32>, answers: Vec<Result<Observation, GroupError>> },
     /// What was learned from a source's records.
     History(Box<Learned>),
+    /// A drainer is done with an instance.
+    Drain(super::drains::Done),
     /// One query.
     Query { source: u32, query: u32, answer: AnswerIndex },
 }

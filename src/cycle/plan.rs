@@ -217,11 +217,10 @@ impl Cycle {
                 }
                 GroupStatus {
                     current: seen.desired,
-                    desired: None,
                     instances,
-                    unknown: None,
                     at: Some(seen.at),
                     call_in_air: in_air(place),
+                    ..GroupStatus::default()
                 }
             }
         };

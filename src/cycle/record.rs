@@ -143,8 +143,9 @@ impl Cycle {
     /// What a group held before its actions: what the cloud said, or memory where the cloud keeps no such number.
     fn desired_before(&self, planned: &Planned, group: &GroupPlan) -> Capacity {
         let said = group.seen.as_ref().and_then(|seen| seen.desired);
-        let kept = self.fleets[planned.fleet as usize].memory.groups.get(usize::from(group.group));
-        said.or(kept.and_then(|kept| kept.desired)).unwrap_or(0)
+        let memory = &self.fleets[planned.fleet as usize].memory;
+        let kept = memory.groups.get(usize::from(group.group));
+        said.or(kept.and_then(|kept| Some(kept.desired? + memory.held(kept)))).unwrap_or(0)
     }
 
     /// Books the recorded actions and starts their calls, one chain for each group.
@@ -192,7 +193,7 @@ impl Cycle {
 /// Whether a plan has something to carry out.
 fn acts(planned: &Planned) -> bool {
     match &planned.plan.effect {
-        Effect::Act(groups) => groups.iter().any(|group| !group.actions.is_empty()),
+        Effect::Act(groups) => groups.iter().any(GroupPlan::acts),
         Effect::Observe(_) => false,
     }
 }
@@ -202,7 +203,9 @@ fn change(before: Capacity, action: &Action, plan: &GroupPlan, weight: u32) -> i
     let units = |after: Capacity| (i64::from(after) - i64::from(before)) * i64::from(weight);
     let difference = match action {
         // What it starts in place of lost instances is not in the difference of what was asked for.
-        Action::Raise { to } => units(plan.desired.unwrap_or(*to)) + i64::from(plan.repairs),
+        Action::Raise { to } => {
+            units(plan.desired.map_or(*to, |desired| desired + plan.held)) + i64::from(plan.repairs)
+        }
         other => units(other.to()),
     };
     i32::try_from(difference).unwrap_or(if difference < 0 { i32::MIN } else { i32::MAX })

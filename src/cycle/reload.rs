@@ -106,6 +106,7 @@ impl Cycle {
         }
         old.for_each(|gone| self.keep(gone));
         self.drop_history();
+        self.drop_drains();
         self.set = set;
         self.find_calls();
         self.ready.clear();
@@ -221,7 +222,7 @@ impl Fleet {
             };
             self.open.retain_mut(|(group, _)| moved(group));
             self.events.retain_mut(|event| match event {
-                Event::Outcome { group, .. } => moved(group),
+                Event::Outcome { group, .. } | Event::Drain { group, .. } => moved(group),
                 Event::Restarted => true,
             });
             // Every read comes after the new set's first question.

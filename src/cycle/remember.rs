@@ -6,7 +6,7 @@ use super::{Cycle, Trouble, loads};
 use crate::store::{JournalEntry, RunExtension};
 use contract::{Capacity, InstanceId, Timestamp};
 use policies::history;
-use policies::plan::FleetPlan;
+use policies::plan::{Effect, FleetPlan};
 use policies::trace::HoldReason;
 use policies::wire;
 use std::sync::Arc;
@@ -53,17 +53,24 @@ struct Key {
     current: Option<Capacity>,
     hold: Option<HoldReason>,
     terminate: Vec<InstanceId>,
+    drain: Vec<InstanceId>,
+    take_back: Vec<InstanceId>,
 }
 
 impl Key {
     fn of(plan: &FleetPlan) -> Self {
         let decision = &plan.decision;
-        let terminate = plan.effect.groups().iter().flat_map(|group| group.terminate()).cloned().collect();
+        let groups = plan.effect.groups();
+        let terminate = groups.iter().flat_map(|group| group.terminate()).cloned().collect();
+        let drain = groups.iter().flat_map(|group| &group.drain).map(|(id, _)| id.clone()).collect();
+        let take_back = groups.iter().flat_map(|group| &group.take_back).cloned().collect();
         Self {
             desired: decision.desired,
             current: decision.current,
             hold: decision.hold.map(|hold| hold.reason),
             terminate,
+            drain,
+            take_back,
         }
     }
 }
@@ -97,6 +104,9 @@ impl Cycle {
         if !recorded && !fleet.dirty {
             fleet.dirty = true;
             self.dirty.push_back((batch.monotonic, at));
+        }
+        if matches!(planned.plan.effect, Effect::Act(_)) {
+            self.tend_drains(at);
         }
         self.show(batch, planned);
     }

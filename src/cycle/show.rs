@@ -20,7 +20,7 @@ impl Cycle {
         let Planned { fleet: at, plan, mut groups, readings, complete, .. } = planned;
         for part in plan.effect.groups() {
             if let Some(group) = groups.get_mut(usize::from(part.group)) {
-                group.desired = part.desired;
+                (group.desired, group.draining) = (part.desired, part.held);
             }
         }
         let fleet = &mut self.fleets[at as usize];

@@ -57,7 +57,8 @@ impl Cycle {
     ) -> Self {
         let lease = LeaseView::default();
         Self {
-            polls: Polls::new(Arc::clone(&seams.clock), &seams.providers, &seams.sources, finished),
+            polls: Polls::new(Arc::clone(&seams.clock), &seams.providers, &seams.sources, finished.clone()),
+            drains: super::drains::Drains::new(Arc::clone(&seams.clock), seams.drainers, finished),
             hands: Hands::new(Arc::clone(&seams.clock), lease.clone(), &seams.providers, ended),
             clock: seams.clock,
             entropy: seams.entropy,

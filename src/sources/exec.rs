@@ -4,17 +4,28 @@
 //! output for an answer, and never the time of the run for a sample's, unless it is told to.
 
 mod exposition;
-mod run;
 
-use super::failure::{Failure, Notes};
+use super::failure::{Failure, Notes, shown};
 use super::round::Round;
 use super::{Answer, MetricSource, QueryAsk, SeriesPoint};
+use crate::program::{Program, ProgramError};
 use contract::{BoxFuture, Timestamp};
 use exposition::{Name, Samples};
 use policies::facts::MissingWhy;
-use run::Program;
 use std::sync::Arc;
 use std::time::Duration;
+
+impl From<ProgramError> for Failure {
+    fn from(error: ProgramError) -> Self {
+        let why = match &error {
+            ProgramError::Timeout(_) => MissingWhy::Timeout,
+            ProgramError::NotStarted(_) => MissingWhy::Refused,
+            ProgramError::TooLarge => return Failure::too_large(error.to_string()),
+            ProgramError::Status { .. } | ProgramError::Failed(_) => MissingWhy::Other("command_failed".into()),
+        };
+        Failure::new(why, shown(&error.to_string()))
+    }
+}
 
 /// What to run, and how.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -76,6 +87,8 @@ impl Exec {
         let program = Arc::clone(&self.program);
         let ran = self.round.join(|| async move {
             let printed = program.run().await?;
+            let printed =
+                String::from_utf8(printed).map_err(|_| Failure::malformed("it printed what is no UTF-8 text"))?;
             let samples = exposition::parse(&printed)
                 .map_err(|why| Failure::malformed(format!("it printed no exposition format: {why}")))?;
             Ok(Ran { samples, began: now })

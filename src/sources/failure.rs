@@ -64,7 +64,7 @@ pub(super) fn why_of_status(status: u16) -> MissingWhy {
 }
 
 /// The beginning of a foreign text, on one line.
-pub(super) fn shown(text: &str) -> String {
+pub(crate) fn shown(text: &str) -> String {
     text.trim().chars().take(300).map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 

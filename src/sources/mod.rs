@@ -12,6 +12,7 @@ mod recorded;
 mod round;
 pub mod sim;
 
+pub(crate) use failure::shown;
 pub use pick::{AnswerIndex, OwnedReading, pick};
 pub use recorded::{RangeError, RangeSeries, Recorder, Span, pick_recorded};
 

@@ -87,6 +87,20 @@ pub(super) const FLEET_FAMILIES: &[FleetFamily] = &[
             }
         }
     }),
+    fleet(
+        "group_draining",
+        "gauge",
+        "A group's instances that drain before they are terminated. (experimental)",
+        |_, fleet, series| {
+            for (group, status) in
+                fleet.policy.groups.iter().zip(&fleet.groups).filter(|_| fleet.policy.drain.is_some())
+            {
+                let labels =
+                    [("fleet", &*fleet.policy.id), ("provider", &group.provider), ("group", group.group.as_str())];
+                series.put(&labels, status.draining);
+            }
+        },
+    ),
     fleet("group_instances", "gauge", "A group's instances by state. (stable)", group_instances),
     fleet("decisions_total", "counter", "Decisions since the start, by direction. (stable)", |_, fleet, series| {
         let counts = [("out", fleet.decisions.out), ("in", fleet.decisions.r#in), ("none", fleet.decisions.none)];

@@ -15,13 +15,14 @@ const BOUNDS_SECS: [f64; 12] = [0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5,
 
 const METADATA: Metadata<'static> = Metadata::new(module_path!(), Level::INFO, None);
 
-const COUNTERS: [(&str, &str); 8] = [
+const COUNTERS: [(&str, &str); 9] = [
     ("skala_actions_total", "Calls that change a group, by how they ended. (stable)"),
     ("skala_readings_missing_total", "Readings without a usable number, by why. (stable)"),
     ("skala_history_requests_total", "Queries whose recorded values were asked for, by how that ended. (experimental)"),
     ("skala_source_answers_total", "Queries to a composite source that one of its sources answered. (experimental)"),
     ("skala_provider_requests_total", "Calls to a cloud. (stable)"),
     ("skala_provider_throttled_total", "Calls to a cloud that it turned down as too many. (stable)"),
+    ("skala_drain_requests_total", "Times that a drainer was asked, by what and by how that ended. (experimental)"),
     ("skala_faults_total", "Fleets held because skala itself failed. (experimental)"),
     ("skala_late_answers_total", "Answers after their deadline, dropped. (experimental)"),
 ];
@@ -87,6 +88,12 @@ impl ProcessMetrics {
     pub fn action(&self, provider: &Arc<str>, action: &'static str, outcome: &'static str) {
         let labels = [shared("provider", provider), fixed("action", action), fixed("outcome", outcome)];
         self.count("skala_actions_total", labels);
+    }
+
+    /// A drainer was asked: `drain` or `return`, and `done`, `going` or `error`.
+    pub fn drain_request(&self, drainer: &Arc<str>, asked: &'static str, outcome: &'static str) {
+        let labels = [shared("drainer", drainer), fixed("do", asked), fixed("outcome", outcome)];
+        self.count("skala_drain_requests_total", labels);
     }
 
     /// A source was asked and gave no usable number.

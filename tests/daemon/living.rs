@@ -209,6 +209,7 @@ fn seams(
         metrics,
         providers: BTreeMap::from([("cloud".into(), Arc::new(provider) as Arc<dyn contract::Provider>)]),
         sources: BTreeMap::from([("load".into(), source)]),
+        drainers: BTreeMap::new(),
         policy_source: Arc::new(Directory::new(directory.path().join("policies"))),
         compile: Arc::new(|files| {
             let (set, found) = skala::config::parse_policies(files, Duration::from_secs(15), None);

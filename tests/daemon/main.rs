@@ -8,6 +8,7 @@ mod api;
 mod backends;
 mod backtest;
 mod cli;
+mod draining;
 mod handover;
 mod living;
 mod prometheus_source;

@@ -402,6 +402,7 @@ async fn a_daemon_begins_with_what_was_recorded() {
             metrics: Arc::default(),
             providers: [("cloud".into(), provider)].into(),
             sources: [("prometheus".into(), source)].into(),
+            drainers: BTreeMap::new(),
             policy_source: Arc::new(Directory::new(policies)),
             compile: Arc::new(|files| {
                 let (set, found) = skala::config::parse_policies(files, Duration::from_secs(15), None);

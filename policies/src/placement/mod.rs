@@ -4,6 +4,7 @@
 //! preference (`fill`), by what is known of each place (`offering`), and moved there without removing what serves before
 //! its replacement does (`several`).
 
+pub(crate) mod drain;
 mod fill;
 pub(crate) mod offering;
 mod several;
@@ -12,6 +13,7 @@ mod spread;
 mod stand;
 pub(crate) mod victims;
 
+pub use drain::{DrainStage, Draining, Drains};
 pub use offering::Offering;
 pub(crate) use offering::Sight;
 pub(crate) use several::{Asked, lay_out};

@@ -12,7 +12,7 @@ use contract::{Capacity, Observation, Version};
 pub(crate) fn place(
     policy: &Policy,
     decision: &Decision,
-    groups: &[Observation],
+    observation: Option<&Observation>,
     memory: &FleetMemory,
     repair_within: Option<Budget>,
 ) -> Vec<GroupPlan> {
@@ -21,7 +21,7 @@ pub(crate) fn place(
     let Some(plan) = plans.first_mut() else { return plans };
     plan.desired = Some(desired);
     plan.change = i64::from(desired) - i64::from(current);
-    let Some(observation) = groups.first() else { return plans };
+    let Some(observation) = observation else { return plans };
     plan.seen = Some(version(observation));
     if desired < current {
         let cancelled = observation.unfilled().min(current - desired);

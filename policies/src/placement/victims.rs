@@ -22,6 +22,10 @@ pub enum VictimWhy {
     CrowdedZone,
     /// Only its age tells it from the others.
     Age,
+    /// It was chosen before, and has let go of its work.
+    Drained,
+    /// It was chosen before, and has not let go of its work in time.
+    NotDrained,
 }
 
 impl VictimWhy {
@@ -34,6 +38,8 @@ impl VictimWhy {
             VictimWhy::WarmingUp => "not serving yet",
             VictimWhy::CrowdedZone => "in the zone with the most",
             VictimWhy::Age => "by its age",
+            VictimWhy::Drained => "has drained",
+            VictimWhy::NotDrained => "has not drained in time",
         }
     }
 }

@@ -5,10 +5,11 @@ use super::parse::{ParseOptions, QueryError, QueryFacts};
 use super::reader::{Fault, Reader};
 use super::tree::{Table, Value};
 use super::{
-    Age, Amount, Combine, Direction, ForeignPolicy, Group, Mode, OnExternalChange, OnMissing, Places, Policy, Spread,
+    Age, Amount, Combine, Direction, Drain, ForeignPolicy, Group, Mode, OnExternalChange, OnMissing, Places, Policy,
+    Spread,
 };
 use super::{BOOT_DEFAULT, Rate, Select, Setting, WARMUP_DEFAULT};
-use super::{checks, group, metric, rule, units};
+use super::{checks, drain, group, metric, rule, units};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -95,6 +96,7 @@ struct Draft {
     groups: Vec<Group>,
     spread: Spread,
     leaves_first: Age,
+    drain: Option<Drain>,
     metrics: metric::Drafts,
     rules: Vec<super::Rule>,
     scale_out: Direction,
@@ -134,6 +136,7 @@ impl Draft {
         let priority = r.take("priority", units::signed).unwrap_or(0);
         let groups = group::read_groups(r, context.options.providers);
         let spread = group::read_spread(r);
+        let drain = drain::read_drain(r, context.options.drainers);
         let metrics = metric::read(context, r);
         let rules = rule::read(r, &metrics);
         let mut places = places(r);
@@ -158,6 +161,7 @@ impl Draft {
             groups,
             spread,
             leaves_first,
+            drain,
             metrics,
             rules,
             scale_out,
@@ -184,6 +188,7 @@ impl Draft {
             groups: self.groups.into(),
             spread: self.spread,
             leaves_first: self.leaves_first,
+            drain: self.drain,
             metrics: self.metrics.into_metrics(),
             rules: self.rules.into(),
             scale_out: self.scale_out,
@@ -210,6 +215,7 @@ fn places(r: &Reader<'_>) -> Places {
         Setting::OnExternalChange,
         Setting::Foreign,
         Setting::OnMissing,
+        Setting::Drain,
     ] {
         if r.has(setting.key()) {
             places.set(setting, r.findings().place(r.at_of(setting.key())));

@@ -6,6 +6,7 @@
 mod cases;
 mod checks;
 mod diagnostic;
+mod drain;
 mod expression;
 mod fleet;
 mod group;
@@ -29,6 +30,7 @@ mod tree;
 pub mod units;
 
 pub use diagnostic::{At, Diagnostic, Finding, Findings, Related, Severity};
+pub use drain::Drain;
 pub use expression::{Expression, One, Term, Two};
 pub use fleet::read_rate;
 pub use group::{Age, Group, Spread, Survive};

@@ -2,6 +2,7 @@
 //!
 //! Text comes in through [`crate::policy::parse`]; nothing here fails or allocates once it is built.
 
+use super::drain::Drain;
 use super::expression::Expression;
 use super::group::{Age, Group, Spread};
 use super::objective::Objective;
@@ -85,6 +86,8 @@ pub struct Policy {
     pub spread: Spread,
     /// Which of two instances that are alike leaves first.
     pub leaves_first: Age,
+    /// What is done before an instance is terminated.
+    pub drain: Option<Drain>,
     /// The metrics, sorted by name.
     pub metrics: Box<[Metric]>,
     /// The rules, in the order of the file.
@@ -120,9 +123,15 @@ impl Policy {
         self.groups.len() > 1 || self.groups.iter().any(|group| group.weight != 1)
     }
 
-    /// The same fleet in one place without bounds of its own: for replays of recorded load, which know one kind of
-    /// instance. What several groups could hold at most still bounds it.
-    pub fn in_one_group(&self) -> Policy {
+    /// The same fleet for replays of recorded load: they know one kind of instance, in one place without bounds of its
+    /// own, and nothing of the work that one has to let go of, so it leaves at once. What several groups could hold at most
+    /// still bounds it.
+    pub fn for_replay(&self) -> Policy {
+        let replayed = if self.has_choice() { self.in_one_group() } else { self.clone() };
+        Policy { drain: None, ..replayed }
+    }
+
+    fn in_one_group(&self) -> Policy {
         let mut one = self.clone();
         let most = self
             .groups

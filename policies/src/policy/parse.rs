@@ -55,11 +55,20 @@ pub struct ParseOptions<'a> {
     pub sources: Option<&'a [&'a str]>,
     /// Those of them that ask others.
     pub composites: &'a [Composite<'a>],
+    /// The drainers that skala.toml has; `None`: any name is taken.
+    pub drainers: Option<&'a [&'a str]>,
 }
 
 impl Default for ParseOptions<'_> {
     fn default() -> Self {
-        Self { default_interval: INTERVAL_DEFAULT, query: None, providers: None, sources: None, composites: &[] }
+        Self {
+            default_interval: INTERVAL_DEFAULT,
+            query: None,
+            providers: None,
+            sources: None,
+            drainers: None,
+            composites: &[],
+        }
     }
 }
 

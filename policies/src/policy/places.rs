@@ -31,6 +31,7 @@ pub enum Setting {
     InAfterScaleOut,
     InRate,
     InSelect,
+    Drain,
     Group(u16),
     Metric(u16),
     Rule(u16),
@@ -42,7 +43,7 @@ pub enum Setting {
 
 impl Setting {
     /// How many settings [`Places`] keeps.
-    const KEPT: usize = 18;
+    const KEPT: usize = 19;
 
     /// The key in the fleet's table.
     pub fn key(self) -> &'static str {
@@ -65,6 +66,7 @@ impl Setting {
             Setting::InAfterScaleOut => "scale_in.after_scale_out",
             Setting::InRate => "scale_in.rate",
             Setting::InSelect => "scale_in.select",
+            Setting::Drain => "drain",
             Setting::Group(_) => "group",
             Setting::Metric(_) => "metric",
             Setting::Rule(_) => "rule",
@@ -93,6 +95,7 @@ impl Setting {
             Setting::InAfterScaleOut,
             Setting::InRate,
             Setting::InSelect,
+            Setting::Drain,
         ];
         ORDER.iter().position(|kept| *kept == self)
     }

@@ -49,7 +49,7 @@ pub fn run(set: &PolicySet) -> Vec<TestResult> {
 
 fn run_one(policy: &Arc<Policy>, test: &PolicyTest) -> TestResult {
     // What the rules and stages decide is the fleet's; the planner's part has no words in a test yet.
-    let policy = &if policy.has_choice() { Arc::new(policy.in_one_group()) } else { Arc::clone(policy) };
+    let policy = &Arc::new(policy.for_replay());
     let mut world = World::new(test.start);
     let (mut failures, mut decisions) = (Vec::new(), 0);
     for cycle in &test.cycles {

@@ -1,13 +1,13 @@
 //! Facts back into an input line: how the journal keeps them.
 
 use super::form::{
-    Number, Pairs, WireAuthority, WireBudget, WireFailure, WireForeign, WireGroup, WireInstance, WireLine, WireOutcome,
-    WireOverride, WireReading,
+    Number, Pairs, WireAuthority, WireBudget, WireDrain, WireFailure, WireForeign, WireGroup, WireInstance, WireLine,
+    WireOutcome, WireOverride, WireReading,
 };
 use crate::facts::{Authority, FleetFacts, GroupFact, Override, RawReading};
 use crate::memory::{Event, Outcome};
 use crate::plan::Budget;
-use crate::policy::Policy;
+use crate::policy::{Group, Policy};
 use contract::{Abilities, Instance, LaunchFailure, Suspended};
 use std::borrow::Cow;
 
@@ -26,6 +26,7 @@ pub fn facts_json(policy: &Policy, facts: &FleetFacts<'_>, events: &[Event], bud
                 .collect(),
         )),
         outcomes: events.iter().filter_map(|event| write_outcome(policy, event)).collect(),
+        drains: events.iter().filter_map(|event| write_drain(policy, event)).collect(),
         restarted: events.contains(&Event::Restarted),
         override_now: facts.override_now.as_ref().map(write_override),
         budget: (budget != Budget::default())
@@ -122,9 +123,19 @@ fn write_outcome<'a>(policy: &'a Policy, event: &Event) -> Option<WireOutcome<'a
         Outcome::Unclear => "unclear",
     };
     let own = policy.groups.get(usize::from(*group))?;
-    // One name may stand for groups of two clouds.
-    let provider = (policy.groups.len() > 1).then(|| own.provider.as_ref().into());
-    Some(WireOutcome { group: own.group.as_str().into(), provider, result: result.into() })
+    Some(WireOutcome { group: own.group.as_str().into(), provider: provider(policy, own), result: result.into() })
+}
+
+fn write_drain<'a>(policy: &'a Policy, event: &'a Event) -> Option<WireDrain<'a>> {
+    let Event::Drain { group, instance, end } = event else { return None };
+    let own = policy.groups.get(usize::from(*group))?;
+    let (group, instance) = (own.group.as_str().into(), instance.as_str().into());
+    Some(WireDrain { group, provider: provider(policy, own), instance, end: *end })
+}
+
+/// One name may stand for groups of two clouds.
+fn provider<'a>(policy: &Policy, own: &'a Group) -> Option<Cow<'a, str>> {
+    (policy.groups.len() > 1).then(|| own.provider.as_ref().into())
 }
 
 fn write_override(what: &Override) -> WireOverride<'_> {

@@ -1,6 +1,7 @@
 //! The lines' form as serde reads and writes it: names, defaults, and what is refused. No meaning; that is `input`'s.
 
 use super::secs;
+use crate::memory::DrainEnd;
 use contract::{Abilities, Capacity, Foreign, InstanceState, OwnerTag, Timestamp};
 use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -20,6 +21,8 @@ pub(super) struct WireLine<'a> {
     pub(super) readings: Option<Pairs<'a, WireReading<'a>>>,
     #[serde(default, borrow, skip_serializing_if = "Vec::is_empty")]
     pub(super) outcomes: Vec<WireOutcome<'a>>,
+    #[serde(default, borrow, skip_serializing_if = "Vec::is_empty")]
+    pub(super) drains: Vec<WireDrain<'a>>,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(super) restarted: bool,
     #[serde(default, borrow, rename = "override", skip_serializing_if = "Option::is_none")]
@@ -30,6 +33,18 @@ pub(super) struct WireLine<'a> {
     pub(super) authority: Option<WireAuthority>,
     #[serde(default, borrow, skip_serializing_if = "Option::is_none")]
     pub(super) history: Option<Pairs<'a, Vec<(f64, f64)>>>,
+}
+
+#[derive(Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct WireDrain<'a> {
+    #[serde(borrow)]
+    pub(super) group: Cow<'a, str>,
+    #[serde(default, borrow, skip_serializing_if = "Option::is_none")]
+    pub(super) provider: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    pub(super) instance: Cow<'a, str>,
+    pub(super) end: DrainEnd,
 }
 
 #[derive(Deserialize, Serialize)]

@@ -2,11 +2,11 @@
 
 use super::LineError;
 use super::form::{
-    WireAuthority, WireFailure, WireForeign, WireGroup, WireInstance, WireLine, WireOutcome, WireOverride, WireReading,
-    first_duplicate,
+    WireAuthority, WireDrain, WireFailure, WireForeign, WireGroup, WireInstance, WireLine, WireOutcome, WireOverride,
+    WireReading, first_duplicate,
 };
 use crate::facts::{Authority, FleetFacts, GroupError, GroupFact, MissingWhy, Override, RawReading};
-use crate::memory::{Event, Outcome};
+use crate::memory::{DrainEnd, Event, Outcome};
 use crate::plan::Budget;
 use crate::policy::Policy;
 use contract::{CAPACITY_MAX, Foreign, Instance, InstanceId, LaunchFailure, Observation, Suspended, Timestamp};
@@ -41,6 +41,7 @@ pub struct Cycle {
     groups: Vec<ReadGroup>,
     readings: Vec<(Box<str>, OwnedReading)>,
     outcomes: Vec<OwnedOutcome>,
+    drains: Vec<OwnedDrain>,
     restarted: bool,
     override_now: Option<Override>,
     authority: Authority,
@@ -53,6 +54,15 @@ struct OwnedOutcome {
     group: Box<str>,
     outcome: Outcome,
     cannot_launch: bool,
+}
+
+/// What a drainer is done with.
+#[derive(Clone, Debug, PartialEq)]
+struct OwnedDrain {
+    provider: Option<Box<str>>,
+    group: Box<str>,
+    instance: InstanceId,
+    end: DrainEnd,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -98,6 +108,7 @@ pub fn parse_line(text: &str) -> Result<Line, LineError> {
         groups,
         readings,
         outcomes,
+        drains: line.drains.iter().map(read_drain).collect(),
         restarted: line.restarted,
         override_now: line.override_now.map(read_override).transpose()?,
         authority: match line.authority {
@@ -224,6 +235,15 @@ fn read_outcome(wire: &WireOutcome<'_>) -> Result<OwnedOutcome, LineError> {
     Ok(OwnedOutcome { provider, group: wire.group.as_ref().into(), outcome, cannot_launch })
 }
 
+fn read_drain(wire: &WireDrain<'_>) -> OwnedDrain {
+    OwnedDrain {
+        provider: wire.provider.as_ref().map(|provider| provider.as_ref().into()),
+        group: wire.group.as_ref().into(),
+        instance: InstanceId(wire.instance.as_ref().into()),
+        end: wire.end,
+    }
+}
+
 fn read_override(wire: WireOverride<'_>) -> Result<Override, LineError> {
     Ok(match wire {
         WireOverride::Hold { until, scale_in_only, reason } => {
@@ -275,6 +295,15 @@ impl Cycle {
         })
     }
 
+    fn group_named(&self, policy: &Policy, provider: Option<&str>, group: &str) -> Result<u16, LineError> {
+        let is_meant = |own: &crate::policy::Group| {
+            own.group.as_str() == group && provider.is_none_or(|named| *named == *own.provider)
+        };
+        let at = policy.groups.iter().position(is_meant);
+        let at = at.and_then(|at| u16::try_from(at).ok());
+        at.ok_or_else(|| LineError(format!("fleet `{}` has no group `{group}`", self.fleet)))
+    }
+
     /// What happened since the last line.
     ///
     /// # Errors
@@ -282,13 +311,12 @@ impl Cycle {
     pub fn events(&self, policy: &Policy) -> Result<Vec<Event>, LineError> {
         let mut events = Vec::with_capacity(self.outcomes.len() + 1);
         for OwnedOutcome { provider, group, outcome, cannot_launch } in &self.outcomes {
-            let is_meant = |own: &crate::policy::Group| {
-                own.group.as_str() == group.as_ref() && provider.as_ref().is_none_or(|named| *named == own.provider)
-            };
-            let at = policy.groups.iter().position(is_meant);
-            let at = at.and_then(|at| u16::try_from(at).ok());
-            let at = at.ok_or_else(|| LineError(format!("fleet `{}` has no group `{group}`", self.fleet)))?;
+            let at = self.group_named(policy, provider.as_deref(), group)?;
             events.push(Event::Outcome { group: at, outcome: *outcome, cannot_launch: *cannot_launch });
+        }
+        for OwnedDrain { provider, group, instance, end } in &self.drains {
+            let at = self.group_named(policy, provider.as_deref(), group)?;
+            events.push(Event::Drain { group: at, instance: instance.clone(), end: *end });
         }
         if self.restarted {
             events.push(Event::Restarted);

@@ -1,7 +1,7 @@
 //! Output lines: a decision with its whole explanation, or what is wrong with a line.
 
 use crate::placement::{PlaceStep, PlaceWhy};
-use crate::plan::FleetPlan;
+use crate::plan::{FleetPlan, GroupPlan};
 use crate::policy::{Policy, PolicySet};
 use crate::trace::{Answer, LimitBy};
 use contract::{Capacity, InstanceId};
@@ -66,6 +66,15 @@ impl Serialize for Groups<'_> {
             desired: Option<Capacity>,
             terminate: &'a [InstanceId],
             #[serde(skip_serializing_if = "Vec::is_empty")]
+            drain: Vec<&'a InstanceId>,
+            #[serde(skip_serializing_if = "<[_]>::is_empty")]
+            take_back: &'a [InstanceId],
+            #[serde(skip_serializing_if = "is_zero")]
+            held: Capacity,
+            /// Why each of those that leave was chosen.
+            #[serde(skip_serializing_if = "Leaves::is_empty")]
+            leaves: Leaves<'a>,
+            #[serde(skip_serializing_if = "Vec::is_empty")]
             steps: Vec<PlaceStepOut>,
         }
         serializer.collect_seq(self.1.effect.groups().iter().map(|plan| {
@@ -75,10 +84,35 @@ impl Serialize for Groups<'_> {
                 group: own.group.as_str(),
                 desired: plan.desired,
                 terminate: plan.terminate(),
+                drain: plan.drain.iter().map(|(id, _)| id).collect(),
+                take_back: &plan.take_back,
+                held: plan.held,
+                leaves: Leaves(plan),
                 steps: plan.steps.iter().map(PlaceStepOut::of).collect(),
             }
         }))
     }
+}
+
+/// The instances that leave, or drain in order to, and why each was chosen.
+struct Leaves<'a>(&'a GroupPlan);
+
+impl Leaves<'_> {
+    fn is_empty(&self) -> bool {
+        self.0.victims.is_empty() && self.0.drain.is_empty()
+    }
+}
+
+impl Serialize for Leaves<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let terminated = self.0.terminate().iter().zip(&self.0.victims);
+        let drained = self.0.drain.iter().map(|(instance, why)| (instance, why));
+        serializer.collect_map(terminated.chain(drained).map(|(instance, why)| (instance.as_str(), why.text())))
+    }
+}
+
+fn is_zero(n: &Capacity) -> bool {
+    *n == 0
 }
 
 /// How a group of several came to its desired.

@@ -1,6 +1,6 @@
 //! Memory of every version so far can be read: `tests/memory/vN.hex` holds bytes as version N wrote them.
 
-use policies::memory::{Begun, FleetMemory, Learned, Occasion, Offering, Service};
+use policies::memory::{Begun, DrainStage, Draining, FleetMemory, Learned, Occasion, Offering, Service};
 use std::path::Path;
 
 fn golden(name: &str) -> Vec<u8> {
@@ -18,7 +18,7 @@ fn version_1_had_no_objectives() {
     let memory = FleetMemory::decode(&golden("v1.hex")).expect("readable");
     assert!(memory.objectives.is_empty() && memory.pinned && memory.groups[0].desired == Some(7));
     let again = memory.encode();
-    assert_eq!(again[0], 4);
+    assert_eq!(again[0], 5);
     assert_eq!(FleetMemory::decode(&again), Ok(memory));
 }
 
@@ -38,12 +38,23 @@ fn version_3_had_no_places_to_choose_from() {
 }
 
 #[test]
-fn version_4_is_as_it_was_written() {
+fn version_4_drained_nothing() {
     let mut memory = FleetMemory::decode(&golden("v3.hex")).expect("readable");
     let offering = Offering { alive: 7, serving: 6, probe: 2, failed_at: memory.now, ..Offering::default() };
     memory.offerings.insert("aws-prod/checkout-web".into(), offering);
     let begun = Begun { at: memory.now.expect("a time"), names: vec!["operation-1".into()] };
     memory.operations.insert("aws-prod/checkout-web".into(), begun);
-    assert_eq!(hex(&memory.encode()), hex(&golden("v4.hex")));
     assert_eq!(FleetMemory::decode(&golden("v4.hex")), Ok(memory));
+}
+
+#[test]
+fn version_5_is_as_it_was_written() {
+    let mut memory = FleetMemory::decode(&golden("v4.hex")).expect("readable");
+    let since = memory.now.expect("a time");
+    let stages =
+        [DrainStage::Draining, DrainStage::Drained, DrainStage::Leaving(since), DrainStage::Returning].into_iter();
+    let one = |(n, stage): (usize, DrainStage)| Draining { id: format!("i-{n}").as_str().into(), since, stage };
+    memory.draining.insert("aws-prod/checkout-web".into(), stages.enumerate().map(one).collect());
+    assert_eq!(hex(&memory.encode()), hex(&golden("v5.hex")));
+    assert_eq!(FleetMemory::decode(&golden("v5.hex")), Ok(memory));
 }

@@ -109,6 +109,7 @@ impl World {
             providers: self.providers(&metrics),
             metrics,
             sources: BTreeMap::from([("load".into(), self.source())]),
+            drainers: BTreeMap::new(),
             policy_source: Arc::new(Embedded),
             compile: Arc::new(compile),
             hold_all: Arc::new(move |now| hold_all::read(&hold_file).in_force(now)),

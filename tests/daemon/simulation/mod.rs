@@ -3,6 +3,7 @@
 
 mod chaos;
 mod crash;
+mod drains;
 mod faults;
 mod history;
 mod kept;

@@ -5,7 +5,7 @@ use crate::simulation::watch::{Watched, Witness};
 use contract::{BoxFuture, Capacity, GroupId, Owner, Provider, Timestamp};
 use policies::policy::{PolicySet, Severity, SourceFile};
 use sim::{Cloud, Sim};
-use skala::app::{App, Seams, Settings, StopReason};
+use skala::app::{App, Drainers, Seams, Settings, StopReason};
 use skala::clock::{Clock, SimClock};
 use skala::control::{Control, OverrideAsk, OverrideRefused};
 use skala::entropy::SeededEntropy;
@@ -108,6 +108,7 @@ pub struct World {
     pub load: Load,
     /// What the source recorded, if it records.
     pub past: Option<Arc<dyn Recorder>>,
+    pub drainers: Drainers,
     pub witness: Witness,
     pub settings: Settings,
     /// How far the daemon's clock is off, in microseconds.
@@ -142,6 +143,7 @@ impl World {
             files,
             load,
             past: None,
+            drainers: Drainers::new(),
             settings: Settings::default(),
             skew: Arc::default(),
             lives: Mutex::default(),
@@ -179,6 +181,7 @@ impl World {
             metrics: Arc::default(),
             providers: self.clouds.iter().map(provider).collect(),
             sources: [(Arc::from("load"), source)].into(),
+            drainers: self.drainers.clone(),
             policy_source: Arc::new(self.files.clone()),
             compile: Arc::new(compile),
             hold_all: Arc::new(|_| None),

@@ -2,20 +2,19 @@
 //! In: the command. Out: what it printed, or why that does not count. Whatever it started is killed with it, and nothing
 //! of it is left as a zombie: the group is killed while its leader is not reaped yet, so its number is nobody else's.
 
-use crate::sources::failure::{Failure, shown};
 use nix::sys::signal::{Signal, killpg};
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use nix::unistd::Pid;
-use policies::facts::MissingWhy;
 use std::ffi::OsString;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
+use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::process::{Child, Command};
 
 /// The most that it may print.
-pub(super) const OUTPUT_MAX: usize = 4 * 1024 * 1024;
+pub(crate) const OUTPUT_MAX: usize = 4 * 1024 * 1024;
 /// What is kept of its complaints.
 const COMPLAINT_MAX: usize = 4 * 1024;
 /// A killed process is gone at once, unless the kernel itself hangs.
@@ -23,9 +22,29 @@ const REAP_WITHIN: Duration = Duration::from_secs(1);
 /// Between two looks at whether it has ended, at most.
 const LOOK: Duration = Duration::from_millis(20);
 
+/// Why a run does not count.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub(crate) enum ProgramError {
+    /// It was killed at its deadline.
+    #[error("it ran longer than {0:?} and was killed")]
+    Timeout(Duration),
+    /// There is nothing to run, or it may not be run.
+    #[error("the command cannot be started: {0}")]
+    NotStarted(String),
+    /// It printed too much and was killed.
+    #[error("it printed more than {OUTPUT_MAX} bytes and was killed")]
+    TooLarge,
+    /// It ended with another status than 0.
+    #[error("it ended with {}: {complaint}", told(.status))]
+    Status { status: ExitStatus, complaint: String },
+    /// What it printed, or its end, cannot be told.
+    #[error("{0}")]
+    Failed(String),
+}
+
 /// What is run.
 #[derive(Debug)]
-pub(super) struct Program {
+pub(crate) struct Program {
     pub command: Vec<String>,
     pub environment: Vec<(String, OsString)>,
     pub timeout: Duration,
@@ -33,7 +52,7 @@ pub(super) struct Program {
 
 impl Program {
     /// Runs it once.
-    pub async fn run(&self) -> Result<String, Failure> {
+    pub async fn run(&self) -> Result<Vec<u8>, ProgramError> {
         let (mut child, mut group) = self.spawn()?;
         let ended = tokio::time::timeout(self.timeout, follow(&mut child, &group)).await;
         // Also after its own end: what it left behind in its group goes with it.
@@ -42,13 +61,10 @@ impl Program {
         group.is_reaped = status.is_ok();
         let printed = match ended {
             Ok(printed) => printed?,
-            Err(_) => {
-                let detail = format!("it ran longer than {:?} and was killed", self.timeout);
-                return Err(Failure::new(MissingWhy::Timeout, detail));
-            }
+            Err(_) => return Err(ProgramError::Timeout(self.timeout)),
         };
         if printed.is_cut {
-            return Err(Failure::too_large(format!("it printed more than {OUTPUT_MAX} bytes and was killed")));
+            return Err(ProgramError::TooLarge);
         }
         let status = match status {
             Ok(Ok(status)) => status,
@@ -56,16 +72,14 @@ impl Program {
             Err(_) => return Err(failed("it does not end although it was killed".into())),
         };
         if !status.success() {
-            let complaint = shown(&String::from_utf8_lossy(&printed.complaint));
-            return Err(failed(format!("it ended with {}: {complaint}", told(status))));
+            let complaint = String::from_utf8_lossy(&printed.complaint).into_owned();
+            return Err(ProgramError::Status { status, complaint });
         }
-        String::from_utf8(printed.output).map_err(|_| Failure::malformed("it printed what is no UTF-8 text"))
+        Ok(printed.output)
     }
 
-    fn spawn(&self) -> Result<(Child, Group), Failure> {
-        let cannot = |why: &dyn std::fmt::Display| {
-            Failure::new(MissingWhy::Refused, format!("the command cannot be started: {why}"))
-        };
+    fn spawn(&self) -> Result<(Child, Group), ProgramError> {
+        let cannot = |why: &dyn std::fmt::Display| ProgramError::NotStarted(why.to_string());
         let Some((program, arguments)) = self.command.split_first() else { return Err(cannot(&"there is none")) };
         let child = Command::new(program)
             .args(arguments)
@@ -86,11 +100,11 @@ impl Program {
     }
 }
 
-fn failed(detail: String) -> Failure {
-    Failure::new(MissingWhy::Other("command_failed".into()), detail)
+fn failed(detail: String) -> ProgramError {
+    ProgramError::Failed(detail)
 }
 
-fn told(status: ExitStatus) -> String {
+fn told(status: &ExitStatus) -> String {
     match (status.code(), status.signal()) {
         (Some(code), _) => format!("exit status {code}"),
         (None, Some(signal)) => format!("signal {signal}"),
@@ -136,7 +150,7 @@ struct Printed {
 }
 
 /// Reads what it prints until it ends.
-async fn follow(child: &mut Child, group: &Group) -> Result<Printed, Failure> {
+async fn follow(child: &mut Child, group: &Group) -> Result<Printed, ProgramError> {
     let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
     let output = async {
         let read = read(stdout, OUTPUT_MAX, false).await;
