@@ -183,7 +183,7 @@ fn block_as_a_whole(policy: &Policy, facts: &FleetFacts<'_>, memory: &FleetMemor
 /// Memory's groups follow the policy's by name: an edited policy never hands one group's memory to another.
 fn keep_groups(policy: &Policy, memory: &mut FleetMemory) {
     let matches = memory.groups.len() == policy.groups.len()
-        && memory.groups.iter().zip(&policy.groups).all(|(kept, group)| is_key(&kept.key, group));
+        && memory.groups.iter().zip(&policy.groups).all(|(kept, group)| group.is_key(&kept.key));
     if matches {
         return;
     }
@@ -191,9 +191,9 @@ fn keep_groups(policy: &Policy, memory: &mut FleetMemory) {
     memory.groups = policy
         .groups
         .iter()
-        .map(|group| match old.iter().position(|kept| is_key(&kept.key, group)) {
+        .map(|group| match old.iter().position(|kept| group.is_key(&kept.key)) {
             Some(at) => old.swap_remove(at),
-            None => GroupMemory { key: format!("{}/{}", group.provider, group.group).into(), ..GroupMemory::default() },
+            None => GroupMemory { key: group.key(), ..GroupMemory::default() },
         })
         .collect();
 }
@@ -211,10 +211,6 @@ fn forget_ended(policy: &Policy, facts: &FleetFacts<'_>, memory: &mut FleetMemor
         }
         !begun.names.is_empty()
     });
-}
-
-fn is_key(key: &str, group: &crate::policy::Group) -> bool {
-    key.strip_prefix(group.provider.as_ref()).and_then(|rest| rest.strip_prefix('/')) == Some(group.group.as_str())
 }
 
 /// One group after its in-flight write was taken into account.
@@ -389,7 +385,8 @@ fn add_stand(
     stand.in_flight = group.in_flight;
     stand.closed = foreign_block(policy, o).map(|hold| Closed(hold.reason));
     // What cannot be bought back is not given up.
-    stand.removable = if launches_fail(o, now).is_some() { 0 } else { removable(o) };
+    stand.stays = launches_fail(o, now).is_some();
+    stand.removable = if stand.stays { 0 } else { removable(o) };
     if let Ok(current) = &mut view.current {
         *current = current.saturating_add(group.base.saturating_mul(own.weight));
     }

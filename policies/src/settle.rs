@@ -59,7 +59,8 @@ fn one(proposal: Proposal, left: &mut Budget) -> FleetPlan {
     let mut draining = memory.draining.clone();
     if policy.drain.is_some() || !draining.is_empty() {
         let left = spent(&decision, &plans, *left).scale_in;
-        let diversion = Diversion { policy: &policy, groups: &groups, may_leave, left, now: decision.now };
+        let diversion =
+            Diversion { policy: &policy, groups: &groups, stands: &view.stands, may_leave, left, now: decision.now };
         diversion.divert(&mut draining, &mut plans);
     }
     let acts = policy.mode != Mode::Observe && view.shown.is_none();

@@ -26,8 +26,6 @@ const ASK_EVERY: Duration = Duration::from_secs(5);
 /// After an error it is asked again after this, then after twice that, and so on.
 const RETRY: Duration = Duration::from_secs(1);
 const RETRY_MAX: Duration = Duration::from_secs(60);
-/// Whoever is taken back is told so for as long as it would have had to drain, and for this at least.
-const RETURN_WITHIN: Duration = Duration::from_secs(10 * 60);
 
 /// A drainer is done with an instance.
 #[derive(Debug)]
@@ -88,7 +86,7 @@ impl Cycle {
         let Some(drain) = &fleet.policy.drain else { return };
         let now = self.clock.now();
         for (key, (one, what)) in wanted {
-            let Some(of) = fleet.policy.groups.iter().find(|group| super::inputs::is_key(&key.1, group)) else {
+            let Some(of) = fleet.policy.groups.iter().find(|group| group.is_key(&key.1)) else {
                 continue;
             };
             let until = until(one, what, drain);
@@ -246,6 +244,6 @@ fn ends(what: DrainDo) -> DrainEnd {
 fn until(one: &Draining, what: DrainDo, drain: &Drain) -> Timestamp {
     one.since.after(match what {
         DrainDo::Drain => drain.deadline,
-        DrainDo::Return => drain.deadline.max(RETURN_WITHIN),
+        DrainDo::Return => drain.return_within(),
     })
 }

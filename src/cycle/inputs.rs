@@ -69,7 +69,7 @@ impl Cycle {
             let Some(place) = place else { continue };
             ask.open_actions.extend(fleet.open.iter().filter(|(at, _)| usize::from(*at) == place).map(|(_, id)| *id));
             let group = &fleet.policy.groups[place];
-            let kept = fleet.memory.groups.iter().find(|kept| is_key(&kept.key, group));
+            let kept = fleet.memory.groups.iter().find(|kept| group.is_key(&kept.key));
             ask.intent = kept.and_then(|kept| Some(kept.desired? + fleet.memory.held(kept)));
             let begun = kept.and_then(|kept| fleet.memory.operations.get(&kept.key));
             ask.operations.extend(begun.into_iter().flat_map(|begun| begun.names.iter().cloned()));
@@ -119,9 +119,4 @@ impl Cycle {
             }
         }
     }
-}
-
-/// Whether a key of the core's memory, `provider/group`, is this group's.
-pub(super) fn is_key(key: &str, group: &policies::policy::Group) -> bool {
-    key.strip_prefix(&*group.provider).and_then(|rest| rest.strip_prefix('/')) == Some(group.group.as_str())
 }

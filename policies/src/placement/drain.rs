@@ -9,7 +9,7 @@
 //! One batch drains at a time: an average over instances that let go of their work says too little of the others, so
 //! nothing more leaves meanwhile, and the scale-in window begins again afterwards.
 
-use super::VictimWhy;
+use super::{Stand, VictimWhy};
 use crate::facts::{FleetFacts, GroupFact};
 use crate::memory::{FleetMemory, GroupMemory};
 use crate::plan::{Action, GroupPlan};
@@ -19,9 +19,6 @@ use serde::{Deserialize, Serialize};
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::time::Duration;
-
-/// An instance that is taken back is told so for this long at least.
-const RETURN_WITHIN: Duration = Duration::from_secs(10 * 60);
 
 /// An instance on its way out, or back.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -79,7 +76,7 @@ pub(crate) fn keep(policy: &Policy, facts: &FleetFacts<'_>, memory: &mut FleetMe
     let was_out = is_any_out(memory);
     let mut drains = std::mem::take(&mut memory.draining);
     drains.retain(|key, list| {
-        let Some(at) = policy.groups.iter().position(|group| is_key(key, group)) else { return false };
+        let Some(at) = policy.groups.iter().position(|group| group.is_key(key)) else { return false };
         if let GroupFact::Observed(observation) = &facts.groups[at] {
             let seen = Seen { policy, observation, weight: policy.groups[at].weight, now };
             let mut returned = 0;
@@ -132,7 +129,7 @@ impl Seen<'_> {
             (DrainStage::Draining, None) => one.stage = DrainStage::Drained,
             (DrainStage::Returning, None) => return false,
             (DrainStage::Returning, Some(drain)) => {
-                return self.now < one.since.after(drain.deadline.max(RETURN_WITHIN));
+                return self.now < one.since.after(drain.return_within());
             }
             // It did not take effect: once more.
             (DrainStage::Leaving(at), _) if self.now >= at.after(self.policy.settle()) => {
@@ -159,7 +156,7 @@ impl Seen<'_> {
 pub(crate) fn leave_out(policy: &Policy, facts: &FleetFacts<'_>, memory: &FleetMemory) -> Vec<Option<Observation>> {
     let one = |(own, fact): (&Group, &GroupFact<'_>)| {
         let GroupFact::Observed(observation) = fact else { return None };
-        let (key, list) = memory.draining.iter().find(|(key, _)| is_key(key, own))?;
+        let (key, list) = memory.draining.iter().find(|(key, _)| own.is_key(key))?;
         let out: Vec<&Draining> = list.iter().filter(|one| one.is_out()).collect();
         let mut rest = (*observation).clone();
         for instance in rest.instances.iter_mut().filter(|instance| out.iter().any(|one| one.id == instance.id)) {
@@ -182,6 +179,8 @@ pub(crate) struct Diversion<'a> {
     pub policy: &'a Policy,
     /// The groups without what drains.
     pub groups: &'a [Option<Observation>],
+    /// How the groups stand, where there are several.
+    pub stands: &'a [Stand],
     /// Scale-in is allowed and nobody asks for more than there is, so what has drained may leave.
     pub may_leave: bool,
     /// What the brakes leave for it, in the fleet's numbers.
@@ -194,8 +193,8 @@ impl Diversion<'_> {
     pub fn divert(mut self, drains: &mut Drains, plans: &mut [GroupPlan]) {
         for (plan, own) in plans.iter_mut().zip(&self.policy.groups) {
             let Some(Some(observation)) = self.groups.get(usize::from(plan.group)) else { continue };
-            let key = drains.keys().find(|key| is_key(key, own)).cloned();
-            let key = key.unwrap_or_else(|| format!("{}/{}", own.provider, own.group).into());
+            let key = drains.keys().find(|key| own.is_key(key)).cloned();
+            let key = key.unwrap_or_else(|| own.key());
             let mut list = drains.remove(&key).unwrap_or_default();
             self.group(plan, own, observation, &mut list);
             if !list.is_empty() {
@@ -267,7 +266,10 @@ impl Diversion<'_> {
 
     /// Who has let go of its work, or had the time to, is terminated.
     fn end(&mut self, plan: &mut GroupPlan, own: &Group, observation: &Observation, list: &mut [Draining]) {
-        let closed = observation.suspended.iter().any(|s| matches!(s, Suspended::Terminate | Suspended::Refresh));
+        let stand = self.stands.get(usize::from(plan.group));
+        let closed = stand.is_some_and(|stand| stand.closed.is_some() || stand.stays)
+            || observation.suspended.iter().any(|s| matches!(s, Suspended::Terminate | Suspended::Refresh))
+            || !observation.abilities.terminate_named;
         let grows = plan.actions.iter().any(|action| matches!(action, Action::Raise { .. }));
         let Some(base) = plan.desired.filter(|_| self.may_leave && !closed && !grows) else { return };
         let deadline = self.policy.drain.as_ref().map_or(Duration::ZERO, |drain| drain.deadline);
@@ -328,10 +330,6 @@ pub(crate) fn refused(memory: &mut FleetMemory, group: usize) {
             one.stage = DrainStage::Drained;
         }
     }
-}
-
-fn is_key(key: &str, group: &Group) -> bool {
-    key.strip_prefix(group.provider.as_ref()).and_then(|rest| rest.strip_prefix('/')) == Some(group.group.as_str())
 }
 
 fn count(n: usize) -> Capacity {

@@ -23,6 +23,8 @@ pub(crate) struct Stand {
     pub removable: Capacity,
     /// Of them, those that do not run.
     pub idle: Capacity,
+    /// Nothing of it is removed: it could not be had again.
+    pub stays: bool,
     /// Its bounds by policy and cloud.
     pub low: Capacity,
     pub high: Capacity,
@@ -42,6 +44,7 @@ impl Stand {
             serving,
             unfilled: 0,
             removable: 0,
+            stays: false,
             idle: 0,
             low: own.min.unwrap_or(0),
             high: own.max.unwrap_or(Capacity::MAX),
@@ -73,6 +76,7 @@ impl Stand {
             // Where the cloud keeps no desired, skala knows alone what it asked for.
             unfilled: if o.abilities.keeps_desired { o.unfilled() } else { base.saturating_sub(alive) },
             removable: 0,
+            stays: false,
             idle: count(idle.filter(|instance| !instance.protected).count()),
             low: bound(own.min, o.cloud_min, Capacity::max).unwrap_or(0).min(high),
             high,

@@ -31,6 +31,16 @@ pub struct Group {
 }
 
 impl Group {
+    /// What tells it from all other groups in memories: `provider/group`.
+    pub fn key(&self) -> Box<str> {
+        format!("{}/{}", self.provider, self.group).into()
+    }
+
+    /// Whether a key is this group's.
+    pub fn is_key(&self, key: &str) -> bool {
+        key.strip_prefix(&*self.provider).and_then(|rest| rest.strip_prefix('/')) == Some(self.group.as_str())
+    }
+
     /// What an hour of one unit of the fleet's capacity costs.
     pub fn price_per_unit(&self) -> Option<f64> {
         self.price.map(|price| price / f64::from(self.weight))

@@ -393,6 +393,46 @@ fn brakes_count_who_leaves() {
 }
 
 #[test]
+fn a_place_that_is_left_alone_keeps_what_has_drained() {
+    let groups = ["a", "b"].map(|name| format!("[[fleet.web.group]]\nprovider = \"{name}\"\ngroup = \"web\"\n"));
+    let policy = format!(
+        "[fleet.web]\nmode = \"on\"\nmin = 0\nmax = 100\nwarmup = \"0s\"\n{}{DRAIN}{}{FREE}",
+        groups.concat(),
+        rps(10.0)
+    );
+    let failed = json!([{ "kind": "out_of_capacity", "scope": "group", "at": EPOCH }]);
+    for (key, value) in [("foreign", json!(["scaler"])), ("launch_failures", failed), ("none", json!([]))] {
+        let mut decider = decider(&policy);
+        let mut now = EPOCH as f64;
+        let mut step = |more: Value, drains: Value| -> Value {
+            let group = |name: &str| {
+                let one = |at: i64| json!({ "id": format!("{name}-{at}"), "state": "running", "launched": EPOCH - 9_000 + at });
+                json!({ "provider": name, "group": "web", "desired": 3, "instances": (0..3).map(one).collect::<Vec<_>>() })
+            };
+            let mut b = group("b");
+            merge(&mut b, &more);
+            let reading = json!({ "value": 40.0, "at": now });
+            let line = json!({ "fleet": "web", "now": now, "readings": { "rps": reading }, "groups": [group("a"), b], "drains": drains });
+            now += 15.0;
+            serde_json::from_str(&decider.line(&line.to_string()).unwrap()).unwrap()
+        };
+        let mut drain = Value::Null;
+        for _ in 0..6 {
+            let decision = step(json!({}), json!([]));
+            if drain.is_null() {
+                drain = decision["groups"][1]["drain"][0].clone();
+            }
+        }
+        assert!(drain.is_string(), "one of b drains");
+        let more = if key == "none" { json!({}) } else { json!({ key: value }) };
+        let drained = json!([{ "provider": "b", "group": "web", "instance": drain, "end": "drained" }]);
+        let decision = step(more, drained);
+        let leaves = decision["groups"][1]["terminate"].as_array().unwrap().len();
+        assert_eq!(leaves, usize::from(key == "none"), "{key}: {decision}");
+    }
+}
+
+#[test]
 fn weights_and_several_groups_are_counted_in_the_clouds_numbers() {
     let groups = [
         "provider = \"a\"\ngroup = \"web\"\npriority = 1",
