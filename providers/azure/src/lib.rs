@@ -5,6 +5,8 @@
 //! clock: the time is handed in. It must never write without a fresh read and its ETag, never lower the capacity in a raise,
 //! and never take an error for an empty answer.
 //!
+//! Beside that, Azure Monitor answers queries for metrics, whose language is described in `metrics/query.rs`.
+//!
 //! One list of the subscription observes all sets; a set's machines are listed when something of it moves, and else once
 //! in five minutes (more seldom above 500 sets), so a machine that somebody stops in a quiet set is seen stopped only then.
 //! The numbers that bound the calls are beside the code that keeps them: `limiter.rs`, `sets/machines.rs`.
@@ -19,18 +21,20 @@ mod errors;
 mod group;
 mod limiter;
 mod loopback;
+mod metrics;
 mod owner;
 mod sets;
 mod settings;
 mod shape;
 mod wire;
 
+pub use metrics::{METRICS_PERMISSION, check_query};
 pub use settings::{AuthKind, Settings};
 pub use wire::Deadlines;
 
 use azure_core::http::HttpClient;
 use contract::{
-    Accepted, Ask, BoxFuture, Capacity, GroupId, GuardKind, InstanceId, Observation, OnCall, Owner, Provider,
+    Accepted, Ask, BoxFuture, Capacity, GroupId, GuardKind, InstanceId, Metrics, Observation, OnCall, Owner, Provider,
     ProviderError, Target, Terminator, Timestamp,
 };
 use std::sync::Arc;
@@ -43,6 +47,7 @@ pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 pub struct Azure {
     parts: Parts,
     sets: Arc<sets::Sets>,
+    metrics: metrics::AzureMonitor,
 }
 
 /// What a provider is made of.
@@ -80,9 +85,10 @@ impl Azure {
     fn assemble(parts: Parts) -> Self {
         let (clock, on_call) = (Arc::clone(&parts.clock), parts.on_call.clone());
         let wire = wire::Wire::new(&parts.settings, &parts.client, clock, parts.deadlines, on_call);
-        let subscription = parts.settings.settings.subscription.clone();
-        let sets = sets::Sets::new(wire, subscription, parts.owner.clone(), Arc::clone(&parts.clock));
-        Self { sets: Arc::new(sets), parts }
+        let subscription = || parts.settings.settings.subscription.clone();
+        let metrics = metrics::AzureMonitor::new(wire.beside(), subscription(), Arc::clone(&parts.clock));
+        let sets = sets::Sets::new(wire, subscription(), parts.owner.clone(), Arc::clone(&parts.clock));
+        Self { sets: Arc::new(sets), metrics, parts }
     }
 }
 
@@ -109,6 +115,10 @@ impl Provider for Azure {
 
     fn terminator(&self) -> Option<&dyn Terminator> {
         Some(self)
+    }
+
+    fn metrics(&self) -> Option<&dyn Metrics> {
+        Some(&self.metrics)
     }
 
     fn permissions(&self) -> Vec<&'static str> {
