@@ -34,8 +34,8 @@ pub use wire::Deadlines;
 
 use azure_core::http::HttpClient;
 use contract::{
-    Accepted, Ask, BoxFuture, Capacity, GroupId, GuardKind, InstanceId, Metrics, Observation, OnCall, Owner, Provider,
-    ProviderError, Target, Terminator, Timestamp,
+    Accepted, Ask, BoxFuture, Capacity, GroupId, GuardKind, InstanceId, Metrics, Native, NativePolicy, Observation,
+    OnCall, Owner, Provider, ProviderError, Target, Terminator, Timestamp, Undo,
 };
 use std::sync::Arc;
 use std::time::Duration;
@@ -121,6 +121,10 @@ impl Provider for Azure {
         Some(&self.metrics)
     }
 
+    fn native(&self) -> Option<&dyn Native> {
+        Some(self)
+    }
+
     fn permissions(&self) -> Vec<&'static str> {
         permissions(&[])
     }
@@ -136,6 +140,26 @@ impl Terminator for Azure {
     }
 }
 
+/// `skala handover` and `skala import` alone come here, with the credentials of whoever runs them; what they need beside
+/// reading is `Microsoft.Insights/autoscaleSettings/write`.
+impl Native for Azure {
+    fn describe<'a>(&'a self, group: &'a GroupId) -> BoxFuture<'a, Result<NativePolicy, ProviderError>> {
+        Box::pin(self.sets.native_policy(group))
+    }
+
+    fn prepare<'a>(&'a self, group: &'a GroupId) -> BoxFuture<'a, Result<Undo, ProviderError>> {
+        Box::pin(self.sets.native_undo(group))
+    }
+
+    fn suspend<'a>(&'a self, group: &'a GroupId, undo: &'a Undo) -> BoxFuture<'a, Result<(), ProviderError>> {
+        Box::pin(self.sets.suspend_native(group, undo))
+    }
+
+    fn restore<'a>(&'a self, group: &'a GroupId, undo: &'a Undo) -> BoxFuture<'a, Result<(), ProviderError>> {
+        Box::pin(self.sets.restore_native(group, undo))
+    }
+}
+
 /// The SDK's own client ends the process where no certificates are installed, and waits long for connections.
 fn client() -> Result<Arc<dyn HttpClient>, ProviderError> {
     let builder =
@@ -146,9 +170,10 @@ fn client() -> Result<Arc<dyn HttpClient>, ProviderError> {
     Ok(Arc::new(client))
 }
 
-/// The actions of a custom role that any groups here need; the built-in role Virtual Machine Contributor has all of them
-/// but the last. A set's network or images in other resource groups may ask for more there, such as
-/// `Microsoft.Network/virtualNetworks/subnets/join/action`: then Azure says so, and a write is `Denied`.
+/// The actions of a custom role that any groups here need, [`METRICS_PERMISSION`] for metrics aside; the built-in role
+/// Virtual Machine Contributor has all of them but the last. A set's network or images in other resource groups may ask
+/// for more there, such as `Microsoft.Network/virtualNetworks/subnets/join/action`: then Azure says so, and a write is
+/// `Denied`.
 pub fn permissions(_groups: &[GroupId]) -> Vec<&'static str> {
     vec![
         "Microsoft.Compute/locations/operations/read",
