@@ -11,7 +11,7 @@ use contract::{
 use sim::{Fault, Script};
 use sim_cloud::azure::{Azure as Simulated, SUBSCRIPTION};
 use sim_cloud::fixture::Clock;
-use sim_cloud::{Api, Exchange, Garble, Kind, Refusal, Request, Server};
+use sim_cloud::{Api, Exchange, Refusal, Reply, Request, Server};
 use stand::{Bent, clock, cloud, group, observe, provider, serve, target};
 use std::sync::Arc;
 use std::time::Duration;
