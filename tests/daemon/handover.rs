@@ -236,5 +236,9 @@ fn azures_own_scaler_is_imported_handed_over_and_given_back_by_the_commands() {
     handover(&["web", "--back"], 0, &format!("cloud/{group} is given back"));
     assert_eq!(enabled(), Some(true.into()));
     handover(&["--list"], 0, "nothing is handed over");
-    drop(directory);
+    // The command line's document of the same setting says the same.
+    let file = directory.path().join("setting.json");
+    std::fs::write(&file, settings.get(RESOURCE_GROUP, "cpu").unwrap().to_string()).unwrap();
+    let from = run(&["import", "azure", &group, "--config", &config, "--from", &file.display().to_string()]);
+    assert_eq!((from.code, from.out, from.err), (0, said.out, said.err));
 }

@@ -191,6 +191,10 @@ fn answer(change: impl FnOnce(&mut Value)) -> Reply {
 
 /// What the provider makes of this answer.
 async fn made_of(reply: Reply) -> Result<Vec<Point>, ProviderError> {
+    made_of_asking(QUERY, reply).await
+}
+
+async fn made_of_asking(query: &str, reply: Reply) -> Result<Vec<Point>, ProviderError> {
     let clock = clock();
     clock.pass(Duration::from_secs(30));
     let api = Bent(Simulated::new(cloud(0, &clock)), move |inner: &Simulated, request: &Request| {
@@ -198,7 +202,7 @@ async fn made_of(reply: Reply) -> Result<Vec<Point>, ProviderError> {
     });
     let server = serve(api).await;
     let provider = provider(&server.url(), &clock).await;
-    provider.metrics().unwrap().query(QUERY, clock.now()).await
+    provider.metrics().unwrap().query(query, clock.now()).await
 }
 
 fn series(body: &mut Value) -> &mut Value {
@@ -297,9 +301,11 @@ async fn every_bad_answer_is_one_typed_error_and_never_an_empty_one() {
     }
     let error = made_of(alone(400, "BadRequest")).await.unwrap_err();
     assert!(error.to_string().contains("in Azure's words"), "{error}");
-    let each = answer(|body| drop(series(body)[0].as_object_mut().unwrap().remove("metadatavalues")));
     // One value of a dimension was asked for, so it need not be said; of each value it must.
-    assert_eq!(shown(&made_of(each).await.unwrap()), [(7.5, 0)]);
+    let silent = || answer(|body| drop(series(body)[0].as_object_mut().unwrap().remove("metadatavalues")));
+    assert_eq!(shown(&made_of(silent()).await.unwrap()), [(7.5, 0)]);
+    let error = made_of_asking(&QUERY.replace("jobs", "*"), silent()).await.unwrap_err();
+    assert!(error.code() == "transport" && error.to_string().contains("EntityName"), "{error}");
     let scene = Scene::new().await;
     for (fault, code) in [
         (Fault::Truncated, "transport"),

@@ -126,7 +126,9 @@ impl Resource {
             return Err(wrong("has a part that cannot be a name in Azure"));
         }
         // A provider has a dot in its name; types and names come in pairs.
-        let own = |provider: &str, pairs: &[&str]| provider.contains('.') && pairs.len() >= 2 && pairs.len() % 2 == 0;
+        let own = |provider: &str, pairs: &[&str]| {
+            provider.contains('.') && !pairs.is_empty() && pairs.len().is_multiple_of(2)
+        };
         match parts.as_slice() {
             [subscriptions, _, groups, _, providers, provider, pairs @ ..]
                 if text.starts_with('/')
