@@ -160,6 +160,13 @@ async fn a_zero_that_stands_for_data_to_come_is_no_value() {
     let now = scene.clock.now().before(Duration::from_secs(180));
     let points = scene.provider.metrics().unwrap().query(QUERY, now).await.unwrap();
     assert_eq!(shown(&points), [(0.0, -60)]);
+    // While it is 0 the newest value is always younger than five minutes.
+    for _ in 0..20 {
+        scene.clock.pass(Duration::from_secs(7));
+        let points = scene.ask(QUERY).await.unwrap();
+        assert_eq!(points[0].value, 0.0);
+        assert!(scene.clock.now().since(points[0].at) < Duration::from_secs(300), "{points:?}");
+    }
     // Where a period without data has no value there is nothing to wait for, and nothing is made up.
     let scene = Scene::new().await;
     scene.metrics.put(queue("jobs", &[(-150, 8.0)]));
