@@ -21,13 +21,17 @@ import urllib.request
 import jwt
 from azure.core import MatchConditions
 from azure.core.credentials import AccessToken
-from azure.core.exceptions import ResourceModifiedError, ResourceNotFoundError
+from azure.core.exceptions import HttpResponseError, ResourceModifiedError, ResourceNotFoundError
 from azure.core.pipeline.policies import SansIOHTTPPolicy
 from azure.core.pipeline.transport import RequestsTransport
 from azure.mgmt.compute import ComputeManagementClient, models
 from azure.mgmt.compute.operations import _operations as builders
-from azure.mgmt.monitor.v2022_10_01 import models as monitor_models
 from azure.mgmt.monitor import MonitorManagementClient
+from azure.mgmt.monitor._serialization import Deserializer
+from azure.mgmt.monitor.v2018_01_01.operations._metrics_operations import build_list_request as build_metrics_request
+from azure.mgmt.monitor.v2021_05_01 import models as metric_models
+from azure.mgmt.monitor.v2022_10_01 import models as monitor_models
+from azure.mgmt.monitor.v2022_10_01.operations import _autoscale_settings_operations as autoscale_builders
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 
@@ -132,6 +136,55 @@ def use_as_a_customer(url):
     settings = list(monitor.autoscale_settings.list_by_subscription())
     check(len(settings) == 1 and settings[0].target_resource_uri.endswith("/scaled"), f"autoscale: {settings}")
     check([rule.scale_action.direction for rule in settings[0].profiles[0].rules] == ["Increase", "Decrease"], "its rules")
+    use_a_setting(monitor, settings[0])
+    read_metrics(url, before.id)
+
+
+def use_a_setting(monitor, listed):
+    settings = monitor.autoscale_settings
+    own = [one.id for one in settings.list_by_resource_group(GROUP)]
+    check(own == [listed.id], f"the list of the resource group: {own}")
+    setting = settings.get(GROUP, "cpu")
+    check(setting.enabled and setting.as_dict() == listed.as_dict(), f"one setting is as in the list: {setting}")
+    setting.enabled = False
+    off = settings.create_or_update(GROUP, "cpu", setting)
+    check(off.enabled is False and off.profiles[0].as_dict() == listed.profiles[0].as_dict(), f"switched off: {off}")
+    on = settings.update(GROUP, "cpu", {"properties": {"enabled": True, "profiles": [listed.profiles[0].serialize()]}})
+    check(on.as_dict() == listed.as_dict(), f"and on again: {on}")
+    for what in (lambda: settings.get(GROUP, "none"), lambda: settings.update(GROUP, "none", {})):
+        try:
+            what()
+            check(False, "a setting that is not there is not found")
+        except ResourceNotFoundError:
+            pass
+
+
+def read_metrics(url, of):
+    """The library has the metrics of one resource in an older version of the API; the newer one is asked all the same."""
+    metrics = client(MonitorManagementClient, url, api_version="2018-01-01").metrics
+    asked = {
+        "metricnames": "Percentage CPU",
+        "aggregation": "Average,Maximum",
+        "interval": datetime.timedelta(minutes=1),
+        "timespan": "2027-01-15T07:50:00Z/2027-01-15T08:00:00Z",
+        "params": {"api-version": "2023-10-01"},
+    }
+    whole = metrics.list(of, **asked)
+    check(whole.interval == datetime.timedelta(minutes=1) and len(whole.value) == 1, f"one metric: {whole}")
+    metric = whole.value[0]
+    check((metric.name.value, metric.unit, len(metric.timeseries)) == ("Percentage CPU", "Percent", 1), f"it: {metric}")
+    data = metric.timeseries[0].data
+    check(len(data) == 10 and data[0].average is None, f"ten minutes, of which one has no value: {data}")
+    check((data[-1].average, data[-1].maximum) == (45.0, 60.0), f"the last one: {data[-1]}")
+    check(data[-1].time_stamp.isoformat() == "2027-01-15T07:59:00+00:00", f"its beginning: {data[-1]}")
+    split = metrics.list(of, filter="VMName eq '*'", top=5, **asked).value[0].timeseries
+    found = {one.metadatavalues[0].value: one.data[-1].average for one in split}
+    check(found == {"judged_0": 30.0, "judged_1": 60.0}, f"by machine: {found}")
+    try:
+        metrics.list(of, **{**asked, "metricnames": "Nobody's"})
+        check(False, "an unknown metric is an error")
+    except HttpResponseError as error:
+        check(error.status_code == 400, f"an unknown metric: {error}")
 
 
 # What each exchange must be: method, path, the library's own request, the models of both bodies.
@@ -146,6 +199,8 @@ CALLS = [
     ("GET", r"/subscriptions/(?P<sub>[^/]+)/providers/Microsoft.Compute/virtualMachines$", lambda m: builders.build_virtual_machines_list_all_request(m["sub"], filter="x", expand="x"), None, [models.VirtualMachine]),
 ]
 AUTOSCALE = re.compile(r"/subscriptions/[^/]+/providers/Microsoft.Insights/autoscaleSettings$")
+SETTING = re.compile(r"/subscriptions/(?P<sub>[^/]+)/resourceGroups/(?P<rg>[^/]+)/providers/microsoft.insights/autoscalesettings/(?P<name>[^/]+)$", re.IGNORECASE)
+METRICS = re.compile(r"(?P<of>/.+)/providers/Microsoft.Insights/metrics$")
 OPERATION = re.compile(r"/subscriptions/[^/]+/providers/Microsoft.Compute/locations/[^/]+/operations/[^/]+$")
 
 
@@ -200,7 +255,53 @@ def is_autoscale(item):
         for one, other in zip(ours["rules"], theirs["rules"], strict=True):
             for part in ("metricTrigger", "scaleAction"):
                 check(sorted(one[part]) == sorted(other[part]), f"{part}: {one[part]}, to the library {other[part]}")
-    check(found.enabled and found.target_resource_uri, f"it is on, and has a target: {item}")
+    check(found.enabled in (True, False) and found.target_resource_uri, f"it is on or off, and has a target: {item}")
+
+
+def is_setting(exchange, match, reply):
+    """Returns what it was: one setting, read or written whole."""
+    method, where = exchange["method"], f"{exchange['method']} {exchange['path']}"
+    builder = {"GET": autoscale_builders.build_get_request, "PUT": autoscale_builders.build_create_or_update_request}
+    check(method in builder, f"{where} is a call of the library")
+    arguments = {"resource_group_name": match["rg"], "autoscale_setting_name": match["name"], "subscription_id": match["sub"]}
+    request = builder[method](**arguments)
+    url = urllib.parse.urlsplit(request.url)
+    path = urllib.parse.unquote(url.path).lower()
+    check(request.method == method and path == exchange["path"].lower(), f"{where} is {request.url}")
+    check(set(dict(exchange["query"])) == set(urllib.parse.parse_qs(url.query)), f"{where} has the library's query")
+    if method == "PUT":
+        is_autoscale(json.loads(exchange["body"]))
+    is_autoscale(reply)
+    return f"autoscale_settings_{method.lower()}"
+
+
+def is_metrics(exchange, match, reply):
+    where, query = f"{exchange['method']} {exchange['path']}", dict(exchange["query"])
+    names = ["aggregation", "filter", "interval", "metricnames", "metricnamespace", "timespan", "top"]
+    given = {name: query.get("$filter" if name == "filter" else name) for name in names}
+    interval = Deserializer.deserialize_duration(given["interval"])
+    request = build_metrics_request(match["of"].lstrip("/"), api_version="2023-10-01", **{**given, "interval": interval})
+    url = urllib.parse.urlsplit(request.url)
+    check(exchange["method"] == "GET" and not exchange["body"], where)
+    check(urllib.parse.unquote(url.path).lower() == exchange["path"].lower(), f"{where} is {request.url}")
+    # The same pairs, and the very same spelling of each value.
+    check(dict(urllib.parse.parse_qsl(url.query)) == query, f"{where}: {query} is {request.url} to the library")
+    words = {word.value for word in metric_models.AggregationType}
+    check(set(query["aggregation"].split(",")) <= words, f"{where}: aggregations of {words}")
+    for time in query["timespan"].split("/"):
+        Deserializer.deserialize_iso(time)
+    found = metric_models.Response.deserialize(reply)
+    again = found.serialize(keep_readonly=True)
+    check(set(again) == set(reply), f"an answer about metrics: {set(reply)}, to the library {set(again)}")
+    units = {word.value for word in metric_models.MetricUnit} if hasattr(metric_models, "MetricUnit") else None
+    for ours, theirs in zip(reply["value"], again["value"], strict=True):
+        check(sorted(ours) == sorted(theirs), f"a metric: {sorted(ours)}, to the library {sorted(theirs)}")
+        check(units is None or ours["unit"] in units, f"a unit of {units}: {ours['unit']}")
+        for one, other in zip(ours["timeseries"], theirs["timeseries"], strict=True):
+            check(sorted(one) == sorted(other), f"a series: {sorted(one)}")
+            for point, same in zip(one["data"], other["data"], strict=True):
+                check(sorted(point) == sorted(same), f"a point: {point}, to the library {same}")
+    return "metrics_list"
 
 
 def judge(exchange):
@@ -213,13 +314,20 @@ def judge(exchange):
         return "token"
     check("api-version" in query, f"{where} has an api-version")
     if exchange["status"] >= 400:
-        check(set(reply) == {"error"} and {"code", "message"} <= set(reply["error"]), f"{where}: an error of ARM's: {reply}")
+        # Azure Monitor's stand alone.
+        error = reply if METRICS.match(path) and "error" not in reply else reply["error"]
+        check({"code", "message"} <= set(error), f"{where}: an error of ARM's: {reply}")
         return "refusal"
     if AUTOSCALE.match(path):
         check(method == "GET" and query["api-version"] == "2022-10-01", where)
         for item in reply["value"]:
             is_autoscale(item)
         return "autoscale"
+    if match := SETTING.match(path):
+        check(query["api-version"] == "2022-10-01", where)
+        return is_setting(exchange, match, reply)
+    if match := METRICS.match(path):
+        return is_metrics(exchange, match, reply)
     if OPERATION.match(path):
         check(reply["status"] in ("InProgress", "Succeeded", "Failed") and "startTime" in reply, f"{where}: {reply}")
         return "operation"

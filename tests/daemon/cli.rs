@@ -293,6 +293,45 @@ fn iam_prints_what_the_configuration_needs_and_no_more() {
     assert!(said.code == 64 && said.err.contains("there are: prod"), "{said:?}");
 }
 
+/// The README's example of a query of this kind of source: what stands between the first backticks of its row.
+#[cfg(feature = "azure")]
+fn readme_query(kind: &str) -> &'static str {
+    let row = include_str!("../../README.md").lines().find_map(|line| line.strip_prefix(&format!("| `{kind}` | `")));
+    row.and_then(|row| row.split('`').next()).unwrap_or_else(|| panic!("a row of {kind} in the README"))
+}
+
+#[cfg(feature = "azure")]
+#[test]
+fn azures_metrics_are_a_source_with_a_language_and_a_permission_of_its_own() {
+    let directory = tempfile::tempdir().unwrap();
+    let policies = directory.path().join("policies");
+    std::fs::create_dir(&policies).unwrap();
+    let config = directory.path().join("skala.toml");
+    let text = "[daemon]\npolicies = \"policies\"\n[provider.cloud]\nkind = \"azure\"\n\
+                subscription = \"00000000-1111-2222-3333-444444444444\"\n[source.load]\n";
+    let at = config.display().to_string();
+    let check = |source: &str, query: &str| {
+        std::fs::write(&config, format!("{text}{source}")).unwrap();
+        let policy = POLICY.replace("\"web\"\n[fleet", "\"shop/web\"\n[fleet");
+        std::fs::write(policies.join("web.toml"), policy.replace("\"rps\"\nunit", &format!("'{query}'\nunit")))
+            .unwrap();
+        run(&["check", "--config", &at])
+    };
+    let actions = || {
+        let said = run(&["iam", "print", "--provider", "cloud", "--config", &at]);
+        assert_eq!(said.code, 0, "{said:?}");
+        let document: Value = serde_json::from_str(&said.out).unwrap();
+        document["Actions"].as_array().unwrap().contains(&"Microsoft.Insights/metrics/read".into())
+    };
+    let said = check("kind = \"prometheus\"\nurl = \"http://127.0.0.1:9090\"\n", "rps");
+    assert!(said.code == 0 && !actions(), "{said:?}");
+    let monitor = "kind = \"azure-monitor\"\nprovider = \"cloud\"\n";
+    let said = check(monitor, readme_query("azure-monitor"));
+    assert!(said.code == 0 && actions(), "{said:?}");
+    let said = check(monitor, "sum(rate(x[1m]))");
+    assert!(said.code == 78 && said.out.contains("is not an Azure Monitor query"), "{said:?}");
+}
+
 /// One cycle of `decide`.
 fn cycle(now: u32, desired: u32, rps: f64) -> String {
     let instances: Vec<Value> = (0..desired)

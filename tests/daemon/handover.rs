@@ -169,3 +169,76 @@ fn import_reads_files_and_says_what_is_missing() {
     let config = config.display().to_string();
     check(&["gcp", "x", "--config", &config], 64, "no provider of the configuration is of kind `gcp`");
 }
+
+/// A simulated Azure with one set that an autoscale setting scales, and skala's configuration for it.
+#[cfg(feature = "azure")]
+fn azure(
+    directory: &std::path::Path,
+) -> (sim_cloud::Server, sim_cloud::azure::Settings, tokio::runtime::Runtime, String) {
+    use sim_cloud::azure::{Azure, CLIENT, SECRET, SUBSCRIPTION, TENANT};
+    let clock: Arc<dyn skala::clock::Clock> = Arc::new(skala::clock::SystemClock::new());
+    let cloud = sim::Cloud::new(sim::Settings::default(), Arc::new(move || clock.now())).unwrap();
+    cloud.create("web", &sim::GroupSettings { desired: 2, ..sim::GroupSettings::default() }).unwrap();
+    assert!(cloud.set_foreign(&"web".into(), vec![native(Some(true))]));
+    let api = Azure::new(cloud);
+    let settings = api.settings();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let server = runtime.block_on(sim_cloud::Server::start(Arc::new(api), ([127, 0, 0, 1], 0).into())).unwrap();
+    let (at, url) = (directory.display(), server.url());
+    std::fs::write(directory.join("secret"), SECRET).unwrap();
+    let text = format!(
+        "[daemon]\npolicies = \"policies\"\n[store]\nurl = \"sqlite://{at}/skala.db\"\n[api]\nsocket = \"skala.sock\"\n\
+         [provider.cloud]\nkind = \"azure\"\nsubscription = \"{SUBSCRIPTION}\"\nauth = \"client_secret\"\n\
+         tenant = \"{TENANT}\"\nclient_id = \"{CLIENT}\"\nclient_secret_file = \"{at}/secret\"\n\
+         authority_host = \"{url}\"\nendpoint_url = \"{url}\"\n"
+    );
+    let config = directory.join("azure.toml");
+    std::fs::write(&config, text).unwrap();
+    (server, settings, runtime, config.display().to_string())
+}
+
+#[cfg(feature = "azure")]
+#[test]
+fn azures_own_scaler_is_imported_handed_over_and_given_back_by_the_commands() {
+    use sim_cloud::azure::RESOURCE_GROUP;
+    let group = format!("{RESOURCE_GROUP}/web");
+    let living = Living::start_with(&POLICY.replace("group    = \"web\"", &format!("group    = \"{group}\"")));
+    living.cloud.create(&group, &sim::GroupSettings { desired: 2, ..sim::GroupSettings::default() }).unwrap();
+    living.until("three instances", |living| living.desired() == Some(3));
+    let (_server, settings, _runtime, config) = azure(living.directory.path());
+
+    let import = || run(&["import", "azure", &group, "--config", &config]);
+    let said = import();
+    assert_eq!(said.code, 0, "{said:?}");
+    for line in ["provider = \"cloud\"", &format!("group = \"{group}\""), "mode = \"observe\"", "min = 1", "max = 10"] {
+        assert!(said.out.lines().any(|found| found.trim().starts_with(line)), "{line}: {}", said.out);
+    }
+    assert!(said.err.contains("probable, check it: metric."), "{}", said.err);
+    let policies = tempfile::tempdir().unwrap();
+    std::fs::write(policies.path().join("web.toml"), &said.out).unwrap();
+    let checked = run(&["check", "--policies", &policies.path().display().to_string()]);
+    assert_eq!(checked.code, 0, "{checked:?}");
+
+    let handover = |arguments: &[&str], code: i32, out: &str| {
+        let said = run(&[&["handover"], arguments, &["--config", &config]].concat());
+        assert_eq!(said.code, code, "{arguments:?}: {said:?}");
+        assert!(said.out.contains(out), "{arguments:?}: {said:?}");
+    };
+    let enabled = || settings.get(RESOURCE_GROUP, "cpu").map(|setting| setting["properties"]["enabled"].clone());
+    let switch = format!("autoscale setting {RESOURCE_GROUP}/cpu: enabled true -> false");
+    handover(&["web", "--dry-run"], 0, &switch);
+    assert_eq!(enabled(), None, "nobody has written it");
+    handover(&["web"], 0, &switch);
+    assert_eq!(enabled(), Some(false.into()));
+    handover(&["web"], 0, "was handed over already");
+    assert!(import().err.contains("note: The autoscale setting is disabled."));
+    let directory = living.stop();
+    handover(&["web", "--back"], 0, &format!("cloud/{group} is given back"));
+    assert_eq!(enabled(), Some(true.into()));
+    handover(&["--list"], 0, "nothing is handed over");
+    // The command line's document of the same setting says the same.
+    let file = directory.path().join("setting.json");
+    std::fs::write(&file, settings.get(RESOURCE_GROUP, "cpu").unwrap().to_string()).unwrap();
+    let from = run(&["import", "azure", &group, "--config", &config, "--from", &file.display().to_string()]);
+    assert_eq!((from.code, from.out, from.err), (0, said.out, said.err));
+}

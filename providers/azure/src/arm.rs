@@ -13,6 +13,8 @@ use std::collections::BTreeMap;
 pub(crate) const COMPUTE: &str = "2024-11-01";
 /// The autoscale API's version.
 pub(crate) const AUTOSCALE: &str = "2022-10-01";
+/// The metrics API's version.
+pub(crate) const METRICS: &str = "2023-10-01";
 
 /// One page of a list; its items are read one by one, so that a strange one spoils nobody else.
 #[derive(Deserialize)]
@@ -161,6 +163,87 @@ pub(crate) struct AutoscaleRule {
 #[derive(Clone, Debug, Deserialize)]
 pub(crate) struct ScaleAction {
     pub direction: Option<String>,
+}
+
+/// What the metrics API answers, as far as it is read.
+#[derive(Debug, Deserialize)]
+pub(crate) struct MetricsAnswer {
+    /// The period that was really used, such as `PT1M`.
+    pub interval: Option<String>,
+    pub value: Vec<Metric>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Metric {
+    pub name: Localizable,
+    /// `Success`, or what is wrong with this metric alone, in an answer whose status is 200.
+    pub error_code: Option<String>,
+    pub error_message: Option<String>,
+    pub timeseries: Vec<TimeSeries>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(crate) struct Localizable {
+    pub value: String,
+}
+
+#[derive(Debug, Deserialize)]
+pub(crate) struct TimeSeries {
+    pub metadatavalues: Option<Vec<Metadata>>,
+    pub data: Vec<MetricValue>,
+}
+
+/// A dimension's value.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Metadata {
+    pub name: Localizable,
+    pub value: String,
+}
+
+/// One period: what was not asked for, or has no samples, is not there or null.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct MetricValue {
+    /// The period's beginning.
+    pub time_stamp: String,
+    pub average: Option<f64>,
+    pub minimum: Option<f64>,
+    pub maximum: Option<f64>,
+    pub total: Option<f64>,
+    pub count: Option<f64>,
+}
+
+/// A period of metrics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Grain {
+    pub secs: u32,
+    /// As ISO 8601 writes it.
+    pub iso: &'static str,
+}
+
+/// The periods that Azure keeps metrics in, each as it is asked for and as else it may be written in an answer.
+const GRAINS: &[(Grain, &[&str])] = &[
+    (Grain { secs: 60, iso: "PT1M" }, &["PT60S"]),
+    (Grain { secs: 300, iso: "PT5M" }, &[]),
+    (Grain { secs: 900, iso: "PT15M" }, &[]),
+    (Grain { secs: 1_800, iso: "PT30M" }, &[]),
+    (Grain { secs: 3_600, iso: "PT1H" }, &["PT60M"]),
+    (Grain { secs: 21_600, iso: "PT6H" }, &[]),
+    (Grain { secs: 43_200, iso: "PT12H" }, &[]),
+    (Grain { secs: 86_400, iso: "P1D" }, &["PT24H"]),
+];
+
+impl Grain {
+    /// The period of so many seconds, if Azure has it.
+    pub fn of_secs(secs: u32) -> Option<Self> {
+        GRAINS.iter().find(|(grain, _)| grain.secs == secs).map(|(grain, _)| *grain)
+    }
+
+    /// Whether an answer's word for its period means this one.
+    pub fn is(self, word: &str) -> bool {
+        GRAINS.iter().any(|(grain, others)| *grain == self && (grain.iso == word || others.contains(&word)))
+    }
 }
 
 /// A time as ARM writes it; `None` for what is none.

@@ -5,6 +5,8 @@
 //! clock: the time is handed in. It must never write without a fresh read and its ETag, never lower the capacity in a raise,
 //! and never take an error for an empty answer.
 //!
+//! Beside that, Azure Monitor answers queries for metrics, whose language is described in `metrics/query.rs`.
+//!
 //! One list of the subscription observes all sets; a set's machines are listed when something of it moves, and else once
 //! in five minutes (more seldom above 500 sets), so a machine that somebody stops in a quiet set is seen stopped only then.
 //! The numbers that bound the calls are beside the code that keeps them: `limiter.rs`, `sets/machines.rs`.
@@ -19,19 +21,21 @@ mod errors;
 mod group;
 mod limiter;
 mod loopback;
+mod metrics;
 mod owner;
 mod sets;
 mod settings;
 mod shape;
 mod wire;
 
+pub use metrics::{METRICS_PERMISSION, check_query};
 pub use settings::{AuthKind, Settings};
 pub use wire::Deadlines;
 
 use azure_core::http::HttpClient;
 use contract::{
-    Accepted, Ask, BoxFuture, Capacity, GroupId, GuardKind, InstanceId, Observation, OnCall, Owner, Provider,
-    ProviderError, Target, Terminator, Timestamp,
+    Accepted, Ask, BoxFuture, Capacity, GroupId, GuardKind, InstanceId, Metrics, Native, NativePolicy, Observation,
+    OnCall, Owner, Provider, ProviderError, Target, Terminator, Timestamp, Undo,
 };
 use std::sync::Arc;
 use std::time::Duration;
@@ -43,6 +47,7 @@ pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 pub struct Azure {
     parts: Parts,
     sets: Arc<sets::Sets>,
+    metrics: metrics::AzureMonitor,
 }
 
 /// What a provider is made of.
@@ -80,9 +85,10 @@ impl Azure {
     fn assemble(parts: Parts) -> Self {
         let (clock, on_call) = (Arc::clone(&parts.clock), parts.on_call.clone());
         let wire = wire::Wire::new(&parts.settings, &parts.client, clock, parts.deadlines, on_call);
-        let subscription = parts.settings.settings.subscription.clone();
-        let sets = sets::Sets::new(wire, subscription, parts.owner.clone(), Arc::clone(&parts.clock));
-        Self { sets: Arc::new(sets), parts }
+        let subscription = || parts.settings.settings.subscription.clone();
+        let metrics = metrics::AzureMonitor::new(wire.beside(), subscription(), Arc::clone(&parts.clock));
+        let sets = sets::Sets::new(wire, subscription(), parts.owner.clone(), Arc::clone(&parts.clock));
+        Self { sets: Arc::new(sets), metrics, parts }
     }
 }
 
@@ -111,6 +117,14 @@ impl Provider for Azure {
         Some(self)
     }
 
+    fn metrics(&self) -> Option<&dyn Metrics> {
+        Some(&self.metrics)
+    }
+
+    fn native(&self) -> Option<&dyn Native> {
+        Some(self)
+    }
+
     fn permissions(&self) -> Vec<&'static str> {
         permissions(&[])
     }
@@ -126,6 +140,26 @@ impl Terminator for Azure {
     }
 }
 
+/// `skala handover` and `skala import` alone come here, with the credentials of whoever runs them; what they need beside
+/// reading is `Microsoft.Insights/autoscaleSettings/write`.
+impl Native for Azure {
+    fn describe<'a>(&'a self, group: &'a GroupId) -> BoxFuture<'a, Result<NativePolicy, ProviderError>> {
+        Box::pin(self.sets.native_policy(group))
+    }
+
+    fn prepare<'a>(&'a self, group: &'a GroupId) -> BoxFuture<'a, Result<Undo, ProviderError>> {
+        Box::pin(self.sets.native_undo(group))
+    }
+
+    fn suspend<'a>(&'a self, group: &'a GroupId, undo: &'a Undo) -> BoxFuture<'a, Result<(), ProviderError>> {
+        Box::pin(self.sets.suspend_native(group, undo))
+    }
+
+    fn restore<'a>(&'a self, group: &'a GroupId, undo: &'a Undo) -> BoxFuture<'a, Result<(), ProviderError>> {
+        Box::pin(self.sets.restore_native(group, undo))
+    }
+}
+
 /// The SDK's own client ends the process where no certificates are installed, and waits long for connections.
 fn client() -> Result<Arc<dyn HttpClient>, ProviderError> {
     let builder =
@@ -136,9 +170,10 @@ fn client() -> Result<Arc<dyn HttpClient>, ProviderError> {
     Ok(Arc::new(client))
 }
 
-/// The actions of a custom role that any groups here need; the built-in role Virtual Machine Contributor has all of them
-/// but the last. A set's network or images in other resource groups may ask for more there, such as
-/// `Microsoft.Network/virtualNetworks/subnets/join/action`: then Azure says so, and a write is `Denied`.
+/// The actions of a custom role that any groups here need, [`METRICS_PERMISSION`] for metrics aside; the built-in role
+/// Virtual Machine Contributor has all of them but the last. A set's network or images in other resource groups may ask
+/// for more there, such as `Microsoft.Network/virtualNetworks/subnets/join/action`: then Azure says so, and a write is
+/// `Denied`.
 pub fn permissions(_groups: &[GroupId]) -> Vec<&'static str> {
     vec![
         "Microsoft.Compute/locations/operations/read",

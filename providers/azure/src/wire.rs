@@ -64,9 +64,10 @@ pub(crate) struct Change {
 pub(crate) struct Wire {
     pub endpoint: Url,
     pub deadlines: Deadlines,
-    auth: Auth,
+    auth: Arc<Auth>,
     pipeline: Pipeline,
     limiter: Limiter,
+    rate: f64,
     on_call: Option<OnCall>,
     now: Clock,
 }
@@ -85,9 +86,24 @@ impl Wire {
             ..ClientOptions::default()
         };
         let pipeline = Pipeline::new(Some("skala"), option_env!("CARGO_PKG_VERSION"), options, vec![], vec![], None);
-        let auth = Auth::new(settings.clone(), Arc::clone(client), Arc::clone(&now));
+        let auth = Arc::new(Auth::new(settings.clone(), Arc::clone(client), Arc::clone(&now)));
         let limiter = Limiter::new(settings.rate, Arc::clone(&now));
-        Self { endpoint: settings.endpoint.clone(), deadlines, auth, pipeline, limiter, on_call, now }
+        let (endpoint, rate) = (settings.endpoint.clone(), settings.rate);
+        Self { endpoint, deadlines, auth, pipeline, limiter, rate, on_call, now }
+    }
+
+    /// Another way to the same endpoint with the same token: what one service says to wait closes no other's.
+    pub fn beside(&self) -> Self {
+        Self {
+            endpoint: self.endpoint.clone(),
+            deadlines: self.deadlines,
+            auth: Arc::clone(&self.auth),
+            pipeline: self.pipeline.clone(),
+            limiter: Limiter::new(self.rate, Arc::clone(&self.now)),
+            rate: self.rate,
+            on_call: self.on_call.clone(),
+            now: Arc::clone(&self.now),
+        }
     }
 
     /// The URL of a path at the endpoint.
@@ -95,6 +111,9 @@ impl Wire {
         let mut url = self.endpoint.clone();
         url.set_path(path);
         url.query_pairs_mut().extend_pairs(query).append_pair("api-version", api_version);
+        // `+` means a space in forms alone; one that was there is `%2B` by now.
+        let spaced = url.query().map(|query| query.replace('+', "%20"));
+        url.set_query(spaced.as_deref());
         url
     }
 

@@ -7,8 +7,8 @@
 mod stand;
 
 use azure::{AuthKind, Azure, Settings};
-use contract::{Ask, Foreign, Owner, Provider, Suspended};
-use sim_cloud::azure::Azure as Simulated;
+use contract::{Ask, Foreign, Owner, Provider, Suspended, Timestamp};
+use sim_cloud::azure::{Azure as Simulated, Metrics, RESOURCE_GROUP, SUBSCRIPTION, Series};
 use sim_cloud::fixture::Clock;
 use stand::{certificate, clock, cloud, group, observe, serve, settings, target};
 use std::collections::BTreeMap;
@@ -46,6 +46,45 @@ async fn use_all_of_it(provider: &Azure, machines: &sim::Cloud, clock: &Clock) {
     let seen = observe(provider, &asks[2]).await.unwrap();
     machines.set_desired(&"web-2".into(), 5);
     provider.raise(&target("web-2", &seen, 3), 8).await.unwrap_err();
+    hand_over_and_back(provider).await;
+    read_metrics(provider, clock).await;
+}
+
+async fn hand_over_and_back(provider: &Azure) {
+    let (native, scaled) = (provider.native().unwrap(), group("scaled"));
+    native.describe(&scaled).await.unwrap();
+    let undo = native.prepare(&scaled).await.unwrap();
+    native.suspend(&scaled, &undo).await.unwrap();
+    native.restore(&scaled, &undo).await.unwrap();
+}
+
+/// A metric as a whole, by machine, in every aggregation and period, and what is refused.
+async fn read_metrics(provider: &Azure, clock: &Clock) {
+    let cpu = format!("{RESOURCE_GROUP}/Microsoft.Compute/virtualMachineScaleSets/judged:\"Percentage CPU\"");
+    let query = async |rest: &str| provider.metrics().unwrap().query(&format!("{cpu}{rest}"), clock.now()).await;
+    for aggregation in ["Average", "Total", "Minimum", "Maximum", "Count", "Rate"] {
+        assert_eq!(query(&format!(" {aggregation} 1h")).await.unwrap().len(), 1, "{aggregation}");
+    }
+    for period in ["1m", "5m", "15m", "30m", "1h", "6h", "12h", "1d"] {
+        query(&format!("{{VMName=\"*\"}} Average {period}")).await.unwrap();
+    }
+    query("{Nobody=\"it's\"} Average 1m").await.unwrap_err();
+    let nobody = format!("{RESOURCE_GROUP}/Microsoft.Compute/virtualMachineScaleSets/gone:X:Y Total 1m");
+    provider.metrics().unwrap().query(&nobody, clock.now()).await.unwrap_err();
+}
+
+/// What two machines of a set measured in the minutes before the clock's beginning.
+fn measure(metrics: &Metrics) {
+    for (machine, value) in [("judged_0", 30.0), ("judged_1", 60.0)] {
+        metrics.put(Series {
+            resource: format!("/subscriptions/{SUBSCRIPTION}/resourceGroups/{RESOURCE_GROUP}/providers/Microsoft.Compute/virtualMachineScaleSets/judged"),
+            metric: "Percentage CPU".into(),
+            unit: "Percent".into(),
+            dimensions: vec![("VMName".into(), machine.into())],
+            samples: (1..9).map(|n| (Timestamp::from_secs(1_800_000_000 - 60 * n), value)).collect(),
+            zeroes: false,
+        });
+    }
 }
 
 async fn judged(flexible: bool) -> BTreeMap<String, u64> {
@@ -57,6 +96,7 @@ async fn judged(flexible: bool) -> BTreeMap<String, u64> {
     machines.create("scaled", &two).unwrap();
     machines.set_foreign(&"scaled".into(), vec![Foreign { name: "any".into(), removes: None }]);
     let api = Simulated::new(machines.clone()).with_page(2);
+    measure(&api.metrics());
     let server = serve(if flexible { api.flexible() } else { api }).await;
     let pem = certificate();
     let (base, _secret) = settings(&server.url());
@@ -100,6 +140,9 @@ const ALWAYS: &[&str] = &[
     "token",
     "refusal",
     "autoscale",
+    "autoscale_settings_get",
+    "autoscale_settings_put",
+    "metrics_list",
     "operation",
     "virtual_machine_scale_sets_list_all",
     "virtual_machine_scale_sets_get",

@@ -11,35 +11,11 @@ use contract::{
 use sim::{Fault, Script};
 use sim_cloud::azure::{Azure as Simulated, SUBSCRIPTION};
 use sim_cloud::fixture::Clock;
-use sim_cloud::{Api, Exchange, Garble, Kind, Refusal, Reply, Request, Server};
-use stand::{clock, cloud, group, observe, provider, serve, target};
+use sim_cloud::{Api, Exchange, Refusal, Reply, Request, Server};
+use stand::{Bent, clock, cloud, group, observe, provider, serve, target};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
-
-/// A simulated Azure with a bend of the test's in its answers.
-struct Bent<F>(Simulated, F);
-
-impl<F: Fn(&Simulated, &Request) -> Reply + Send + Sync + 'static> Api for Bent<F> {
-    fn answer(&self, request: &Request) -> Reply {
-        (self.1)(&self.0, request)
-    }
-    fn kind(&self, request: &Request) -> Option<Kind> {
-        self.0.kind(request)
-    }
-    fn is_later_page(&self, request: &Request) -> bool {
-        self.0.is_later_page(request)
-    }
-    fn refusal(&self, refusal: &Refusal, request: &Request) -> Reply {
-        self.0.refusal(refusal, request)
-    }
-    fn garble(&self, garble: Garble, request: &Request, reply: &Reply) -> Option<Reply> {
-        self.0.garble(garble, request, reply)
-    }
-    fn foreign(&self) -> contract::Foreign {
-        self.0.foreign()
-    }
-}
 
 /// What was asked of Resource Manager since the `n`-th exchange, by what the path ends with.
 fn since(server: &Server, n: usize) -> Vec<Exchange> {

@@ -1,6 +1,6 @@
 //! Azure's own autoscale: the settings of the subscription, by the set that they target.
 //!
-//! Listed at the start, for every set that is new, and every ten minutes. What has not been read is shown as an unknown
+//! Listed at the start, for every set that is new, and every ten minutes, or every minute beside a setting that acts. What has not been read is shown as an unknown
 //! controller, which stops writes: an error is unknown, never empty.
 
 use super::Sets;
@@ -13,6 +13,8 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 const EVERY: Duration = Duration::from_secs(600);
+/// While a set that is asked for has a controller: when that is switched off, skala may act soon after.
+const EVERY_BESIDE_ONE: Duration = Duration::from_secs(60);
 /// A listing that failed is tried again this much later.
 const ASK_AGAIN: Duration = Duration::from_secs(15);
 /// How long an observation waits for the listing; it must not be delayed by another service than the compute one.
@@ -31,14 +33,15 @@ pub(super) struct Listing {
 }
 
 impl Listing {
-    /// Whether to list now; `wanted`: a set was first seen then.
-    fn is_due(&self, wanted: Option<Timestamp>, now: Timestamp) -> bool {
+    /// Whether to list now; `wanted`: a set was first seen then; `beside`: one of the sets has a controller.
+    fn is_due(&self, wanted: Option<Timestamp>, beside: bool, now: Timestamp) -> bool {
         let rested = |since: Option<Timestamp>, span| since.is_none_or(|at| now < at || now.since(at) >= span);
         if self.read < wanted {
             // Nobody has asked since it came, or it was asked in vain a while ago.
             return self.asked < wanted || rested(self.asked, ASK_AGAIN);
         }
-        rested(self.read, EVERY) && rested(self.asked, ASK_AGAIN)
+        let every = if beside { EVERY_BESIDE_ONE } else { EVERY };
+        rested(self.read, every) && rested(self.asked, ASK_AGAIN)
     }
 
     /// The controllers of a set that was first seen at a time.
@@ -82,7 +85,8 @@ impl Sets {
                 let group = memory.groups.entry(key.clone()).or_default();
                 wanted = wanted.max(Some(*group.first_seen.get_or_insert(at)));
             }
-            memory.autoscale.is_due(wanted, at)
+            let beside = keys.iter().any(|key| memory.autoscale.of.contains_key(key));
+            memory.autoscale.is_due(wanted, beside, at)
         });
         if due {
             let deadline = self.wire.soon().min(Instant::now() + A_LITTLE);
@@ -136,14 +140,16 @@ mod tests {
     #[test]
     fn a_new_set_is_asked_for_at_once_and_all_every_ten_minutes() {
         let mut listing = Listing::default();
-        assert!(listing.is_due(Some(at(0)), at(0)));
+        let due = |listing: &Listing, wanted, now| listing.is_due(wanted, false, now);
+        assert!(due(&listing, Some(at(0)), at(0)));
         listing.asked = Some(at(0));
-        assert!(!listing.is_due(Some(at(0)), at(14)), "it was asked in vain a moment ago");
-        assert!(listing.is_due(Some(at(0)), at(15)));
+        assert!(!due(&listing, Some(at(0)), at(14)), "it was asked in vain a moment ago");
+        assert!(due(&listing, Some(at(0)), at(15)));
         listing.read = Some(at(0));
-        assert!(!listing.is_due(Some(at(0)), at(599)));
-        assert!(listing.is_due(Some(at(0)), at(600)));
-        assert!(listing.is_due(Some(at(7)), at(7)), "a set that came later is covered by no listing");
+        assert!(!due(&listing, Some(at(0)), at(599)));
+        assert!(due(&listing, Some(at(0)), at(600)));
+        assert!(!listing.is_due(Some(at(0)), true, at(59)) && listing.is_due(Some(at(0)), true, at(60)), "it may go");
+        assert!(due(&listing, Some(at(7)), at(7)), "a set that came later is covered by no listing");
     }
 
     #[test]

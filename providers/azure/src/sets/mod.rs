@@ -2,11 +2,12 @@
 //!
 //! `observe`, `write` and `terminate` are the ways in, `fence` stands before every write; `machines` lists a set's machines
 //! when there is a reason to, `operations` follows what Azure still works on, `foreign` and `refresh` know who else changes
-//! the set.
+//! the set, and `native` takes Azure's own scaler's right to do so away and gives it back.
 
 mod fence;
 mod foreign;
 mod machines;
+mod native;
 mod observe;
 mod operations;
 mod refresh;

@@ -7,9 +7,9 @@ use azure::{AuthKind, Azure, Deadlines, Settings};
 use contract::{
     ActionId, Ask, Epoch, GroupId, Observation, Owner, Provider, ProviderError, Target, Timestamp, Version,
 };
-use sim_cloud::Server;
-use sim_cloud::azure::{CLIENT, RESOURCE_GROUP, SECRET, SUBSCRIPTION, TENANT};
+use sim_cloud::azure::{Azure as Simulated, CLIENT, RESOURCE_GROUP, SECRET, SUBSCRIPTION, TENANT};
 use sim_cloud::fixture::Clock;
+use sim_cloud::{Api, Garble, Kind, Refusal, Reply, Request, Server};
 use std::io::Write;
 use std::sync::Arc;
 use std::time::Duration;
@@ -91,5 +91,29 @@ pub fn target(name: &str, seen: &Observation, action: u128) -> Target {
         action: ActionId(action),
         seen: Version { desired: seen.desired, token: seen.token.clone(), at: seen.at },
         lease: Epoch(7),
+    }
+}
+
+/// A simulated Azure with a bend of the test's in its answers.
+pub struct Bent<F>(pub Simulated, pub F);
+
+impl<F: Fn(&Simulated, &Request) -> Reply + Send + Sync + 'static> Api for Bent<F> {
+    fn answer(&self, request: &Request) -> Reply {
+        (self.1)(&self.0, request)
+    }
+    fn kind(&self, request: &Request) -> Option<Kind> {
+        self.0.kind(request)
+    }
+    fn is_later_page(&self, request: &Request) -> bool {
+        self.0.is_later_page(request)
+    }
+    fn refusal(&self, refusal: &Refusal, request: &Request) -> Reply {
+        self.0.refusal(refusal, request)
+    }
+    fn garble(&self, garble: Garble, request: &Request, reply: &Reply) -> Option<Reply> {
+        self.0.garble(garble, request, reply)
+    }
+    fn foreign(&self) -> contract::Foreign {
+        self.0.foreign()
     }
 }

@@ -1,14 +1,20 @@
-//! Azure: the parts of Resource Manager that a scale set's provider uses, and Entra's token endpoint.
+//! Azure: the parts of Resource Manager that a scale set's provider uses, Azure Monitor's metrics and autoscale settings
+//! among them, and Entra's token endpoint.
 //!
 //! A simulated group `web-1` is the scale set `rg-skala/web-1` of [`SUBSCRIPTION`]. Everything needs a token that was
 //! issued here and holds. Writes answer with an asynchronous operation that ends when the machines have done what it asked,
 //! or failed to; ETags grow with every write by anybody.
 
+mod autoscale;
 mod login;
 mod machines;
+mod metrics;
 mod operations;
 mod refusals;
 mod sets;
+
+pub use autoscale::Settings;
+pub use metrics::{Metrics, Series};
 
 use crate::api::{Api, Kind};
 use crate::faults::{Garble, Refusal};
@@ -39,6 +45,8 @@ pub struct Azure {
     cloud: Cloud,
     flexible: bool,
     page: usize,
+    metrics: Metrics,
+    settings: Settings,
     state: Mutex<State>,
 }
 
@@ -56,7 +64,8 @@ struct State {
 impl Azure {
     /// Serves every group of `cloud` as a Uniform scale set.
     pub fn new(cloud: Cloud) -> Self {
-        Self { cloud, flexible: false, page: 100, state: Mutex::default() }
+        let (metrics, settings, state) = (Metrics::default(), Settings::default(), Mutex::default());
+        Self { cloud, flexible: false, page: 100, metrics, settings, state }
     }
 
     /// The same with Flexible sets.
@@ -69,6 +78,16 @@ impl Azure {
     #[must_use]
     pub fn with_page(self, page: usize) -> Self {
         Self { page: page.max(1), ..self }
+    }
+
+    /// What Azure Monitor has been told, and can be told.
+    pub fn metrics(&self) -> Metrics {
+        self.metrics.clone()
+    }
+
+    /// The autoscale settings that are more than a sign of a foreign controller.
+    pub fn settings(&self) -> Settings {
+        self.settings.clone()
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -89,6 +108,11 @@ impl Azure {
     fn route(&self, request: &Request, parts: &[&str]) -> Reply {
         let lower: Vec<String> = parts.iter().map(|part| part.to_ascii_lowercase()).collect();
         let lower: Vec<&str> = lower.iter().map(String::as_str).collect();
+        if let ("GET", [resource @ .., "providers", "microsoft.insights", "metrics"]) =
+            (request.method.as_str(), lower.as_slice())
+        {
+            return self.list_metrics(request, &format!("/{}", parts[..resource.len()].join("/")));
+        }
         let [_, _, below @ ..] = lower.as_slice() else { return no_route() };
         match (request.method.as_str(), below) {
             ("GET", ["providers", "microsoft.compute", "virtualmachinescalesets"]) => self.list_sets(request),
@@ -96,6 +120,9 @@ impl Azure {
             ("GET", ["providers", "microsoft.insights", "autoscalesettings"]) => self.list_autoscale(request),
             ("GET", ["providers", "microsoft.compute", "locations", _, "operations", id]) => {
                 self.operation(request, id)
+            }
+            (_, ["resourcegroups", group, "providers", "microsoft.insights", "autoscalesettings", rest @ ..]) => {
+                self.route_autoscale(request, group, rest)
             }
             (
                 method,

@@ -1,7 +1,7 @@
 //! Scale sets and what may be done to them.
 
 use super::operations::time;
-use super::{Azure, LOCATION, RESOURCE_GROUP, SUBSCRIPTION, host};
+use super::{Azure, LOCATION, host};
 use crate::azure::refusals::error;
 use crate::request::{Reply, Request};
 use contract::{Epoch, GroupId, InstanceId, InstanceState, Observation, OwnerTag, Suspended, Timestamp};
@@ -183,49 +183,6 @@ impl Azure {
             }),
         )
     }
-
-    pub(super) fn list_autoscale(&self, request: &Request) -> Reply {
-        let scaled = |group: &GroupId| self.cloud.look(group).is_some_and(|seen| !seen.foreign.is_empty());
-        let groups = self.cloud.groups();
-        self.paged(request, groups.iter().filter(|group| scaled(group)).map(autoscale).collect())
-    }
-}
-
-fn autoscale(group: &GroupId) -> Value {
-    let id = Azure::set_id(group);
-    let rule = |direction: &str, operator: &str, threshold: f64| {
-        json!({
-            "metricTrigger": {
-                "metricName": "Percentage CPU",
-                "metricResourceUri": id,
-                "timeGrain": "PT1M",
-                "statistic": "Average",
-                "timeWindow": "PT5M",
-                "timeAggregation": "Average",
-                "operator": operator,
-                "threshold": threshold,
-            },
-            "scaleAction": { "direction": direction, "type": "ChangeCount", "value": "1", "cooldown": "PT5M" },
-        })
-    };
-    json!({
-        "id": format!(
-            "/subscriptions/{SUBSCRIPTION}/resourceGroups/{RESOURCE_GROUP}/providers/Microsoft.Insights/autoscaleSettings/cpu"
-        ),
-        "name": "cpu",
-        "type": "Microsoft.Insights/autoscaleSettings",
-        "location": LOCATION,
-        "properties": {
-            "name": "cpu",
-            "enabled": true,
-            "targetResourceUri": id,
-            "profiles": [{
-                "name": "always",
-                "capacity": { "minimum": "1", "maximum": "10", "default": "1" },
-                "rules": [rule("Increase", "GreaterThan", 70.0), rule("Decrease", "LessThan", 30.0)],
-            }],
-        },
-    })
 }
 
 /// What Azure says it does with a set.
