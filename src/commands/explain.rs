@@ -153,6 +153,10 @@ fn leaves(decision: &Value, out: &mut Out) -> io::Result<()> {
                 writeln!(out, "{name}: {} {what}{why}", instance)?;
             }
         }
+        let held = group["held"].as_u64().unwrap_or(0);
+        if held > 0 {
+            writeln!(out, "{name}: {held} that drain are held by the cloud beside desired")?;
+        }
         for instance in list(&group["take_back"]) {
             writeln!(out, "{name}: {} drains and is wanted again", text(instance))?;
         }
