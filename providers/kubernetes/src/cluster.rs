@@ -40,6 +40,8 @@ pub(crate) struct Group {
     pub first_seen: Option<Instant>,
     /// The foreign controllers that the last observation showed: a write that finds others is a conflict.
     pub shown_foreign: Option<Vec<Foreign>>,
+    /// It has an autoscaler, resting or not.
+    pub beside: bool,
     /// The claim as last read with the object's version then, and the epoch of our own when this process made one.
     pub tag: Option<(OwnerTag, Box<str>)>,
     pub claimed: Option<Epoch>,

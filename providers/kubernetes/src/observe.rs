@@ -166,7 +166,7 @@ impl Cluster {
             Family { resource: &name.resource, name: &name.name, selector: &seen.selector, siblings: &siblings };
         let pods = lists.pods.get(&name.namespace).into_iter().flatten().filter(|pod| family.has(pod));
         let kind = self.known_kind(&name.resource);
-        let (shown, foreign) = self.memory(|memory| {
+        let (shown, foreign, bounds) = self.memory(|memory| {
             let revision = seen.revision.as_deref();
             let judge = Judge { at: lists.at, node_wait: self.node_wait, zones: &memory.zones, revision };
             let mut shown = judge.show(pods);
@@ -174,15 +174,21 @@ impl Cluster {
                 shown.fail(lists.at, *kind, message);
             }
             memory.zones_wanted |= !shown.unknown_nodes.is_empty();
+            let bounds = memory.scalers.bounds(name, kind.as_ref());
+            let beside = memory.scalers.beside(name, kind.as_ref()).next().is_some();
             let group = memory.groups.entry(name.clone()).or_default();
+            group.beside = beside;
             group.tag = seen.owner.clone().map(|tag| (tag, seen.resource_version.clone()));
             let foreign = memory.scalers.of(name, kind.as_ref(), group.first_seen);
             group.shown_foreign = Some(foreign.clone());
-            (shown, foreign)
+            (shown, foreign, bounds)
         });
         let Shown { instances, failures, .. } = shown;
         Ok(Observation {
             desired: Some(seen.desired),
+            // An autoscaler leaves a workload alone that has no replicas.
+            cloud_min: bounds.map(|bounds| bounds.min).filter(|_| seen.desired > 0),
+            cloud_max: bounds.map(|bounds| bounds.max),
             instances,
             launch_failures: failures,
             // It is scaled all the same; what stops is the replacement of its pods.
@@ -208,7 +214,7 @@ impl Cluster {
             let mut seen = Vec::new();
             for name in &names {
                 let group = memory.groups.entry(name.clone()).or_default();
-                seen.push((&*name.namespace, *group.first_seen.get_or_insert(start)));
+                seen.push((&*name.namespace, *group.first_seen.get_or_insert(start), group.beside));
             }
             (memory.scalers.due(seen.into_iter(), start), nodes_due(memory, start), self.claims_due(memory, &names))
         });

@@ -219,6 +219,11 @@ pub(crate) struct ScalerSpec {
     pub scale_target_ref: TargetRef,
     #[serde(default)]
     pub behavior: Option<Behavior>,
+    /// Of an HPA; 1 when it is not said.
+    #[serde(default)]
+    pub min_replicas: Option<Number>,
+    #[serde(default)]
+    pub max_replicas: Option<Number>,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -231,17 +236,17 @@ pub(crate) struct TargetRef {
     pub api_version: Option<String>,
 }
 
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
 pub(crate) struct Behavior {
-    #[serde(default)]
-    pub scale_down: Option<ScaleDown>,
+    pub scale_up: Option<Direction>,
+    pub scale_down: Option<Direction>,
 }
 
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub(crate) struct ScaleDown {
-    #[serde(default)]
+/// How an HPA moves one way.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(crate) struct Direction {
     pub select_policy: Option<String>,
 }
 

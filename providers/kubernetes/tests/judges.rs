@@ -6,6 +6,7 @@ mod stand;
 
 use contract::{Ask, GroupId, Lowerer, Provider, ProviderError};
 use sim::Script;
+use sim_cloud::kubernetes::Keda;
 use stand::{Stand, look, target};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -44,7 +45,7 @@ async fn talk(stand: &Stand) {
     let gone = GroupId::from("shop/gone");
     let answer = provider.raise(&target(&gone, &seen), 9).await;
     assert!(matches!(answer, Err(ProviderError::NotFound { .. })), "{answer:?}");
-    stand.api.install_keda(Some(("shop", "other")));
+    stand.api.install_keda(Keda::Present, Some(("shop", "other")));
     stand.api.forbid("list nodes");
     look(&stand.provider().await, &groups[0]).await.unwrap();
 }

@@ -6,7 +6,7 @@ mod stand;
 use contract::{Ask, FailureKind, GroupId, InstanceState, Lowerer, Observation, Provider, ProviderError};
 use kubernetes::{Kubernetes, Settings};
 use sim::Script;
-use sim_cloud::kubernetes::Faster;
+use sim_cloud::kubernetes::{Faster, Keda};
 use sim_cloud::untrusted::Untrusted;
 use stand::{Stand, look, target};
 use std::path::PathBuf;
@@ -171,15 +171,16 @@ async fn keda_is_seen_where_it_is_and_unknown_where_it_is_forbidden() {
     stand.api.forbid("list scaledobjects");
     assert_eq!(foreign(&stand, &group).await, (vec![], "ok"), "there is no KEDA that could be forbidden");
     let (stand, _, group, _) = one().await;
-    stand.api.install_keda(None);
+    stand.api.install_keda(Keda::Present, None);
     assert_eq!(foreign(&stand, &group).await, (vec![], "ok"));
     let (stand, _, group, _) = one().await;
-    stand.api.install_keda(Some(("shop", "web-0")));
+    stand.api.install_keda(Keda::Present, Some(("shop", "web-0")));
     // What a fleet does about a controller that is shown is the policy's.
-    assert_eq!(foreign(&stand, &group).await.0, ["ScaledObject shop/web-0"]);
+    let both = ["HorizontalPodAutoscaler shop/keda-hpa-web-0", "ScaledObject shop/web-0"];
+    assert_eq!(foreign(&stand, &group).await.0, both);
     for rule in ["list scaledobjects", "list horizontalpodautoscalers"] {
         let (stand, _, group, _) = one().await;
-        stand.api.install_keda(None);
+        stand.api.install_keda(Keda::Present, None);
         stand.api.forbid(rule);
         let (names, _) = foreign(&stand, &group).await;
         assert!(names.len() == 1 && names[0].starts_with("unknown ") && names[0].contains("denied"), "{names:?}");
@@ -267,7 +268,7 @@ async fn a_wrong_name_spoils_nobody_and_says_what_is_wrong() {
     let mut groups: Vec<GroupId> = ids.map(GroupId::from).into();
     groups.push(group.clone());
     groups.push("shop/scaledobjects.keda.sh/x".into());
-    stand.api.install_keda(None);
+    stand.api.install_keda(Keda::Present, None);
     let answers = observe(&provider, &groups).await;
     let codes: Vec<&str> = answers.iter().map(code).collect();
     assert_eq!(codes, ["invalid", "not_found", "invalid", "not_found", "invalid", "ok", "invalid"]);

@@ -65,7 +65,8 @@ fn list(group: &str, version: &str) -> Value {
     let mut all = Vec::new();
     for (plural, singular, kind, namespaced, short, scalable) in resources(group) {
         let writable = ["get", "list", "patch", "update", "watch"];
-        let verbs = if *scalable { &writable[..] } else { &["get", "list", "watch"] };
+        let written = *scalable || ["horizontalpodautoscalers", "scaledobjects"].contains(plural);
+        let verbs = if written { &writable[..] } else { &["get", "list", "watch"] };
         all.push(json!({
             "name": plural, "singularName": singular, "namespaced": namespaced, "kind": kind, "verbs": verbs,
             "shortNames": short,

@@ -2,6 +2,7 @@
 
 use super::memory::Memory;
 use super::path::Path;
+use super::scalers::{HPAS, SCALED};
 use super::{AUTOSCALER, PREFIX, State, headed};
 use contract::{
     FailureKind, GroupId, Instance, InstanceId, InstanceState, Observation, OwnerTag, Suspended, Timestamp,
@@ -86,14 +87,15 @@ pub(super) fn all(cloud: &Cloud, state: &mut State, path: &Path) -> Option<Vec<V
         }
         ("", "nodes") => nodes(cloud, &mut state.memory, &names),
         ("", "namespaces") => namespaces(&mut state.memory, &names),
-        ("autoscaling", "horizontalpodautoscalers") => {
-            let all = autoscalers(cloud, &mut state.memory, &names);
+        ("autoscaling", HPAS) => {
+            let mut all = autoscalers(cloud, &mut state.memory, &names);
+            all.extend(state.scalers.all(&mut state.memory, HPAS));
             all.into_iter().filter(|item| meant(item["metadata"]["namespace"].as_str().unwrap_or(""))).collect()
         }
-        ("keda.sh", "scaledobjects") => {
-            let scaled = state.scaled.clone()?;
-            let of = scaled.iter().filter(|(namespace, _)| meant(namespace));
-            of.map(|(namespace, name)| scaled_object(&mut state.memory, namespace, name)).collect()
+        ("keda.sh", SCALED) => {
+            state.scalers.keda?;
+            let all = state.scalers.all(&mut state.memory, SCALED);
+            all.into_iter().filter(|item| meant(item["metadata"]["namespace"].as_str().unwrap_or(""))).collect()
         }
         _ => return None,
     };
@@ -364,16 +366,6 @@ fn autoscalers(cloud: &Cloud, memory: &mut Memory, names: &[Name]) -> Vec<Value>
         object
     })
     .collect()
-}
-
-fn scaled_object(memory: &mut Memory, namespace: &str, name: &str) -> Value {
-    let rest = json!({
-        "metadata": {"name": name, "namespace": namespace},
-        "spec": {"scaleTargetRef": {"name": name}, "triggers": [{"type": "cron", "metadata": {}}]},
-    });
-    let mut object = headed("ScaledObject", "keda.sh/v1alpha1", rest);
-    memory.stamp(&format!("scaled {namespace}/{name}"), &mut object, None);
-    object
 }
 
 pub(super) fn owner_text(tag: &OwnerTag) -> String {
