@@ -5,6 +5,7 @@
 mod stand;
 
 use contract::{Ask, GroupId, Lowerer, Provider, ProviderError};
+use serde_json::{Value, json};
 use sim::Script;
 use sim_cloud::kubernetes::Keda;
 use stand::{Stand, look, target};
@@ -41,6 +42,17 @@ async fn talk(stand: &Stand) {
     assert_eq!(seen.unfilled(), 3, "{seen:?}");
     provider.cancel_unfilled(&target(&groups[0], &seen), 3).await.unwrap();
     stand.wire.cloud.clear_faults();
+    // Their own scalers, suspended and given back.
+    stand.api.put_autoscaler("shop", "web", autoscaler());
+    stand.api.install_keda(Keda::Present, Some(("shop", "web")));
+    let native = provider.native().unwrap();
+    let undo = native.prepare(&groups[0]).await.unwrap();
+    assert_eq!(undo.switches.len(), 3, "{undo:?}");
+    native.suspend(&groups[0], &undo).await.unwrap();
+    native.describe(&groups[0]).await.unwrap();
+    native.restore(&groups[0], &undo).await.unwrap();
+    stand.api.delete_autoscaler("shop", "web");
+    stand.api.delete_scaled_object("shop", "web");
     // And what is not there or not allowed.
     let gone = GroupId::from("shop/gone");
     let answer = provider.raise(&target(&gone, &seen), 9).await;
@@ -48,6 +60,15 @@ async fn talk(stand: &Stand) {
     stand.api.install_keda(Keda::Present, Some(("shop", "other")));
     stand.api.forbid("list nodes");
     look(&stand.provider().await, &groups[0]).await.unwrap();
+}
+
+/// Somebody's HPA of `shop/web`.
+fn autoscaler() -> Value {
+    let cpu = json!({"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 70}});
+    let target = json!({"apiVersion": "apps/v1", "kind": "Deployment", "name": "web"});
+    let metrics = json!([{"type": "Resource", "resource": cpu}]);
+    let spec = json!({"scaleTargetRef": target, "minReplicas": 2, "maxReplicas": 9, "metrics": metrics});
+    json!({"metadata": {"labels": {"team": "shop"}}, "spec": spec})
 }
 
 /// A cluster with one object of each kind, and pages of so many.
@@ -67,8 +88,10 @@ async fn kubectl_and_the_official_client_agree() {
     let folder = tempfile::tempdir().unwrap();
     let exchanges = folder.path().join("exchanges.jsonl");
     std::fs::write(&exchanges, stand.wire.server.exchanges_as_lines()).unwrap();
-    // Another cluster for the others: no KEDA, everything allowed, all pods there.
+    // Another cluster for the others: everything allowed, all pods there, an HPA and a ScaledObject.
     let fresh = shop(500).await;
+    fresh.api.put_autoscaler("shop", "web", autoscaler());
+    fresh.api.install_keda(Keda::Present, Some(("shop", "db")));
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/clouds/kubernetes.py");
     // The server has threads of its own.
     let done = Command::new(python())
