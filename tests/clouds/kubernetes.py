@@ -212,6 +212,7 @@ MODELS = {
     ("StatefulSetList", "apps/v1"): "V1StatefulSetList",
     ("StatefulSet", "apps/v1"): "V1StatefulSet",
     ("PodList", "v1"): "V1PodList",
+    ("EventList", "v1"): "CoreV1EventList",
     ("HorizontalPodAutoscalerList", "autoscaling/v2"): "V2HorizontalPodAutoscalerList",
     ("HorizontalPodAutoscaler", "autoscaling/v2"): "V2HorizontalPodAutoscaler",
     ("Scale", "autoscaling/v1"): "V1Scale",
@@ -268,6 +269,7 @@ def judge_exchanges(client):
     for kind in ["DeploymentList", "StatefulSetList", "PodList", "Scale", "HorizontalPodAutoscalerList", "Status"] + [
         "HorizontalPodAutoscaler",
         "ScaledObject",
+        "EventList",
     ]:
         assert kinds.get(kind), f"no {kind} was exchanged: {kinds}"
     patches = [exchange for exchange in exchanges if exchange["method"] == "PATCH"]

@@ -4,6 +4,7 @@ use crate::call::{Deadlines, Lane};
 use crate::kinds::Kinds;
 use crate::names::Name;
 use crate::pods::Zones;
+use crate::refusals::Refusals;
 use crate::scalers::Scalers;
 use crate::{Clock, Parts};
 use contract::{Epoch, Foreign, Owner, OwnerTag};
@@ -25,6 +26,7 @@ pub(crate) struct Cluster {
 pub(crate) struct Memory {
     pub groups: BTreeMap<Name, Group>,
     pub scalers: Scalers,
+    pub refusals: Refusals,
     pub kinds: Kinds,
     pub zones: Zones,
     /// When nodes were last asked for, and whether a pod's node was not among them.

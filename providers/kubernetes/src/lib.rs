@@ -28,6 +28,7 @@ mod native;
 mod observe;
 mod owner;
 mod pods;
+mod refusals;
 mod scaler;
 mod scalers;
 mod selector;
@@ -161,6 +162,7 @@ impl Native for Kubernetes {
 /// What every group needs, as rules of RBAC: `apiGroup/resource: verbs`.
 const FOR_ALL: &[&str] = &[
     "autoscaling/horizontalpodautoscalers: list (patch for skala handover alone, which runs with its caller's credentials)",
+    "core/events: list (optional, for why StatefulSets and custom kinds lack pods)",
     "core/nodes: list (of the whole cluster; optional, for zones)",
     "core/pods: list",
     "keda.sh/scaledobjects: list (where KEDA is installed; patch for skala handover alone)",

@@ -10,8 +10,8 @@ use crate::errors::nonsense;
 use crate::listing::{BARE_LIST, Listed, Source};
 use crate::names::{Name, Resource};
 use crate::owner;
-use crate::pods::{Family, Judge, Shown};
-use crate::shapes::{Bare, Object, Pod, Scale, Workload};
+use crate::pods::{Family, Judge, Shown, is_over};
+use crate::shapes::{Bare, Object, Pod, Scale, Workload, time};
 use crate::workload::Seen;
 use contract::{Abilities, Ask, Observation, ProviderError, Suspended, Timestamp};
 use futures_util::StreamExt;
@@ -42,6 +42,35 @@ struct Lists {
     deployments: BTreeMap<Box<str>, BTreeSet<Box<str>>>,
 }
 
+impl Lists {
+    /// A group's pods, those included that are over or on their way out.
+    fn pods_of(&self, name: &Name, seen: &Seen) -> Vec<&Pod> {
+        let siblings = |other: &str| self.deployments.get(&name.namespace).is_some_and(|names| names.contains(other));
+        let family =
+            Family { resource: &name.resource, name: &name.name, selector: &seen.selector, siblings: &siblings };
+        self.pods.get(&name.namespace).into_iter().flatten().filter(|pod| family.has(pod)).collect()
+    }
+
+    /// Whether a group that does not say itself why has fewer pods than it should.
+    fn is_short_of_pods(&self, name: &Name, seen: &Seen) -> bool {
+        name.resource != Resource::Deployment
+            && self.pods_of(name, seen).into_iter().filter(|pod| !is_over(pod)).count() < seen.desired as usize
+    }
+}
+
+/// Namespaces with a group that has fewer pods than it should, for a reason that is to be found.
+fn short_of_pods(lists: &Lists) -> BTreeSet<Box<str>> {
+    let seen = lists.seen.iter().filter_map(|(name, seen)| Some((name, seen.as_ref().ok()?)));
+    let short = seen
+        .filter(|(name, seen)| !lists.pods_broken.contains_key(&name.namespace) && lists.is_short_of_pods(name, seen));
+    short.map(|(name, _)| name.namespace.clone()).collect()
+}
+
+/// When the newest of these pods was made.
+fn newest(pods: &[&Pod]) -> Option<Timestamp> {
+    pods.iter().filter_map(|pod| time(pod.metadata.creation_timestamp.as_deref())).max()
+}
+
 impl Cluster {
     /// Observes groups; the answers are in the order of the asks.
     pub async fn observe(self: &Arc<Self>, asks: &[Ask]) -> Vec<Result<Observation, ProviderError>> {
@@ -52,8 +81,9 @@ impl Cluster {
         let deadline = start + self.deadlines.read;
         let names: Vec<Result<Name, ProviderError>> = asks.iter().map(|ask| Name::parse(ask.group.as_str())).collect();
         let wanted: BTreeSet<&Name> = names.iter().flatten().collect();
-        let beside = self.look_beside(&wanted, start, deadline);
+        let mut beside = self.look_beside(&wanted, start, deadline);
         let lists = self.lists(&wanted, at, deadline).await;
+        beside.extend(self.look_for_refusals(short_of_pods(&lists), start, deadline));
         wait_a_little(beside).await;
         names
             .iter()
@@ -161,15 +191,17 @@ impl Cluster {
         if let Some(error) = lists.pods_broken.get(&name.namespace) {
             return Err(error.again());
         }
-        let siblings = |other: &str| lists.deployments.get(&name.namespace).is_some_and(|names| names.contains(other));
-        let family =
-            Family { resource: &name.resource, name: &name.name, selector: &seen.selector, siblings: &siblings };
-        let pods = lists.pods.get(&name.namespace).into_iter().flatten().filter(|pod| family.has(pod));
+        let pods = lists.pods_of(name, seen);
         let kind = self.known_kind(&name.resource);
         let (shown, foreign, bounds) = self.memory(|memory| {
             let revision = seen.revision.as_deref();
             let judge = Judge { at: lists.at, node_wait: self.node_wait, zones: &memory.zones, revision };
-            let mut shown = judge.show(pods);
+            let mut shown = judge.show(pods.iter().copied());
+            if lists.is_short_of_pods(name, seen)
+                && let Some((kind, message)) = memory.refusals.of(name, newest(&pods), lists.at)
+            {
+                shown.fail(lists.at, kind, message);
+            }
             if let Some((kind, message)) = &seen.failure {
                 shown.fail(lists.at, *kind, message);
             }

@@ -250,6 +250,38 @@ pub(crate) struct Direction {
     pub select_policy: Option<String>,
 }
 
+/// What happened to an object, in words.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Event {
+    pub metadata: Meta,
+    pub involved_object: Involved,
+    #[serde(default)]
+    pub message: Option<String>,
+    /// When it last happened; a newer form of events says it in one of the other two.
+    #[serde(default)]
+    pub last_timestamp: Option<String>,
+    #[serde(default)]
+    pub event_time: Option<String>,
+    #[serde(default)]
+    pub series: Option<Series>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(crate) struct Involved {
+    #[serde(default)]
+    pub kind: Option<String>,
+    #[serde(default)]
+    pub name: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Series {
+    #[serde(default)]
+    pub last_observed_time: Option<String>,
+}
+
 /// `/apis/GROUP`: its versions.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -285,7 +317,7 @@ pub(crate) trait Object {
 macro_rules! objects {
     ($($name:ident)*) => { $(impl Object for $name { fn meta(&self) -> &Meta { &self.metadata } })* };
 }
-objects! { Bare Workload Pod Scaler }
+objects! { Bare Workload Pod Scaler Event }
 
 /// A number of replicas as a capacity.
 ///

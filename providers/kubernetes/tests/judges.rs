@@ -4,7 +4,7 @@
 
 mod stand;
 
-use contract::{Ask, GroupId, Lowerer, Provider, ProviderError};
+use contract::{Ask, FailureKind, GroupId, Lowerer, Provider, ProviderError};
 use serde_json::{Value, json};
 use sim::Script;
 use sim_cloud::kubernetes::Keda;
@@ -42,6 +42,11 @@ async fn talk(stand: &Stand) {
     assert_eq!(seen.unfilled(), 3, "{seen:?}");
     provider.cancel_unfilled(&target(&groups[0], &seen), 3).await.unwrap();
     stand.wire.cloud.clear_faults();
+    // What a quota forbids to a StatefulSet is an event.
+    let seen = look(&provider, &groups[1]).await.unwrap();
+    provider.raise(&target(&groups[1], &seen), 20).await.unwrap();
+    let seen = look(&provider, &groups[1]).await.unwrap();
+    assert_eq!(seen.launch_failures[0].kind, FailureKind::QuotaExceeded, "{seen:?}");
     // Their own scalers, suspended and given back.
     stand.api.put_autoscaler("shop", "web", autoscaler());
     stand.api.install_keda(Keda::Present, Some(("shop", "web")));
@@ -73,7 +78,8 @@ fn autoscaler() -> Value {
 
 /// A cluster with one object of each kind, and pages of so many.
 async fn shop(page: usize) -> Stand {
-    let stand = Stand::start("deployment:shop/", page).await;
+    let quota = sim::Settings { quota: Some(12), ..sim::Settings::default() };
+    let stand = Stand::start_with(quota, "deployment:shop/", page).await;
     for (name, size) in [("shop/web", 3), ("shop/statefulset/db", 2), ("shop/rollouts.argoproj.io/canary", 1)] {
         let settings = sim::GroupSettings { desired: size, ..sim::GroupSettings::default() };
         stand.wire.cloud.create(&format!("deployment:{name}"), &settings).unwrap();

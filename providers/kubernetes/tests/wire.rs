@@ -213,19 +213,57 @@ async fn withdrawing_takes_no_pod_that_has_a_node() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_quota_is_a_launch_failure() {
+async fn a_quota_is_a_launch_failure_of_every_kind() {
+    for prefix in ["shop/", "shop/statefulset/", "shop/rollouts.argoproj.io/"] {
+        let settings = sim::Settings { quota: Some(3), ..sim::Settings::default() };
+        let stand = Stand::start_with(settings, "deployment:shop/", 500).await;
+        let group = stand.groups(prefix, 1, 3).remove(0);
+        let provider = stand.provider().await;
+        let seen = look(&provider, &group).await.unwrap();
+        assert!(!stand.asked(0).iter().any(|path| path.ends_with("/events")), "nothing is missing");
+        provider.raise(&target(&group, &seen), 5).await.unwrap();
+        // In the very observation that shows that pods are missing.
+        let seen = look(&provider, &group).await.unwrap();
+        let kinds: Vec<FailureKind> = seen.launch_failures.iter().map(|failure| failure.kind).collect();
+        assert_eq!((kinds, seen.unfilled()), (vec![FailureKind::QuotaExceeded], 2), "{group}: {seen:?}");
+        // They have no pods at all, so nothing can go but they.
+        provider.cancel_unfilled(&target(&group, &seen), 3).await.unwrap();
+        assert_eq!(look(&provider, &group).await.unwrap().launch_failures, [], "{group}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_events_it_is_unknown_why_pods_are_missing_and_nothing_else_is() {
     let settings = sim::Settings { quota: Some(3), ..sim::Settings::default() };
     let stand = Stand::start_with(settings, "deployment:shop/", 500).await;
-    let group = stand.groups("shop/", 1, 3).remove(0);
+    stand.api.forbid("list events");
+    let group = stand.groups("shop/statefulset/", 1, 3).remove(0);
     let provider = stand.provider().await;
     let seen = look(&provider, &group).await.unwrap();
     provider.raise(&target(&group, &seen), 5).await.unwrap();
     let seen = look(&provider, &group).await.unwrap();
-    let kinds: Vec<FailureKind> = seen.launch_failures.iter().map(|failure| failure.kind).collect();
-    assert_eq!((kinds, seen.unfilled()), (vec![FailureKind::QuotaExceeded], 2), "{seen:?}");
-    // They have no pods at all, so nothing can go but they.
-    provider.cancel_unfilled(&target(&group, &seen), 3).await.unwrap();
-    assert_eq!(look(&provider, &group).await.unwrap().launch_failures, []);
+    assert_eq!((seen.desired, seen.unfilled(), &seen.launch_failures[..]), (Some(5), 2, &[][..]), "{seen:?}");
+    // Looked up no more often than every 15 seconds.
+    look(&provider, &group).await.unwrap();
+    assert_eq!(stand.asked(0).iter().filter(|path| path.ends_with("/events")).count(), 1);
+}
+
+/// The highest numbers go, whatever runs; the provider says that it is the cluster that picks.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stateful_set_is_lowered_by_its_own_order() {
+    let stand = Stand::start("deployment:shop/", 500).await;
+    let group = stand.groups("shop/statefulset/", 1, 3).remove(0);
+    let provider = stand.provider().await;
+    let seen = look(&provider, &group).await.unwrap();
+    let mut names: Vec<&str> = seen.instances.iter().map(|instance| instance.id.as_str()).collect();
+    names.sort_unstable();
+    assert_eq!(names, ["web-0-0", "web-0-1", "web-0-2"]);
+    assert!(seen.abilities.lower && !seen.abilities.terminate_named && provider.terminator().is_none());
+    // Withdrawing takes only what has no node, and the highest number has one.
+    let answer = provider.cancel_unfilled(&target(&group, &seen), 2).await;
+    assert_eq!((code(&answer), stand.desired(&group)), ("conflict", Some(3)), "{answer:?}");
+    provider.lower(&target(&group, &seen), 1).await.unwrap();
+    assert_eq!(stand.desired(&group), Some(1));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -15,6 +15,7 @@ type Resource = (&'static str, &'static str, &'static str, bool, &'static [&'sta
 fn resources(group: &str) -> &'static [Resource] {
     match group {
         "" => &[
+            ("events", "event", "Event", true, &["ev"], false),
             ("namespaces", "namespace", "Namespace", false, &["ns"], false),
             ("nodes", "node", "Node", false, &["no"], false),
             ("pods", "pod", "Pod", true, &["po"], false),

@@ -5,7 +5,8 @@ use super::path::Path;
 use super::scalers::{HPAS, SCALED};
 use super::{AUTOSCALER, PREFIX, State, headed};
 use contract::{
-    FailureKind, GroupId, Instance, InstanceId, InstanceState, Observation, OwnerTag, Suspended, Timestamp,
+    FailureKind, GroupId, Instance, InstanceId, InstanceState, LaunchFailure, Observation, OwnerTag, Suspended,
+    Timestamp,
 };
 use serde_json::{Value, json};
 use sim::Cloud;
@@ -84,6 +85,10 @@ pub(super) fn all(cloud: &Cloud, state: &mut State, path: &Path) -> Option<Vec<V
         ("", "pods") => {
             let of = names.iter().filter(|name| meant(&name.namespace));
             of.flat_map(|name| pods(cloud, &mut state.memory, name)).collect()
+        }
+        ("", "events") => {
+            let of = names.iter().filter(|name| meant(&name.namespace));
+            of.filter_map(|name| refusal(cloud, &mut state.memory, name)).collect()
         }
         ("", "nodes") => nodes(cloud, &mut state.memory, &names),
         ("", "namespaces") => namespaces(&mut state.memory, &names),
@@ -200,6 +205,39 @@ pub(super) fn workload(cloud: &Cloud, memory: &mut Memory, name: &Name) -> Optio
     let mut object = headed(kind, version, json!({"metadata": meta, "spec": spec, "status": status}));
     memory.stamp(&key(name), &mut object, Some(&format!("{revision} {paused}")));
     Some(object)
+}
+
+/// The event of a pod that the quota forbids, in the words of whatever makes pods: a ReplicaSet, or a StatefulSet.
+fn refusal(cloud: &Cloud, memory: &mut Memory, name: &Name) -> Option<Value> {
+    let seen = cloud.look(&name.group)?;
+    let over = |failure: &&LaunchFailure| failure.kind == FailureKind::QuotaExceeded;
+    let failure = seen.launch_failures.iter().filter(over).max_by_key(|failure| failure.at)?;
+    let quota = "is forbidden: exceeded quota: pods, requested: pods=1, used: pods=9, limited: pods=9";
+    let own = &name.name;
+    let (kind, version, maker, message) = match name.plural {
+        "statefulsets" => {
+            let pod = format!("{own}-{}", seen.instances.len());
+            let message = format!("create Pod {pod} in StatefulSet {own} failed error: pods {pod:?} {quota}");
+            ("StatefulSet", "apps/v1", own.clone(), message)
+        }
+        _ => {
+            let set = format!("{own}-{}", name.hash());
+            let message = format!("Error creating: pods \"{set}-x7k2p\" {quota}");
+            ("ReplicaSet", "apps/v1", set, message)
+        }
+    };
+    let at = time(failure.at);
+    let rest = json!({
+        "metadata": {"name": format!("{maker}.18f"), "namespace": name.namespace, "creationTimestamp": at},
+        "involvedObject": {"kind": kind, "apiVersion": version, "name": maker, "namespace": name.namespace},
+        "reason": "FailedCreate", "message": message, "type": "Warning", "count": 1,
+        "source": {"component": format!("{}-controller", kind.to_lowercase())},
+        "firstTimestamp": at, "lastTimestamp": at, "eventTime": null,
+        "reportingComponent": "", "reportingInstance": "",
+    });
+    let mut event = headed("Event", "v1", rest);
+    memory.stamp(&format!("event {}", name.group), &mut event, None);
+    Some(event)
 }
 
 fn conditions(seen: &Observation, ready: usize) -> Value {
