@@ -160,8 +160,11 @@ impl Standing {
     }
 }
 
+/// A switch, and the position that it is brought to.
+type Change<'a> = (&'a Switch, Option<&'a str>);
+
 /// The changes of one object.
-fn patch(whole: &Whole, changes: &[(&Switch, Option<&str>)]) -> Value {
+fn patch(whole: &Whole, changes: &[Change<'_>]) -> Value {
     let mut patch = json!({"metadata": {"resourceVersion": whole.meta().resource_version}});
     for (switch, to) in changes {
         match &*switch.setting {
@@ -304,7 +307,7 @@ impl Cluster {
         deadline: Instant,
     ) -> Result<(), Failure> {
         let own = |error: ProviderError| Failure { error, missing: false, gone: false, harmless: false };
-        let mut needed: Vec<(Sort, &Whole, Vec<(&Switch, Option<&str>)>)> = Vec::new();
+        let mut needed: Vec<(Sort, &Whole, Vec<Change<'_>>)> = Vec::new();
         let mut wanted: Vec<&Switch> = undo.switches.iter().collect();
         if !suspend {
             wanted.reverse();
@@ -335,7 +338,7 @@ impl Cluster {
         &self,
         sort: Sort,
         whole: &Whole,
-        changes: &[(&Switch, Option<&str>)],
+        changes: &[Change<'_>],
         deadline: Instant,
     ) -> Result<(), Failure> {
         let (source, meta) = (sort.source(), whole.meta());

@@ -198,7 +198,7 @@ impl Cluster {
             let judge = Judge { at: lists.at, node_wait: self.node_wait, zones: &memory.zones, revision };
             let mut shown = judge.show(pods.iter().copied());
             if lists.is_short_of_pods(name, seen)
-                && let Some((kind, message)) = memory.refusals.of(name, newest(&pods), lists.at)
+                && let Some((kind, message)) = memory.refusals.of(name, kind.as_ref(), newest(&pods), lists.at)
             {
                 shown.fail(lists.at, kind, message);
             }

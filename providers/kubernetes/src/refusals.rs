@@ -5,6 +5,7 @@
 //! while such a group has fewer pods than it should, once in a while, and without permission it stays unknown why.
 
 use crate::cluster::Cluster;
+use crate::kinds::Kind;
 use crate::listing::Source;
 use crate::names::{Name, Resource};
 use crate::shapes::{Event, time};
@@ -65,10 +66,18 @@ impl Refusals {
 
     /// Why a group's pods are refused, when its newest pod is of this time: one that came after a refusal ended it. Times
     /// are in whole seconds, in which the last pod that there was room for and the first refusal may be one.
-    pub fn of(&self, name: &Name, newest: Option<Timestamp>, now: Timestamp) -> Option<(FailureKind, &str)> {
+    pub fn of(
+        &self,
+        name: &Name,
+        kind: Option<&Kind>,
+        newest: Option<Timestamp>,
+        now: Timestamp,
+    ) -> Option<(FailureKind, &str)> {
         let (_, known) = self.by_place.get(&name.namespace)?;
         let stands = |refusal: &&Refusal| {
-            refusal.is_of(name) && newest.is_none_or(|newest| refusal.at >= newest) && now.since(refusal.at) < STANDS
+            refusal.is_of(name, kind)
+                && newest.is_none_or(|newest| refusal.at >= newest)
+                && now.since(refusal.at) < STANDS
         };
         let last = known.iter().filter(stands).max_by_key(|refusal| refusal.at)?;
         Some((refusal(&last.message), &last.message))
@@ -76,14 +85,15 @@ impl Refusals {
 }
 
 impl Refusal {
-    fn is_of(&self, name: &Name) -> bool {
+    fn is_of(&self, name: &Name, kind: Option<&Kind>) -> bool {
         match name.resource {
             Resource::Deployment => false,
             Resource::StatefulSet => &*self.kind == "StatefulSet" && self.name == name.name,
             // What makes a custom kind's pods is itself, or a ReplicaSet of its own.
             Resource::Custom { .. } => {
                 let set = self.name.rsplit_once('-').map(|(name, _)| name);
-                self.name == name.name || (&*self.kind == "ReplicaSet" && set == Some(&*name.name))
+                let own = kind.is_some_and(|kind| kind.kind == *self.kind);
+                (own && self.name == name.name) || (&*self.kind == "ReplicaSet" && set == Some(&*name.name))
             }
         }
     }
@@ -93,12 +103,11 @@ impl Cluster {
     /// Looks in these namespaces why pods are missing, in a task of its own.
     pub fn look_for_refusals(
         self: &Arc<Self>,
-        places: BTreeSet<Box<str>>,
+        mut places: BTreeSet<Box<str>>,
         start: Instant,
         deadline: Instant,
     ) -> Option<JoinHandle<()>> {
-        let due = |place: &Box<str>| self.memory(|memory| memory.refusals.is_due(place, start));
-        let places: Vec<Box<str>> = places.into_iter().filter(due).collect();
+        places.retain(|place| self.memory(|memory| memory.refusals.is_due(place, start)));
         if places.is_empty() {
             return None;
         }
@@ -145,12 +154,16 @@ mod tests {
                 event("StatefulSet", "db", "2027-01-15T07:40:00Z", "etcdserver: request timed out"),
                 event("ReplicaSet", "canary-5d4", "2027-01-15T07:55:00Z", quota),
                 event("StatefulSet", "no-time", "", quota),
+                event("Rollout", "api", "2027-01-15T07:55:00Z", quota),
+                event("Job", "mail", "2027-01-15T07:55:00Z", quota),
             ],
         );
         let at = |text: &str| time(Some(text)).unwrap();
         let check = |id: &str, newest: Option<&str>, now: &str, expected: Option<FailureKind>| {
             let name = Name::parse(id).unwrap();
-            let found = refusals.of(&name, newest.map(at), at(now)).map(|(kind, _)| kind);
+            let kind =
+                Kind { kind: "Rollout".into(), base: String::new(), plural: String::new(), group: String::new() };
+            let found = refusals.of(&name, Some(&kind), newest.map(at), at(now)).map(|(kind, _)| kind);
             assert_eq!(found, expected, "{id} {newest:?} {now}");
         };
         let (now, full) = ("2027-01-15T08:00:00Z", Some(FailureKind::QuotaExceeded));
@@ -161,6 +174,8 @@ mod tests {
         check("shop/statefulset/canary-5d4", None, now, None);
         check("shop/rollouts.argoproj.io/canary", None, now, full);
         check("shop/rollouts.argoproj.io/can", None, now, None);
+        check("shop/rollouts.argoproj.io/api", None, now, full);
+        check("shop/rollouts.argoproj.io/mail", None, now, None);
         check("shop/statefulset/no-time", None, now, None);
         check("shop/db", None, now, None);
         check("bank/statefulset/db", None, now, None);

@@ -78,7 +78,7 @@ async fn an_hpa_is_suspended_and_comes_back_as_it_was() {
         other["spec"]["scaleTargetRef"]["name"] = "api".into();
         stand.api.put_autoscaler("shop", "api", other);
         let before = [set(&stand, "web"), set(&stand, "api")];
-        let removes = was[0] != "";
+        let removes = !was[0].is_empty();
         assert_eq!(foreign(&stand, &group).await, [(HPA.to_owned(), Some(removes))]);
         let undo = provider.prepare(&group).await.unwrap();
         let ways = ["scaleDown", "scaleUp"].iter().zip(was).filter(|(_, was)| !was.is_empty());

@@ -74,6 +74,44 @@ async fn many_namespaces_are_one_list_unless_that_is_forbidden() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_large_cluster_is_listed_where_the_groups_are() {
+    let stand = Stand::start("deployment:shop/", 500).await;
+    let groups: Vec<GroupId> = ["a/", "b/", "c/", "d/"].iter().flat_map(|prefix| stand.groups(prefix, 1, 1)).collect();
+    let slow = kubernetes::Deadlines { read: Duration::from_secs(60), write: Duration::from_secs(60) };
+    let provider = stand.provider().await.with_deadlines(slow);
+    let pods = async |provider: &Kubernetes| {
+        let from = stand.exchanged();
+        assert!(observe(provider, &groups).await.iter().all(Result::is_ok));
+        stand.asked(from).iter().filter(|path| path.ends_with("/pods")).cloned().collect::<Vec<_>>()
+    };
+    assert_eq!(pods(&provider).await, ["/api/v1/pods"]);
+    // Somebody else runs more than anybody here would want to read.
+    stand.groups("others/", 21, 100);
+    assert_eq!(pods(&provider).await.len(), 5, "five pages, once");
+    let asked = pods(&provider).await;
+    assert!(asked.len() == 4 && asked.iter().all(|path| path.contains("/namespaces/")), "{asked:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_being_deleted_is_neither_scaled_nor_a_capacity() {
+    for prefix in ["shop/", "shop/statefulset/", "shop/rollouts.argoproj.io/"] {
+        let stand = Stand::start("deployment:shop/", 500).await;
+        let group = stand.groups(prefix, 1, 3).remove(0);
+        let provider = stand.provider().await;
+        let seen = look(&provider, &group).await.unwrap();
+        // Its pods are waited for, and until they are gone it is there and says 3.
+        stand.api.begin_deletion(&Stand::simulated(&group));
+        let answers = [
+            look(&provider, &group).await.map(|_| ()),
+            provider.raise(&target(&group, &seen), 5).await.map(|_| ()),
+            provider.lower(&target(&group, &seen), 1).await.map(|_| ()),
+        ];
+        assert_eq!(answers.each_ref().map(code), ["not_found"; 3], "{group}: {answers:?}");
+        assert_eq!(stand.desired(&group), Some(3));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_list_whose_continuation_is_gone_is_begun_again() {
     let stand = Stand::start("deployment:shop/", 10).await;
     let groups = stand.groups("shop/", 25, 1);
@@ -356,20 +394,61 @@ async fn a_kubeconfigs_token_opens_and_another_is_expired() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_token_that_expires_at_any_request_changes_nothing_by_halves() {
+    let mut taken = Vec::new();
+    for requests in 0..10 {
+        let stand = Stand::start("deployment:shop/", 2).await;
+        let groups = stand.groups("shop/", 3, 2);
+        let provider = stand.provider().await;
+        let seen = look(&provider, &groups[0]).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        // A read, the claim and the write; and each of several pages.
+        stand.api.expire_tokens_after(Some(requests));
+        let answer = provider.raise(&target(&groups[0], &seen), 4).await;
+        let expected = if answer.is_ok() { 4 } else { 2 };
+        assert_eq!(
+            (code(&answer), stand.desired(&groups[0])),
+            (if expected == 4 { "ok" } else { "expired" }, Some(expected))
+        );
+        taken.push(answer.is_ok());
+        stand.api.expire_tokens_after(Some(requests));
+        for answer in observe(&provider, &groups).await {
+            let whole = answer.as_ref().is_ok_and(|seen| seen.instances.len() >= 2);
+            assert!(whole || code(&answer) == "expired", "after {requests}: {answer:?}");
+        }
+        stand.api.expire_tokens_after(None);
+        assert!(look(&provider, &groups[0]).await.is_ok(), "and it is as it was once there is another token");
+    }
+    assert_eq!((taken[2], taken[3]), (false, true), "read, claim, write: {taken:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_certificate_that_does_not_match_is_said_to_be_the_trouble() {
     let folder = tempfile::tempdir().unwrap();
     let stand = Stand::start("deployment:shop/", 500).await;
     let group = stand.groups("shop/", 1, 3).remove(0);
     let untrusted = Untrusted::start(stand.api.clone()).await;
-    let path = kubeconfig(folder.path(), &untrusted.url, "x");
-    let settings = Settings { kubeconfig: Some(path), context: Some("prod".into()), ..Settings::default() };
-    let provider = stand.connect(settings).await;
     let seen = look(&stand.provider().await, &group).await.unwrap();
-    for answer in
-        [look(&provider, &group).await.map(|_| ()), provider.raise(&target(&group, &seen), 5).await.map(|_| ())]
+    let path = kubeconfig(folder.path(), &untrusted.url, "x");
+    let nobodys = std::fs::read_to_string(&path).unwrap();
+    let authority = folder.path().join("ca.pem");
+    std::fs::write(&authority, &untrusted.certificate).unwrap();
+    let trusted = format!("certificate-authority: {}, server:", authority.display());
+    // One that nobody vouches for, and one that is vouched for and says another name.
+    for (text, words) in
+        [(nobodys.clone(), "UnknownIssuer"), (nobodys.replace("server:", &trusted), "not valid for name")]
     {
-        let error = answer.unwrap_err();
-        assert!(error.code() == "transport" && error.to_string().contains("certificate-authority"), "{error}");
+        std::fs::write(&path, text).unwrap();
+        let settings = Settings { kubeconfig: Some(path.clone()), context: Some("prod".into()), ..Settings::default() };
+        let provider = stand.connect(settings).await;
+        for answer in
+            [look(&provider, &group).await.map(|_| ()), provider.raise(&target(&group, &seen), 5).await.map(|_| ())]
+        {
+            let error = answer.unwrap_err();
+            let told = error.to_string();
+            assert!(error.code() == "transport" && told.contains("certificate-authority"), "{error}");
+            assert!(told.contains(words), "{error}");
+        }
     }
     assert_eq!(stand.desired(&group), Some(3));
 }

@@ -61,6 +61,8 @@ struct State {
     memory: Memory,
     forbidden: BTreeSet<String>,
     token: Option<String>,
+    /// So many more requests are answered before every token has expired.
+    requests_left: Option<usize>,
     scalers: Scalers,
     /// The next continuation is told that its list is gone.
     expire_next: bool,
@@ -89,6 +91,17 @@ impl Kubernetes {
     /// From now on it knows this bearer token alone.
     pub fn expect_token(&self, token: &str) {
         self.lock().token = Some(token.into());
+    }
+
+    /// Every token expires after so many more requests; `None`: none does.
+    pub fn expire_tokens_after(&self, requests: Option<usize>) {
+        self.lock().requests_left = requests;
+    }
+
+    /// Somebody deletes an object whose pods are waited for: it is marked, and stays for the time being.
+    pub fn begin_deletion(&self, group: &GroupId) {
+        let since = objects::time(self.cloud.now());
+        self.lock().memory.going.insert(group.clone(), since);
     }
 
     /// KEDA is installed from now on; with a Deployment's name, a ScaledObject scales it.
@@ -153,6 +166,11 @@ impl Kubernetes {
             && request.header("authorization") != Some(&format!("Bearer {token}"))
         {
             return Err(status::unauthorized());
+        }
+        match &mut state.requests_left {
+            Some(0) => return Err(status::unauthorized()),
+            Some(left) => *left -= 1,
+            None => {}
         }
         let path = match path::route(request) {
             Route::Resource(path) => path,

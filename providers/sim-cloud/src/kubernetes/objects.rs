@@ -173,6 +173,9 @@ pub(super) fn workload(cloud: &Cloud, memory: &mut Memory, name: &Name) -> Optio
     let replicas = there.clone().count() + unplaced;
     let ready = there.filter(|instance| instance.state == InstanceState::Running).count();
     let mut meta = json!({"name": name.name, "namespace": name.namespace, "creationTimestamp": time(seen.at), "labels": name.labels()});
+    if let Some(since) = memory.going.get(&name.group) {
+        meta["deletionTimestamp"] = since.as_str().into();
+    }
     if !annotations.is_empty() {
         meta["annotations"] = json!(annotations);
     }
