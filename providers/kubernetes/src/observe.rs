@@ -251,10 +251,10 @@ impl Cluster {
             (memory.scalers.due(seen.into_iter(), start), nodes_due(memory, start), self.claims_due(memory, &names))
         });
         let mut tasks = Vec::new();
-        if scalers {
-            let (cluster, names) = (Arc::clone(self), names);
+        if !scalers.is_empty() {
+            let cluster = Arc::clone(self);
             tasks.push(tokio::spawn(async move {
-                let places = names.iter().map(|name| &*name.namespace).collect();
+                let places = scalers.iter().map(|place| &**place).collect();
                 cluster.list_scalers(&places, deadline).await;
             }));
         }

@@ -50,24 +50,32 @@ struct Listing {
 }
 
 impl Scalers {
-    /// Whether to list now, for groups by their namespace that were first seen at these times and have an autoscaler.
-    pub fn due<'a>(&mut self, groups: impl Iterator<Item = (&'a str, Instant, bool)>, now: Instant) -> bool {
-        let (mut uncovered, mut newest, mut old) = (false, None, false);
+    /// The namespaces to list now, for groups by their namespace that were first seen at these times and have an
+    /// autoscaler.
+    pub fn due<'a>(
+        &mut self,
+        groups: impl Iterator<Item = (&'a str, Instant, bool)>,
+        now: Instant,
+    ) -> BTreeSet<Box<str>> {
+        let (mut uncovered, mut newest, mut due) = (false, None, BTreeSet::new());
         for (place, first_seen, beside) in groups {
             let limit = if beside { FRESH_ENOUGH_BESIDE } else { FRESH_ENOUGH };
+            newest = newest.max(Some(first_seen));
             for sort in Sort::ALL {
                 let read = self.known.get(&(place.into(), sort)).and_then(|listing| listing.read);
-                uncovered |= read.is_none_or(|read| read < first_seen);
-                old |= read.is_some_and(|read| now.saturating_duration_since(read) >= limit);
-                newest = newest.max(Some(first_seen));
+                let unread = read.is_none_or(|read| read < first_seen);
+                uncovered |= unread;
+                if unread || read.is_some_and(|read| now.saturating_duration_since(read) >= limit) {
+                    due.insert(place.into());
+                }
             }
         }
         let waited = self.asked.is_none_or(|asked| now.saturating_duration_since(asked) >= ASK_AGAIN);
         let unasked = uncovered && self.asked < newest;
-        let due = unasked || ((uncovered || old) && waited);
-        if due {
-            self.asked = Some(now);
+        if due.is_empty() || !(unasked || waited) {
+            return BTreeSet::new();
         }
+        self.asked = Some(now);
         due
     }
 
@@ -262,23 +270,31 @@ mod tests {
         let start = Instant::now();
         let later = |secs: u64| start + Duration::from_secs(secs);
         let mut scalers = Scalers::default();
-        let one = || [("shop", start, false)].into_iter();
-        assert!(scalers.due(one(), start));
-        assert!(!scalers.due(one(), later(5)), "the answer may still come");
-        assert!(scalers.due(one(), later(20)), "it has not come");
-        for sort in Sort::ALL {
-            scalers.learn(sort, &BTreeSet::from(["shop"]), Listed::default(), later(20));
-        }
-        assert!(!scalers.due(one(), later(500)));
-        let two = [("shop", start, false), ("shop", later(500), false)];
-        assert!(scalers.due(two.into_iter(), later(500)), "the second is new");
-        for sort in Sort::ALL {
-            scalers.learn(sort, &BTreeSet::from(["shop"]), Listed::default(), later(500));
-        }
-        assert!(!scalers.due(one(), later(1_000)));
-        let beside = || [("shop", start, true)].into_iter();
-        assert!(scalers.due(beside(), later(531)), "what is beside skala is looked at twice a minute");
-        assert!(!scalers.due(one(), later(1_000)));
-        assert!(scalers.due(one(), later(1_100)), "ten minutes are over");
+        let check = |scalers: &mut Scalers, groups: &[(&str, u64, bool)], now: u64, due: &[&str], why: &str| {
+            let groups = groups.iter().map(|(place, first, beside)| (*place, later(*first), *beside));
+            let found = scalers.due(groups, later(now));
+            assert_eq!(found.iter().map(|place| &**place).collect::<Vec<_>>(), due, "{why}");
+        };
+        let learn = |scalers: &mut Scalers, place: &str, at: u64| {
+            for sort in Sort::ALL {
+                scalers.learn(sort, &BTreeSet::from([place]), Listed::default(), later(at));
+            }
+        };
+        let one = [("shop", 0, false)];
+        check(&mut scalers, &one, 0, &["shop"], "nobody has looked");
+        check(&mut scalers, &one, 5, &[], "the answer may still come");
+        check(&mut scalers, &one, 20, &["shop"], "it has not come");
+        learn(&mut scalers, "shop", 20);
+        check(&mut scalers, &one, 500, &[], "it has");
+        let two = [("shop", 0, false), ("bank", 500, false)];
+        check(&mut scalers, &two, 500, &["bank"], "the second is new, and the first was looked at");
+        learn(&mut scalers, "bank", 500);
+        check(&mut scalers, &two, 600, &[], "both were");
+        check(&mut scalers, &two, 625, &["shop"], "ten minutes are over for one of them");
+        learn(&mut scalers, "shop", 625);
+        let beside = [("shop", 0, false), ("bank", 500, true)];
+        check(&mut scalers, &beside, 656, &["bank"], "what is beside skala is looked at twice a minute");
+        learn(&mut scalers, "bank", 656);
+        check(&mut scalers, &beside, 680, &[], "and no more often");
     }
 }
