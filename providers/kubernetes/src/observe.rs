@@ -327,6 +327,9 @@ fn find(names: &[&Name], listed: &Listed<Workload>) -> BTreeMap<Name, Result<See
     }
     let read = |name: &&Name| {
         let found = by_name.get(&(&*name.namespace, &*name.name));
+        // Without all Deployments of a namespace nobody can tell whose a pod is that several of them select.
+        let found =
+            found.filter(|_| name.resource != Resource::Deployment || !listed.broken.contains_key(&name.namespace));
         let seen = found.ok_or_else(|| listed.absent(name)).and_then(|w| Seen::of_workload(&name.resource, w));
         ((*name).clone(), seen)
     };
@@ -348,5 +351,30 @@ async fn wait_a_little(tasks: Vec<JoinHandle<()>>) {
     let deadline = Instant::now() + A_LITTLE;
     for task in tasks {
         _ = tokio::time::timeout_at(deadline, task).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn pods_are_nobodys_while_deployments_are_missing_from_a_list() {
+        let workload = json!({
+            "metadata": {"name": "web", "namespace": "shop", "uid": "u", "resourceVersion": "1", "generation": 1},
+            "spec": {"replicas": 3, "selector": {"matchLabels": {"app": "web"}}},
+        });
+        for (id, expected) in [("shop/web", "transport"), ("shop/statefulset/web", "ok")] {
+            let name = Name::parse(id).unwrap();
+            let mut listed =
+                Listed { items: vec![serde_json::from_value(workload.clone()).unwrap()], ..Listed::default() };
+            let code = |listed: &Listed<Workload>| {
+                find(&[&name], listed).remove(&name).map(|seen| seen.err().map_or("ok", |error| error.code()))
+            };
+            assert_eq!(code(&listed), Some("ok"), "{id}");
+            listed.broken.insert("shop".into(), nonsense("a page is lost".into()));
+            assert_eq!(code(&listed), Some(expected), "{id}");
+        }
     }
 }
