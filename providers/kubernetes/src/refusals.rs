@@ -117,10 +117,13 @@ impl Cluster {
             source.query = "&fieldSelector=reason%3DFailedCreate".into();
             for place in places {
                 let (events, failure) = cluster.pages::<Event>(&source, Some(&place), deadline).await;
-                if let Some(failure) = failure {
-                    tracing::debug!(error = %failure.error, "cannot list events, so it stays unknown why pods are missing");
+                match failure {
+                    // What was known before stands for as long as it does.
+                    Some(failure) => {
+                        tracing::debug!(error = %failure.error, "cannot list events: why pods are missing stays unknown")
+                    }
+                    None => cluster.memory(|memory| memory.refusals.learn(&place, events)),
                 }
-                cluster.memory(|memory| memory.refusals.learn(&place, events));
             }
         }))
     }

@@ -264,6 +264,14 @@ async fn a_quota_is_a_launch_failure_of_every_kind() {
         let seen = look(&provider, &group).await.unwrap();
         let kinds: Vec<FailureKind> = seen.launch_failures.iter().map(|failure| failure.kind).collect();
         assert_eq!((kinds, seen.unfilled()), (vec![FailureKind::QuotaExceeded], 2), "{group}: {seen:?}");
+        if prefix == "shop/statefulset/" {
+            // What was read once stands while it cannot be read again.
+            stand.api.forbid("list events");
+            tokio::time::sleep(Duration::from_millis(15_100)).await;
+            let (from, later) = (stand.exchanged(), look(&provider, &group).await.unwrap());
+            assert!(stand.asked(from).iter().any(|path| path.ends_with("/events")), "it was asked for again");
+            assert_eq!(later.launch_failures.len(), 1, "{later:?}");
+        }
         // They have no pods at all, so nothing can go but they.
         provider.cancel_unfilled(&target(&group, &seen), 3).await.unwrap();
         assert_eq!(look(&provider, &group).await.unwrap().launch_failures, [], "{group}");
