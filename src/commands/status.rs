@@ -106,6 +106,9 @@ fn fleet_notes(fleet: &Fleet, now: f64, notes: &mut Vec<String>) {
         if let Some(why) = &group.unknown {
             notes.push(format!("{name}: group {} of {} cannot be observed: {why}", group.group, group.provider));
         }
+        if group.draining > 0 {
+            notes.push(format!("{name}: {} of {} drain before they are terminated", group.draining, group.group));
+        }
     }
     if let Some(hold) = &fleet.hold
         && hold.line > 0

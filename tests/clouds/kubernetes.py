@@ -3,7 +3,8 @@
 Two programs that nobody here wrote do their daily work against the server at URL: kubectl (from the wheel that AWS' CDK
 ships it in) and the official Python client. Then every exchange of EXCHANGES.jsonl, one JSON object a line, is held
 against the client's models: each body must be one that the model takes, and hold no field that the model does not know.
-The server has a Deployment shop/web with three pods, a StatefulSet shop/db with two, a Rollout shop/canary with one.
+The server has a Deployment shop/web with three pods and an HPA, a StatefulSet shop/db with two and a ScaledObject, a
+Rollout shop/canary with one.
 """
 
 import glob
@@ -75,10 +76,10 @@ def judge_with_kubectl(folder):
     assert len(kubectl.json("get", "pods", "-l", "app in (web)")["items"]) == 3
     assert len(kubectl.json("get", "pods", "-A", "--field-selector", "status.phase!=Failed")["items"]) == 6
     assert "topology" in json.dumps(kubectl.json("get", "nodes"))
-    assert kubectl.json("get", "hpa")["items"] == []
+    assert re.search(r"^keda-hpa-db\nweb$", kubectl.run("get", "hpa", "--no-headers"), re.MULTILINE)
     assert kubectl.run("get", "ns", "shop", "-o", "name").strip() == "namespace/shop"
     kubectl.run("get", "deployment", "nothing", fails='NotFound.*"nothing" not found')
-    kubectl.run("get", "scaledobjects", fails="doesn't have a resource type")
+    kubectl.run("get", "scaledjobs", fails="doesn't have a resource type")
 
     before = kubectl.json("get", "deployment", "web")
     assert "successfully rolled out" in kubectl.run("rollout", "status", "deployment/web", "--timeout=20s")
@@ -117,6 +118,36 @@ def judge_with_kubectl(folder):
     assert kubectl.json("get", "rollouts", "canary")["spec"]["replicas"] == 2
     kubectl.run("scale", "statefulset/db", "--replicas=2")
     kubectl.run("scale", "rollouts.argoproj.io/canary", "--replicas=1")
+    suspend_with_kubectl(kubectl)
+
+
+def suspend_with_kubectl(kubectl):
+    """By hand what skala does to autoscalers, and what the server makes of it."""
+    before = kubectl.json("get", "hpa", "web")
+    assert "behavior" not in before["spec"], before
+    disabled = {"selectPolicy": "Disabled"}
+    patch = json.dumps({"spec": {"behavior": {"scaleUp": disabled, "scaleDown": disabled}}})
+    kubectl.run("patch", "hpa", "web", "--type=merge", "-p", patch)
+    after = kubectl.json("get", "hpa", "web")
+    behavior = after["spec"].pop("behavior")
+    assert (after["spec"], after["metadata"]["uid"]) == (before["spec"], before["metadata"]["uid"]), after
+    assert [behavior[way]["selectPolicy"] for way in ("scaleUp", "scaleDown")] == ["Disabled", "Disabled"], behavior
+    assert behavior["scaleUp"]["policies"] and behavior["scaleDown"]["policies"], "the API fills in the rest"
+    stale = {"metadata": {"resourceVersion": before["metadata"]["resourceVersion"]}, "spec": {"behavior": None}}
+    kubectl.run("patch", "hpa", "web", "--type=merge", "-p", json.dumps(stale), fails="modified")
+    wrong = json.dumps({"spec": {"behavior": {"scaleUp": {"selectPolicy": "Off"}}}})
+    kubectl.run("patch", "hpa", "web", "--type=merge", "-p", wrong, fails="Unsupported value")
+    kubectl.run("patch", "hpa", "web", "--type=merge", "-p", json.dumps({"spec": {"behavior": None}}))
+    assert kubectl.json("get", "hpa", "web")["spec"] == before["spec"]
+
+    before = kubectl.json("get", "scaledobject", "db")
+    kubectl.run("annotate", "scaledobject", "db", "autoscaling.keda.sh/paused=true")
+    kubectl.run("get", "hpa", "keda-hpa-db", fails="NotFound")
+    paused = kubectl.json("get", "scaledobject", "db")
+    assert paused["spec"] == before["spec"], paused
+    assert {"type": "Paused", "status": "True"} in paused["status"]["conditions"], paused
+    kubectl.run("annotate", "scaledobject", "db", "autoscaling.keda.sh/paused-")
+    assert kubectl.json("get", "hpa", "keda-hpa-db")["metadata"]["ownerReferences"][0]["kind"] == "ScaledObject"
 
 
 def refused(status, call, *arguments, **named):
@@ -160,7 +191,17 @@ def judge_with_the_official_client(client):
     assert apps.replace_namespaced_deployment_scale("web", "shop", fresh).spec.replicas == 3
     refused(404, apps.read_namespaced_stateful_set, "nothing", "shop")
     refused(422, apps.patch_namespaced_stateful_set_scale, "db", "shop", {"spec": {"replicas": -1}})
-    assert scalers.list_horizontal_pod_autoscaler_for_all_namespaces().items == []
+    hpas = scalers.list_horizontal_pod_autoscaler_for_all_namespaces().items
+    assert [hpa.metadata.name for hpa in hpas] == ["keda-hpa-db", "web"], hpas
+    stale = scalers.read_namespaced_horizontal_pod_autoscaler("web", "shop")
+    assert (stale.spec.min_replicas, stale.spec.max_replicas, stale.spec.behavior) == (2, 9, None), stale
+    patch = {"spec": {"behavior": {"scaleDown": {"selectPolicy": "Disabled"}}}}
+    fresh = scalers.patch_namespaced_horizontal_pod_autoscaler("web", "shop", patch)
+    assert fresh.spec.behavior.scale_up.select_policy == "Max", fresh
+    told = refused(409, scalers.replace_namespaced_horizontal_pod_autoscaler, "web", "shop", stale)
+    assert told["reason"] == "Conflict", told
+    fresh.spec.behavior = None
+    assert scalers.replace_namespaced_horizontal_pod_autoscaler("web", "shop", fresh).spec.behavior is None
     rollout = custom.get_namespaced_custom_object_scale("argoproj.io", "v1alpha1", "shop", "rollouts", "canary")
     assert rollout["spec"]["replicas"] == 1, rollout
 
@@ -171,14 +212,16 @@ MODELS = {
     ("StatefulSetList", "apps/v1"): "V1StatefulSetList",
     ("StatefulSet", "apps/v1"): "V1StatefulSet",
     ("PodList", "v1"): "V1PodList",
+    ("EventList", "v1"): "CoreV1EventList",
     ("HorizontalPodAutoscalerList", "autoscaling/v2"): "V2HorizontalPodAutoscalerList",
+    ("HorizontalPodAutoscaler", "autoscaling/v2"): "V2HorizontalPodAutoscaler",
     ("Scale", "autoscaling/v1"): "V1Scale",
     ("Status", "v1"): "V1Status",
     ("APIGroup", "v1"): "V1APIGroup",
     ("APIResourceList", "v1"): "V1APIResourceList",
 }
 # What no model is published for: their metadata has one.
-BARE = {"PartialObjectMetadata", "PartialObjectMetadataList", "RolloutList", "Rollout", "ScaledObjectList"}
+BARE = {"PartialObjectMetadata", "PartialObjectMetadataList", "RolloutList", "Rollout", "ScaledObjectList", "ScaledObject"}
 
 
 def strange(was, known, where=""):
@@ -223,7 +266,11 @@ def judge_exchanges(client):
         if exchange["method"] == "PATCH":
             judge_patch(client, exchange, where)
         judged, kinds[kind] = judged + 1, kinds.get(kind, 0) + 1
-    for kind in ["DeploymentList", "StatefulSetList", "PodList", "Scale", "HorizontalPodAutoscalerList", "Status"]:
+    for kind in ["DeploymentList", "StatefulSetList", "PodList", "Scale", "HorizontalPodAutoscalerList", "Status"] + [
+        "HorizontalPodAutoscaler",
+        "ScaledObject",
+        "EventList",
+    ]:
         assert kinds.get(kind), f"no {kind} was exchanged: {kinds}"
     patches = [exchange for exchange in exchanges if exchange["method"] == "PATCH"]
     assert any(exchange["status"] == 200 for exchange in patches)
@@ -234,9 +281,19 @@ def judge_patch(client, exchange, where):
     """A patch must be part of the object it is for, under a version."""
     assert dict(map(tuple, exchange["headers"]))["content-type"] == "application/merge-patch+json", where
     patch = json.loads(exchange["body"])
+    if "/scaledobjects/" in exchange["path"]:
+        # Null takes an annotation away; what is left has to be one.
+        notes = patch["metadata"]["annotations"]
+        assert notes and all(key.startswith("autoscaling.keda.sh/paused") for key in notes), patch
+        patch["metadata"]["annotations"] = {key: value for key, value in notes.items() if value is not None}
     hold(client, patch["metadata"], "V1ObjectMeta", where)
     assert patch["metadata"]["resourceVersion"], where
-    if exchange["path"].endswith("/scale"):
+    if "/horizontalpodautoscalers/" in exchange["path"]:
+        assert set(patch) == {"metadata", "spec"} and set(patch["metadata"]) == {"resourceVersion"}, patch
+        behavior = patch["spec"].pop("behavior")
+        assert not patch["spec"] and all(set(way) == {"selectPolicy"} for way in (behavior or {}).values()), patch
+        hold(client, behavior or {}, "V2HorizontalPodAutoscalerBehavior", where)
+    elif exchange["path"].endswith("/scale"):
         hold(client, patch, "V1Scale", where)
         assert set(patch) == {"metadata", "spec"} and set(patch["metadata"]) == {"resourceVersion"}, patch
     else:

@@ -4,6 +4,7 @@ use crate::call::{Deadlines, Lane};
 use crate::kinds::Kinds;
 use crate::names::Name;
 use crate::pods::Zones;
+use crate::refusals::Refusals;
 use crate::scalers::Scalers;
 use crate::{Clock, Parts};
 use contract::{Epoch, Foreign, Owner, OwnerTag};
@@ -25,6 +26,7 @@ pub(crate) struct Cluster {
 pub(crate) struct Memory {
     pub groups: BTreeMap<Name, Group>,
     pub scalers: Scalers,
+    pub refusals: Refusals,
     pub kinds: Kinds,
     pub zones: Zones,
     /// When nodes were last asked for, and whether a pod's node was not among them.
@@ -40,6 +42,8 @@ pub(crate) struct Group {
     pub first_seen: Option<Instant>,
     /// The foreign controllers that the last observation showed: a write that finds others is a conflict.
     pub shown_foreign: Option<Vec<Foreign>>,
+    /// It has an autoscaler, resting or not.
+    pub beside: bool,
     /// The claim as last read with the object's version then, and the epoch of our own when this process made one.
     pub tag: Option<(OwnerTag, Box<str>)>,
     pub claimed: Option<Epoch>,

@@ -24,9 +24,12 @@ mod errors;
 mod kinds;
 mod listing;
 mod names;
+mod native;
 mod observe;
 mod owner;
 mod pods;
+mod refusals;
+mod scaler;
 mod scalers;
 mod selector;
 mod settings;
@@ -39,8 +42,8 @@ pub use settings::Settings;
 
 use cluster::Cluster;
 use contract::{
-    Accepted, Ask, BoxFuture, Capacity, GroupId, GuardKind, Lowerer, Observation, OnCall, Owner, Provider,
-    ProviderError, Target, Timestamp,
+    Accepted, Ask, BoxFuture, Capacity, GroupId, GuardKind, Lowerer, Native, NativePolicy, Observation, OnCall, Owner,
+    Provider, ProviderError, Target, Timestamp, Undo,
 };
 use kube::Client;
 use names::{Name, Resource};
@@ -120,6 +123,10 @@ impl Provider for Kubernetes {
         Some(self)
     }
 
+    fn native(&self) -> Option<&dyn Native> {
+        Some(self)
+    }
+
     fn permissions(&self) -> Vec<&'static str> {
         let kinds = ["ns/any", "ns/statefulset/any", "ns/kinds.group/any"].map(GroupId::from);
         permissions(&kinds)
@@ -132,12 +139,33 @@ impl Lowerer for Kubernetes {
     }
 }
 
+/// `skala handover` and `skala import` alone come here, with the credentials of whoever runs them; what they need beside
+/// reading is to patch horizontalpodautoscalers and, where KEDA is installed, scaledobjects.
+impl Native for Kubernetes {
+    fn describe<'a>(&'a self, group: &'a GroupId) -> BoxFuture<'a, Result<NativePolicy, ProviderError>> {
+        Box::pin(self.cluster.native_policy(group.as_str()))
+    }
+
+    fn prepare<'a>(&'a self, group: &'a GroupId) -> BoxFuture<'a, Result<Undo, ProviderError>> {
+        Box::pin(self.cluster.native_undo(group.as_str()))
+    }
+
+    fn suspend<'a>(&'a self, group: &'a GroupId, undo: &'a Undo) -> BoxFuture<'a, Result<(), ProviderError>> {
+        Box::pin(self.cluster.suspend_native(group.as_str(), undo))
+    }
+
+    fn restore<'a>(&'a self, group: &'a GroupId, undo: &'a Undo) -> BoxFuture<'a, Result<(), ProviderError>> {
+        Box::pin(self.cluster.restore_native(group.as_str(), undo))
+    }
+}
+
 /// What every group needs, as rules of RBAC: `apiGroup/resource: verbs`.
 const FOR_ALL: &[&str] = &[
-    "autoscaling/horizontalpodautoscalers: list",
+    "autoscaling/horizontalpodautoscalers: list (patch for skala handover alone, which runs with its caller's credentials)",
+    "core/events: list (optional, for why StatefulSets and custom kinds lack pods)",
     "core/nodes: list (of the whole cluster; optional, for zones)",
     "core/pods: list",
-    "keda.sh/scaledobjects: list (where KEDA is installed)",
+    "keda.sh/scaledobjects: list (where KEDA is installed; patch for skala handover alone)",
 ];
 const FOR_DEPLOYMENTS: &[&str] = &["apps/deployments/scale: patch", "apps/deployments: get, list, patch"];
 const FOR_STATEFUL_SETS: &[&str] = &["apps/statefulsets/scale: patch", "apps/statefulsets: get, list, patch"];

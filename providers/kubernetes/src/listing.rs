@@ -20,7 +20,8 @@ const PAGE: usize = 500;
 const PAGES_MAX: usize = 400;
 /// Up to so many namespaces are listed one by one, which needs no more than a Role in each.
 const NARROW_MAX: usize = 3;
-/// A list of the whole cluster that was refused is asked for again after this long.
+/// A list of the whole cluster that was refused, or longer than a page for each namespace, is asked for again after this
+/// long.
 const NARROW_FOR: Duration = Duration::from_secs(600);
 /// Lists in the air at once.
 const CONCURRENT: usize = 4;
@@ -86,6 +87,10 @@ impl Cluster {
                     self.memory(|memory| memory.narrow.insert(source.operation, Instant::now()));
                 }
                 failure => {
+                    // Most of it is of no interest: a large cluster may not even be listed in time.
+                    if items.len() > PAGE * namespaces.len() {
+                        self.memory(|memory| memory.narrow.insert(source.operation, Instant::now()));
+                    }
                     listed.take(items, failure, namespaces);
                     return listed;
                 }

@@ -72,13 +72,18 @@ fn wrong(id: &str, why: &str) -> ProviderError {
 
 /// RFC 1123 labels, as namespaces are: at most 63 of lower case, digits and dashes, the ends alphanumeric.
 fn is_label(text: &str) -> bool {
-    let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
-    (1..=63).contains(&text.len()) && text.chars().all(plain) && !text.starts_with('-') && !text.ends_with('-')
+    text.len() <= 63 && is_plain(text)
 }
 
-/// RFC 1123 subdomains, as most objects' names are: labels joined by dots, at most 253 in all.
+/// RFC 1123 subdomains, as most objects' names are: parts joined by dots, at most 253 in all. The API does not ask for
+/// parts of at most 63.
 fn is_subdomain(text: &str) -> bool {
-    text.len() <= 253 && text.split('.').all(|part| !part.is_empty() && is_label(&part[..part.len().min(63)]))
+    text.len() <= 253 && text.split('.').all(is_plain)
+}
+
+fn is_plain(text: &str) -> bool {
+    let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    !text.is_empty() && text.chars().all(plain) && !text.starts_with('-') && !text.ends_with('-')
 }
 
 #[cfg(test)]
@@ -112,6 +117,12 @@ mod tests {
             ["shop/StatefulSet/db", "shop/pods/web", "shop/rollouts./web", "shop/.argoproj.io/web", "shop/..%2f/x"]
         {
             check(id, None);
+        }
+        // All of a name is looked at, however long, in whatever letters.
+        let long = "a".repeat(64);
+        check(&format!("shop/{long}"), Some(("shop", Resource::Deployment, &long)));
+        for id in [format!("shop/{long}?dryRun=All"), format!("shop/{}", "é".repeat(40)), format!("{long}/web")] {
+            check(&id, None);
         }
     }
 }

@@ -10,8 +10,8 @@ use crate::errors::nonsense;
 use crate::listing::{BARE_LIST, Listed, Source};
 use crate::names::{Name, Resource};
 use crate::owner;
-use crate::pods::{Family, Judge, Shown};
-use crate::shapes::{Bare, Object, Pod, Scale, Workload};
+use crate::pods::{Family, Judge, Shown, is_over};
+use crate::shapes::{Bare, Object, Pod, Scale, Workload, time};
 use crate::workload::Seen;
 use contract::{Abilities, Ask, Observation, ProviderError, Suspended, Timestamp};
 use futures_util::StreamExt;
@@ -42,6 +42,35 @@ struct Lists {
     deployments: BTreeMap<Box<str>, BTreeSet<Box<str>>>,
 }
 
+impl Lists {
+    /// A group's pods, those included that are over or on their way out.
+    fn pods_of(&self, name: &Name, seen: &Seen) -> Vec<&Pod> {
+        let siblings = |other: &str| self.deployments.get(&name.namespace).is_some_and(|names| names.contains(other));
+        let family =
+            Family { resource: &name.resource, name: &name.name, selector: &seen.selector, siblings: &siblings };
+        self.pods.get(&name.namespace).into_iter().flatten().filter(|pod| family.has(pod)).collect()
+    }
+
+    /// Whether a group that does not say itself why has fewer pods than it should.
+    fn is_short_of_pods(&self, name: &Name, seen: &Seen) -> bool {
+        name.resource != Resource::Deployment
+            && self.pods_of(name, seen).into_iter().filter(|pod| !is_over(pod)).count() < seen.desired as usize
+    }
+}
+
+/// Namespaces with a group that has fewer pods than it should, for a reason that is to be found.
+fn short_of_pods(lists: &Lists) -> BTreeSet<Box<str>> {
+    let seen = lists.seen.iter().filter_map(|(name, seen)| Some((name, seen.as_ref().ok()?)));
+    let short = seen
+        .filter(|(name, seen)| !lists.pods_broken.contains_key(&name.namespace) && lists.is_short_of_pods(name, seen));
+    short.map(|(name, _)| name.namespace.clone()).collect()
+}
+
+/// When the newest of these pods was made.
+fn newest(pods: &[&Pod]) -> Option<Timestamp> {
+    pods.iter().filter_map(|pod| time(pod.metadata.creation_timestamp.as_deref())).max()
+}
+
 impl Cluster {
     /// Observes groups; the answers are in the order of the asks.
     pub async fn observe(self: &Arc<Self>, asks: &[Ask]) -> Vec<Result<Observation, ProviderError>> {
@@ -52,8 +81,9 @@ impl Cluster {
         let deadline = start + self.deadlines.read;
         let names: Vec<Result<Name, ProviderError>> = asks.iter().map(|ask| Name::parse(ask.group.as_str())).collect();
         let wanted: BTreeSet<&Name> = names.iter().flatten().collect();
-        let beside = self.look_beside(&wanted, start, deadline);
+        let mut beside = self.look_beside(&wanted, start, deadline);
         let lists = self.lists(&wanted, at, deadline).await;
+        beside.extend(self.look_for_refusals(short_of_pods(&lists), start, deadline));
         wait_a_little(beside).await;
         names
             .iter()
@@ -161,28 +191,36 @@ impl Cluster {
         if let Some(error) = lists.pods_broken.get(&name.namespace) {
             return Err(error.again());
         }
-        let siblings = |other: &str| lists.deployments.get(&name.namespace).is_some_and(|names| names.contains(other));
-        let family =
-            Family { resource: &name.resource, name: &name.name, selector: &seen.selector, siblings: &siblings };
-        let pods = lists.pods.get(&name.namespace).into_iter().flatten().filter(|pod| family.has(pod));
+        let pods = lists.pods_of(name, seen);
         let kind = self.known_kind(&name.resource);
-        let (shown, foreign) = self.memory(|memory| {
+        let (shown, foreign, bounds) = self.memory(|memory| {
             let revision = seen.revision.as_deref();
             let judge = Judge { at: lists.at, node_wait: self.node_wait, zones: &memory.zones, revision };
-            let mut shown = judge.show(pods);
+            let mut shown = judge.show(pods.iter().copied());
+            if lists.is_short_of_pods(name, seen)
+                && let Some((kind, message)) = memory.refusals.of(name, kind.as_ref(), newest(&pods), lists.at)
+            {
+                shown.fail(lists.at, kind, message);
+            }
             if let Some((kind, message)) = &seen.failure {
                 shown.fail(lists.at, *kind, message);
             }
             memory.zones_wanted |= !shown.unknown_nodes.is_empty();
+            let bounds = memory.scalers.bounds(name, kind.as_ref());
+            let beside = memory.scalers.beside(name, kind.as_ref()).next().is_some();
             let group = memory.groups.entry(name.clone()).or_default();
+            group.beside = beside;
             group.tag = seen.owner.clone().map(|tag| (tag, seen.resource_version.clone()));
             let foreign = memory.scalers.of(name, kind.as_ref(), group.first_seen);
             group.shown_foreign = Some(foreign.clone());
-            (shown, foreign)
+            (shown, foreign, bounds)
         });
         let Shown { instances, failures, .. } = shown;
         Ok(Observation {
             desired: Some(seen.desired),
+            // An autoscaler leaves a workload alone that has no replicas.
+            cloud_min: bounds.map(|bounds| bounds.min).filter(|_| seen.desired > 0),
+            cloud_max: bounds.map(|bounds| bounds.max),
             instances,
             launch_failures: failures,
             // It is scaled all the same; what stops is the replacement of its pods.
@@ -208,15 +246,15 @@ impl Cluster {
             let mut seen = Vec::new();
             for name in &names {
                 let group = memory.groups.entry(name.clone()).or_default();
-                seen.push((&*name.namespace, *group.first_seen.get_or_insert(start)));
+                seen.push((&*name.namespace, *group.first_seen.get_or_insert(start), group.beside));
             }
             (memory.scalers.due(seen.into_iter(), start), nodes_due(memory, start), self.claims_due(memory, &names))
         });
         let mut tasks = Vec::new();
-        if scalers {
-            let (cluster, names) = (Arc::clone(self), names);
+        if !scalers.is_empty() {
+            let cluster = Arc::clone(self);
             tasks.push(tokio::spawn(async move {
-                let places = names.iter().map(|name| &*name.namespace).collect();
+                let places = scalers.iter().map(|place| &**place).collect();
                 cluster.list_scalers(&places, deadline).await;
             }));
         }
@@ -289,6 +327,9 @@ fn find(names: &[&Name], listed: &Listed<Workload>) -> BTreeMap<Name, Result<See
     }
     let read = |name: &&Name| {
         let found = by_name.get(&(&*name.namespace, &*name.name));
+        // Without all Deployments of a namespace nobody can tell whose a pod is that several of them select.
+        let found =
+            found.filter(|_| name.resource != Resource::Deployment || !listed.broken.contains_key(&name.namespace));
         let seen = found.ok_or_else(|| listed.absent(name)).and_then(|w| Seen::of_workload(&name.resource, w));
         ((*name).clone(), seen)
     };
@@ -310,5 +351,30 @@ async fn wait_a_little(tasks: Vec<JoinHandle<()>>) {
     let deadline = Instant::now() + A_LITTLE;
     for task in tasks {
         _ = tokio::time::timeout_at(deadline, task).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn pods_are_nobodys_while_deployments_are_missing_from_a_list() {
+        let workload = json!({
+            "metadata": {"name": "web", "namespace": "shop", "uid": "u", "resourceVersion": "1", "generation": 1},
+            "spec": {"replicas": 3, "selector": {"matchLabels": {"app": "web"}}},
+        });
+        for (id, expected) in [("shop/web", "transport"), ("shop/statefulset/web", "ok")] {
+            let name = Name::parse(id).unwrap();
+            let mut listed =
+                Listed { items: vec![serde_json::from_value(workload.clone()).unwrap()], ..Listed::default() };
+            let code = |listed: &Listed<Workload>| {
+                find(&[&name], listed).remove(&name).map(|seen| seen.err().map_or("ok", |error| error.code()))
+            };
+            assert_eq!(code(&listed), Some("ok"), "{id}");
+            listed.broken.insert("shop".into(), nonsense("a page is lost".into()));
+            assert_eq!(code(&listed), Some(expected), "{id}");
+        }
     }
 }

@@ -219,6 +219,11 @@ pub(crate) struct ScalerSpec {
     pub scale_target_ref: TargetRef,
     #[serde(default)]
     pub behavior: Option<Behavior>,
+    /// Of an HPA; 1 when it is not said.
+    #[serde(default)]
+    pub min_replicas: Option<Number>,
+    #[serde(default)]
+    pub max_replicas: Option<Number>,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -231,18 +236,50 @@ pub(crate) struct TargetRef {
     pub api_version: Option<String>,
 }
 
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(crate) struct Behavior {
+    pub scale_up: Option<Direction>,
+    pub scale_down: Option<Direction>,
+}
+
+/// How an HPA moves one way.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(crate) struct Direction {
+    pub select_policy: Option<String>,
+}
+
+/// What happened to an object, in words.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct Behavior {
+pub(crate) struct Event {
+    pub metadata: Meta,
+    pub involved_object: Involved,
     #[serde(default)]
-    pub scale_down: Option<ScaleDown>,
+    pub message: Option<String>,
+    /// When it last happened; a newer form of events says it in one of the other two.
+    #[serde(default)]
+    pub last_timestamp: Option<String>,
+    #[serde(default)]
+    pub event_time: Option<String>,
+    #[serde(default)]
+    pub series: Option<Series>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(crate) struct Involved {
+    #[serde(default)]
+    pub kind: Option<String>,
+    #[serde(default)]
+    pub name: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct ScaleDown {
+pub(crate) struct Series {
     #[serde(default)]
-    pub select_policy: Option<String>,
+    pub last_observed_time: Option<String>,
 }
 
 /// `/apis/GROUP`: its versions.
@@ -280,7 +317,7 @@ pub(crate) trait Object {
 macro_rules! objects {
     ($($name:ident)*) => { $(impl Object for $name { fn meta(&self) -> &Meta { &self.metadata } })* };
 }
-objects! { Bare Workload Pod Scaler }
+objects! { Bare Workload Pod Scaler Event }
 
 /// A number of replicas as a capacity.
 ///

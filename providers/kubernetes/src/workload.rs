@@ -33,10 +33,12 @@ impl Seen {
     /// Reads a Deployment or a StatefulSet.
     ///
     /// # Errors
-    /// When a number or the selector is missing or makes no sense: nothing is known then.
+    /// When a number or the selector is missing or makes no sense: nothing is known then; `NotFound` when it is being
+    /// deleted.
     pub fn of_workload(resource: &Resource, workload: &Workload) -> Result<Self, ProviderError> {
         let (meta, spec) = (&workload.metadata, &workload.spec);
         let what = what(meta);
+        stays(meta)?;
         let selector = spec.selector.read().map_err(|why| nonsense(format!("{what}: {why}")))?;
         let status = workload.status.as_ref();
         let stateful = *resource == Resource::StatefulSet;
@@ -62,10 +64,11 @@ impl Seen {
     /// Reads any other kind: its metadata, and its scale subresource.
     ///
     /// # Errors
-    /// As [`Seen::of_workload`]; `Conflict` when the two are not of one version of the object.
+    /// As [`Seen::of_workload`]; `Invalid` when its pods cannot be told.
     pub fn of_scale(bare: &Bare, scale: &Scale) -> Result<Self, ProviderError> {
         let meta = &bare.metadata;
         let what = what(meta);
+        stays(meta)?;
         if scale.kind != "Scale" || scale.metadata.uid != meta.uid {
             return Err(nonsense(format!("{what}: what was answered is not its scale")));
         }
@@ -95,6 +98,18 @@ impl Seen {
 
 fn what(meta: &Meta) -> String {
     format!("{}/{}", meta.namespace.as_deref().unwrap_or_default(), meta.name)
+}
+
+/// Refuses an object that is being deleted. It may stay for as long as its pods or a finalizer take, with the replicas it
+/// had, and whoever made them makes no more of them.
+fn stays(meta: &Meta) -> Result<(), ProviderError> {
+    match &meta.deletion_timestamp {
+        None => Ok(()),
+        Some(since) => {
+            let what = format!("{} is being deleted, since {since}", what(meta));
+            Err(ProviderError::NotFound { what: what.into() })
+        }
+    }
 }
 
 pub(crate) fn token(meta: &Meta, what: &str) -> Result<Box<str>, ProviderError> {
@@ -158,6 +173,13 @@ mod tests {
         }
         assert!(deployment(|value| value["metadata"]["generation"] = Value::Null).is_err());
         assert!(deployment(|value| value["spec"]["selector"] = json!({})).is_err());
+    }
+
+    #[test]
+    fn what_is_being_deleted_is_as_good_as_gone() {
+        let seen = deployment(|value| value["metadata"]["deletionTimestamp"] = json!("2027-01-15T08:00:00Z"));
+        let error = seen.unwrap_err();
+        assert!(error.code() == "not_found" && error.to_string().contains("is being deleted"), "{error}");
     }
 
     #[test]

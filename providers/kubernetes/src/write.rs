@@ -77,6 +77,7 @@ impl Cluster {
         let checked = self.check(target, name, &seen, to, wish, deadline).await.map_err(last)?;
         let Some(held) = checked else { return Ok(()) };
         self.no_new_foreign(name, deadline).await.map_err(|error| last(error.before_the_write()))?;
+        self.within_bounds(target, name, seen.desired, to).map_err(last)?;
         let mut version = seen.resource_version.clone();
         if !held {
             let claimed = self
@@ -107,7 +108,7 @@ impl Cluster {
     }
 
     /// A fresh read of one object.
-    async fn read_one(&self, name: &Name, kind: &Kind, deadline: Instant) -> Result<Seen, Failure> {
+    pub async fn read_one(&self, name: &Name, kind: &Kind, deadline: Instant) -> Result<Seen, Failure> {
         let read = deadline.min(Instant::now() + self.deadlines.read);
         if let Resource::Custom { .. } = name.resource {
             let call = Call { accept: Some(BARE), ..Call::get("GetObject", kind.object(name)) };

@@ -4,8 +4,10 @@
 
 mod stand;
 
-use contract::{Ask, GroupId, Lowerer, Provider, ProviderError};
+use contract::{Ask, FailureKind, GroupId, Lowerer, Provider, ProviderError};
+use serde_json::{Value, json};
 use sim::Script;
+use sim_cloud::kubernetes::Keda;
 use stand::{Stand, look, target};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -40,18 +42,44 @@ async fn talk(stand: &Stand) {
     assert_eq!(seen.unfilled(), 3, "{seen:?}");
     provider.cancel_unfilled(&target(&groups[0], &seen), 3).await.unwrap();
     stand.wire.cloud.clear_faults();
+    // What a quota forbids to a StatefulSet is an event.
+    let seen = look(&provider, &groups[1]).await.unwrap();
+    provider.raise(&target(&groups[1], &seen), 20).await.unwrap();
+    let seen = look(&provider, &groups[1]).await.unwrap();
+    assert_eq!(seen.launch_failures[0].kind, FailureKind::QuotaExceeded, "{seen:?}");
+    // Their own scalers, suspended and given back.
+    stand.api.put_autoscaler("shop", "web", autoscaler());
+    stand.api.install_keda(Keda::Present, Some(("shop", "web")));
+    let native = provider.native().unwrap();
+    let undo = native.prepare(&groups[0]).await.unwrap();
+    assert_eq!(undo.switches.len(), 3, "{undo:?}");
+    native.suspend(&groups[0], &undo).await.unwrap();
+    native.describe(&groups[0]).await.unwrap();
+    native.restore(&groups[0], &undo).await.unwrap();
+    stand.api.delete_autoscaler("shop", "web");
+    stand.api.delete_scaled_object("shop", "web");
     // And what is not there or not allowed.
     let gone = GroupId::from("shop/gone");
     let answer = provider.raise(&target(&gone, &seen), 9).await;
     assert!(matches!(answer, Err(ProviderError::NotFound { .. })), "{answer:?}");
-    stand.api.install_keda(Some(("shop", "other")));
+    stand.api.install_keda(Keda::Present, Some(("shop", "other")));
     stand.api.forbid("list nodes");
     look(&stand.provider().await, &groups[0]).await.unwrap();
 }
 
+/// Somebody's HPA of `shop/web`.
+fn autoscaler() -> Value {
+    let cpu = json!({"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 70}});
+    let target = json!({"apiVersion": "apps/v1", "kind": "Deployment", "name": "web"});
+    let metrics = json!([{"type": "Resource", "resource": cpu}]);
+    let spec = json!({"scaleTargetRef": target, "minReplicas": 2, "maxReplicas": 9, "metrics": metrics});
+    json!({"metadata": {"labels": {"team": "shop"}}, "spec": spec})
+}
+
 /// A cluster with one object of each kind, and pages of so many.
 async fn shop(page: usize) -> Stand {
-    let stand = Stand::start("deployment:shop/", page).await;
+    let quota = sim::Settings { quota: Some(12), ..sim::Settings::default() };
+    let stand = Stand::start_with(quota, "deployment:shop/", page).await;
     for (name, size) in [("shop/web", 3), ("shop/statefulset/db", 2), ("shop/rollouts.argoproj.io/canary", 1)] {
         let settings = sim::GroupSettings { desired: size, ..sim::GroupSettings::default() };
         stand.wire.cloud.create(&format!("deployment:{name}"), &settings).unwrap();
@@ -66,8 +94,10 @@ async fn kubectl_and_the_official_client_agree() {
     let folder = tempfile::tempdir().unwrap();
     let exchanges = folder.path().join("exchanges.jsonl");
     std::fs::write(&exchanges, stand.wire.server.exchanges_as_lines()).unwrap();
-    // Another cluster for the others: no KEDA, everything allowed, all pods there.
+    // Another cluster for the others: everything allowed, all pods there, an HPA and a ScaledObject.
     let fresh = shop(500).await;
+    fresh.api.put_autoscaler("shop", "web", autoscaler());
+    fresh.api.install_keda(Keda::Present, Some(("shop", "db")));
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/clouds/kubernetes.py");
     // The server has threads of its own.
     let done = Command::new(python())

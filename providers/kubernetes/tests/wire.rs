@@ -6,7 +6,7 @@ mod stand;
 use contract::{Ask, FailureKind, GroupId, InstanceState, Lowerer, Observation, Provider, ProviderError};
 use kubernetes::{Kubernetes, Settings};
 use sim::Script;
-use sim_cloud::kubernetes::Faster;
+use sim_cloud::kubernetes::{Faster, Keda};
 use sim_cloud::untrusted::Untrusted;
 use stand::{Stand, look, target};
 use std::path::PathBuf;
@@ -71,6 +71,44 @@ async fn many_namespaces_are_one_list_unless_that_is_forbidden() {
     stand.api.forbid("list deployments");
     let answers = observe(&stand.provider().await, &groups).await;
     assert!(answers.iter().all(|answer| code(answer) == "denied"), "{answers:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_large_cluster_is_listed_where_the_groups_are() {
+    let stand = Stand::start("deployment:shop/", 500).await;
+    let groups: Vec<GroupId> = ["a/", "b/", "c/", "d/"].iter().flat_map(|prefix| stand.groups(prefix, 1, 1)).collect();
+    let slow = kubernetes::Deadlines { read: Duration::from_secs(60), write: Duration::from_secs(60) };
+    let provider = stand.provider().await.with_deadlines(slow);
+    let pods = async |provider: &Kubernetes| {
+        let from = stand.exchanged();
+        assert!(observe(provider, &groups).await.iter().all(Result::is_ok));
+        stand.asked(from).iter().filter(|path| path.ends_with("/pods")).cloned().collect::<Vec<_>>()
+    };
+    assert_eq!(pods(&provider).await, ["/api/v1/pods"]);
+    // Somebody else runs more than anybody here would want to read.
+    stand.groups("others/", 21, 100);
+    assert_eq!(pods(&provider).await.len(), 5, "five pages, once");
+    let asked = pods(&provider).await;
+    assert!(asked.len() == 4 && asked.iter().all(|path| path.contains("/namespaces/")), "{asked:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_being_deleted_is_neither_scaled_nor_a_capacity() {
+    for prefix in ["shop/", "shop/statefulset/", "shop/rollouts.argoproj.io/"] {
+        let stand = Stand::start("deployment:shop/", 500).await;
+        let group = stand.groups(prefix, 1, 3).remove(0);
+        let provider = stand.provider().await;
+        let seen = look(&provider, &group).await.unwrap();
+        // Its pods are waited for, and until they are gone it is there and says 3.
+        stand.api.begin_deletion(&Stand::simulated(&group));
+        let answers = [
+            look(&provider, &group).await.map(|_| ()),
+            provider.raise(&target(&group, &seen), 5).await.map(|_| ()),
+            provider.lower(&target(&group, &seen), 1).await.map(|_| ()),
+        ];
+        assert_eq!(answers.each_ref().map(code), ["not_found"; 3], "{group}: {answers:?}");
+        assert_eq!(stand.desired(&group), Some(3));
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -171,15 +209,16 @@ async fn keda_is_seen_where_it_is_and_unknown_where_it_is_forbidden() {
     stand.api.forbid("list scaledobjects");
     assert_eq!(foreign(&stand, &group).await, (vec![], "ok"), "there is no KEDA that could be forbidden");
     let (stand, _, group, _) = one().await;
-    stand.api.install_keda(None);
+    stand.api.install_keda(Keda::Present, None);
     assert_eq!(foreign(&stand, &group).await, (vec![], "ok"));
     let (stand, _, group, _) = one().await;
-    stand.api.install_keda(Some(("shop", "web-0")));
+    stand.api.install_keda(Keda::Present, Some(("shop", "web-0")));
     // What a fleet does about a controller that is shown is the policy's.
-    assert_eq!(foreign(&stand, &group).await.0, ["ScaledObject shop/web-0"]);
+    let both = ["HorizontalPodAutoscaler shop/keda-hpa-web-0", "ScaledObject shop/web-0"];
+    assert_eq!(foreign(&stand, &group).await.0, both);
     for rule in ["list scaledobjects", "list horizontalpodautoscalers"] {
         let (stand, _, group, _) = one().await;
-        stand.api.install_keda(None);
+        stand.api.install_keda(Keda::Present, None);
         stand.api.forbid(rule);
         let (names, _) = foreign(&stand, &group).await;
         assert!(names.len() == 1 && names[0].starts_with("unknown ") && names[0].contains("denied"), "{names:?}");
@@ -212,19 +251,65 @@ async fn withdrawing_takes_no_pod_that_has_a_node() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_quota_is_a_launch_failure() {
+async fn a_quota_is_a_launch_failure_of_every_kind() {
+    for prefix in ["shop/", "shop/statefulset/", "shop/rollouts.argoproj.io/"] {
+        let settings = sim::Settings { quota: Some(3), ..sim::Settings::default() };
+        let stand = Stand::start_with(settings, "deployment:shop/", 500).await;
+        let group = stand.groups(prefix, 1, 3).remove(0);
+        let provider = stand.provider().await;
+        let seen = look(&provider, &group).await.unwrap();
+        assert!(!stand.asked(0).iter().any(|path| path.ends_with("/events")), "nothing is missing");
+        provider.raise(&target(&group, &seen), 5).await.unwrap();
+        // In the very observation that shows that pods are missing.
+        let seen = look(&provider, &group).await.unwrap();
+        let kinds: Vec<FailureKind> = seen.launch_failures.iter().map(|failure| failure.kind).collect();
+        assert_eq!((kinds, seen.unfilled()), (vec![FailureKind::QuotaExceeded], 2), "{group}: {seen:?}");
+        if prefix == "shop/statefulset/" {
+            // What was read once stands while it cannot be read again.
+            stand.api.forbid("list events");
+            tokio::time::sleep(Duration::from_millis(15_100)).await;
+            let (from, later) = (stand.exchanged(), look(&provider, &group).await.unwrap());
+            assert!(stand.asked(from).iter().any(|path| path.ends_with("/events")), "it was asked for again");
+            assert_eq!(later.launch_failures.len(), 1, "{later:?}");
+        }
+        // They have no pods at all, so nothing can go but they.
+        provider.cancel_unfilled(&target(&group, &seen), 3).await.unwrap();
+        assert_eq!(look(&provider, &group).await.unwrap().launch_failures, [], "{group}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_events_it_is_unknown_why_pods_are_missing_and_nothing_else_is() {
     let settings = sim::Settings { quota: Some(3), ..sim::Settings::default() };
     let stand = Stand::start_with(settings, "deployment:shop/", 500).await;
-    let group = stand.groups("shop/", 1, 3).remove(0);
+    stand.api.forbid("list events");
+    let group = stand.groups("shop/statefulset/", 1, 3).remove(0);
     let provider = stand.provider().await;
     let seen = look(&provider, &group).await.unwrap();
     provider.raise(&target(&group, &seen), 5).await.unwrap();
     let seen = look(&provider, &group).await.unwrap();
-    let kinds: Vec<FailureKind> = seen.launch_failures.iter().map(|failure| failure.kind).collect();
-    assert_eq!((kinds, seen.unfilled()), (vec![FailureKind::QuotaExceeded], 2), "{seen:?}");
-    // They have no pods at all, so nothing can go but they.
-    provider.cancel_unfilled(&target(&group, &seen), 3).await.unwrap();
-    assert_eq!(look(&provider, &group).await.unwrap().launch_failures, []);
+    assert_eq!((seen.desired, seen.unfilled(), &seen.launch_failures[..]), (Some(5), 2, &[][..]), "{seen:?}");
+    // Looked up no more often than every 15 seconds.
+    look(&provider, &group).await.unwrap();
+    assert_eq!(stand.asked(0).iter().filter(|path| path.ends_with("/events")).count(), 1);
+}
+
+/// The highest numbers go, whatever runs; the provider says that it is the cluster that picks.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stateful_set_is_lowered_by_its_own_order() {
+    let stand = Stand::start("deployment:shop/", 500).await;
+    let group = stand.groups("shop/statefulset/", 1, 3).remove(0);
+    let provider = stand.provider().await;
+    let seen = look(&provider, &group).await.unwrap();
+    let mut names: Vec<&str> = seen.instances.iter().map(|instance| instance.id.as_str()).collect();
+    names.sort_unstable();
+    assert_eq!(names, ["web-0-0", "web-0-1", "web-0-2"]);
+    assert!(seen.abilities.lower && !seen.abilities.terminate_named && provider.terminator().is_none());
+    // Withdrawing takes only what has no node, and the highest number has one.
+    let answer = provider.cancel_unfilled(&target(&group, &seen), 2).await;
+    assert_eq!((code(&answer), stand.desired(&group)), ("conflict", Some(3)), "{answer:?}");
+    provider.lower(&target(&group, &seen), 1).await.unwrap();
+    assert_eq!(stand.desired(&group), Some(1));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -267,7 +352,7 @@ async fn a_wrong_name_spoils_nobody_and_says_what_is_wrong() {
     let mut groups: Vec<GroupId> = ids.map(GroupId::from).into();
     groups.push(group.clone());
     groups.push("shop/scaledobjects.keda.sh/x".into());
-    stand.api.install_keda(None);
+    stand.api.install_keda(Keda::Present, None);
     let answers = observe(&provider, &groups).await;
     let codes: Vec<&str> = answers.iter().map(code).collect();
     assert_eq!(codes, ["invalid", "not_found", "invalid", "not_found", "invalid", "ok", "invalid"]);
@@ -317,20 +402,61 @@ async fn a_kubeconfigs_token_opens_and_another_is_expired() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_token_that_expires_at_any_request_changes_nothing_by_halves() {
+    let mut taken = Vec::new();
+    for requests in 0..10 {
+        let stand = Stand::start("deployment:shop/", 2).await;
+        let groups = stand.groups("shop/", 3, 2);
+        let provider = stand.provider().await;
+        let seen = look(&provider, &groups[0]).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        // A read, the claim and the write; and each of several pages.
+        stand.api.expire_tokens_after(Some(requests));
+        let answer = provider.raise(&target(&groups[0], &seen), 4).await;
+        let expected = if answer.is_ok() { 4 } else { 2 };
+        assert_eq!(
+            (code(&answer), stand.desired(&groups[0])),
+            (if expected == 4 { "ok" } else { "expired" }, Some(expected))
+        );
+        taken.push(answer.is_ok());
+        stand.api.expire_tokens_after(Some(requests));
+        for answer in observe(&provider, &groups).await {
+            let whole = answer.as_ref().is_ok_and(|seen| seen.instances.len() >= 2);
+            assert!(whole || code(&answer) == "expired", "after {requests}: {answer:?}");
+        }
+        stand.api.expire_tokens_after(None);
+        assert!(look(&provider, &groups[0]).await.is_ok(), "and it is as it was once there is another token");
+    }
+    assert_eq!((taken[2], taken[3]), (false, true), "read, claim, write: {taken:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_certificate_that_does_not_match_is_said_to_be_the_trouble() {
     let folder = tempfile::tempdir().unwrap();
     let stand = Stand::start("deployment:shop/", 500).await;
     let group = stand.groups("shop/", 1, 3).remove(0);
     let untrusted = Untrusted::start(stand.api.clone()).await;
-    let path = kubeconfig(folder.path(), &untrusted.url, "x");
-    let settings = Settings { kubeconfig: Some(path), context: Some("prod".into()), ..Settings::default() };
-    let provider = stand.connect(settings).await;
     let seen = look(&stand.provider().await, &group).await.unwrap();
-    for answer in
-        [look(&provider, &group).await.map(|_| ()), provider.raise(&target(&group, &seen), 5).await.map(|_| ())]
+    let path = kubeconfig(folder.path(), &untrusted.url, "x");
+    let nobodys = std::fs::read_to_string(&path).unwrap();
+    let authority = folder.path().join("ca.pem");
+    std::fs::write(&authority, &untrusted.certificate).unwrap();
+    let trusted = format!("certificate-authority: {}, server:", authority.display());
+    // One that nobody vouches for, and one that is vouched for and says another name.
+    for (text, words) in
+        [(nobodys.clone(), "UnknownIssuer"), (nobodys.replace("server:", &trusted), "not valid for name")]
     {
-        let error = answer.unwrap_err();
-        assert!(error.code() == "transport" && error.to_string().contains("certificate-authority"), "{error}");
+        std::fs::write(&path, text).unwrap();
+        let settings = Settings { kubeconfig: Some(path.clone()), context: Some("prod".into()), ..Settings::default() };
+        let provider = stand.connect(settings).await;
+        for answer in
+            [look(&provider, &group).await.map(|_| ()), provider.raise(&target(&group, &seen), 5).await.map(|_| ())]
+        {
+            let error = answer.unwrap_err();
+            let told = error.to_string();
+            assert!(error.code() == "transport" && told.contains("certificate-authority"), "{error}");
+            assert!(told.contains(words), "{error}");
+        }
     }
     assert_eq!(stand.desired(&group), Some(3));
 }

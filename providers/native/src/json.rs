@@ -112,6 +112,11 @@ impl<'a> At<'a> {
         self.get(key).map_or_else(|| Ok(Vec::new()), |at| at.list())
     }
 
+    /// Whether this is the same place in the same document.
+    pub fn is(&self, other: &At<'_>) -> bool {
+        std::ptr::eq(self.value, other.value)
+    }
+
     /// Whether a field says the same in another object.
     pub fn same(&self, key: &str, other: &At<'_>) -> bool {
         self.value.get(key) == other.value.get(key)

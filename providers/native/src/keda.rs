@@ -13,7 +13,8 @@ use contract::native::{
 use std::time::Duration;
 
 const COOLDOWN_DEFAULT: Duration = Duration::from_secs(300);
-const PAUSED: [&str; 2] = ["autoscaling.keda.sh/paused", "autoscaling.keda.sh/paused-replicas"];
+const PAUSED: &str = "autoscaling.keda.sh/paused";
+const PAUSED_AT: &str = "autoscaling.keda.sh/paused-replicas";
 
 pub(crate) fn read(name: String, place: &Place<'_>, object: &At<'_>) -> Read<NativePolicy> {
     let spec = object.need("spec")?;
@@ -21,7 +22,13 @@ pub(crate) fn read(name: String, place: &Place<'_>, object: &At<'_>) -> Read<Nat
     native.min = Some(spec.maybe("minReplicaCount", At::capacity)?.unwrap_or(0));
     native.max = Some(spec.maybe("maxReplicaCount", At::capacity)?.unwrap_or(100));
     let annotations = object.need("metadata")?.get("annotations");
-    if annotations.is_some_and(|all| PAUSED.iter().any(|key| all.get(key).is_some())) {
+    let says = |key: &str| annotations.as_ref().map(|all| all.maybe_text(key)).transpose().map(Option::flatten);
+    if let Some(number) = says(PAUSED_AT)? {
+        native.mode = NativeMode::Off;
+        native.note(format!(
+            "The ScaledObject is paused by an annotation: KEDA keeps the workload at {number} replicas."
+        ));
+    } else if says(PAUSED)?.is_some_and(|value| value != "false") {
         native.mode = NativeMode::Off;
         native.note("The ScaledObject is paused by an annotation.");
     }

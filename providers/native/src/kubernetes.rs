@@ -8,7 +8,8 @@ use crate::json::{At, Read, Unreadable};
 use crate::keda;
 use crate::promql::{literal, quoted, safe, series, short};
 use contract::native::{
-    Band, NativeChange, NativeKind, NativeMetric, NativePace, NativePolicy, NativeRate, NativeRule, NativeUnit, Query,
+    Band, NativeChange, NativeKind, NativeMetric, NativeMode, NativePace, NativePolicy, NativeRate, NativeRule,
+    NativeUnit, Query,
 };
 use serde_json::Value;
 use std::time::Duration;
@@ -32,11 +33,14 @@ pub fn policy(group: &str, documents: &[Value]) -> Result<NativePolicy, Unreadab
         }
     }
     let workload = group.rsplit('/').next().unwrap_or(group);
+    let namespace = group.split_once('/').map(|(namespace, _)| namespace);
     let mut own = Vec::new();
     for object in found {
         let target = object.need("spec")?.get("scaleTargetRef");
         let name = target.map(|target| target.need("name")?.text()).transpose()?;
-        if name == Some(workload) {
+        // `kubectl get hpa -A` prints all namespaces'.
+        let place = object.need("metadata")?.maybe_text("namespace")?;
+        if name == Some(workload) && (namespace.is_none() || place.is_none() || place == namespace) {
             own.push(object);
         }
     }
@@ -47,17 +51,42 @@ pub fn policy(group: &str, documents: &[Value]) -> Result<NativePolicy, Unreadab
             "no document has a scaler whose target is `{workload}`: give the output of `kubectl get hpa -o json`"
         )));
     };
+    let others = others(&own, object)?;
     let metadata = object.need("metadata")?;
     let namespace = metadata.maybe_text("namespace")?.unwrap_or("default");
     let place = Place { namespace, workload };
     let name = metadata.need("name")?.text()?;
-    if is(object, "ScaledObject") {
-        return keda::read(format!("ScaledObject {namespace}/{name}"), &place, object);
-    }
-    if !is(object, "HorizontalPodAutoscaler") {
+    let mut native = if is(object, "ScaledObject") {
+        keda::read(format!("ScaledObject {namespace}/{name}"), &place, object)?
+    } else if is(object, "HorizontalPodAutoscaler") {
+        read(format!("HorizontalPodAutoscaler {namespace}/{name}"), &place, object)?
+    } else {
         return Err(object.wrong("is neither a HorizontalPodAutoscaler nor a ScaledObject"));
+    };
+    if !others.is_empty() {
+        native.note(format!(
+            "It is not alone: {} scale the same workload, and only one of them is here.",
+            others.join(", ")
+        ));
     }
-    read(format!("HorizontalPodAutoscaler {namespace}/{name}"), &place, object)
+    Ok(native)
+}
+
+/// Other scalers of the workload, but for the HPA that KEDA makes for its ScaledObject.
+fn others(own: &[At<'_>], chosen: &At<'_>) -> Read<Vec<String>> {
+    let mut names = Vec::new();
+    for object in own.iter().filter(|object| !object.is(chosen)) {
+        let metadata = object.need("metadata")?;
+        let mut owners = metadata.items("ownerReferences")?.into_iter();
+        if !owners.any(|owner| is(&owner, "ScaledObject")) {
+            names.push(format!(
+                "{} {}",
+                object.maybe_text("kind")?.unwrap_or("scaler"),
+                metadata.need("name")?.text()?
+            ));
+        }
+    }
+    Ok(names)
 }
 
 fn is(object: &At<'_>, kind: &str) -> bool {
@@ -114,6 +143,15 @@ pub(crate) fn behavior(native: &mut NativePolicy, behavior: Option<&At<'_>>) -> 
         Duration::from_secs(300),
         &[NativeRate { amount: NativeChange::Percent(100.0), per: SYNC }],
     )?;
+    native.mode = match (native.scale_out.off, native.scale_in.off) {
+        // As `skala handover` leaves it: what it did before is what is wanted.
+        (true, true) => {
+            (native.scale_out.off, native.scale_in.off) = (false, false);
+            NativeMode::Off
+        }
+        (false, true) if native.mode == NativeMode::On => NativeMode::ScaleOutOnly,
+        _ => native.mode,
+    };
     let tolerance = |of: Option<&At<'_>>| of.map(|of| of.maybe("tolerance", quantity)).transpose().map(Option::flatten);
     let band = Band {
         out: tolerance(up.as_ref())?.unwrap_or(TOLERANCE),
@@ -323,6 +361,46 @@ pub(crate) fn quantity(at: &At<'_>) -> Read<f64> {
 mod tests {
     use super::*;
     use serde_json::json;
+
+    fn hpa(namespace: &str, name: &str, behavior: Value) -> Value {
+        let target = json!({"kind": "Deployment", "name": "web"});
+        let spec = json!({"scaleTargetRef": target, "maxReplicas": 9, "behavior": behavior});
+        json!({"kind": "HorizontalPodAutoscaler", "metadata": {"name": name, "namespace": namespace}, "spec": spec})
+    }
+
+    #[test]
+    fn what_it_may_do_is_in_both_directions() {
+        let disabled = json!({"selectPolicy": "Disabled"});
+        for (behavior, mode, off) in [
+            (json!({}), NativeMode::On, (false, false)),
+            (json!({"scaleDown": disabled}), NativeMode::ScaleOutOnly, (false, true)),
+            (json!({"scaleUp": disabled}), NativeMode::On, (true, false)),
+            (json!({"scaleUp": disabled, "scaleDown": disabled}), NativeMode::Off, (false, false)),
+        ] {
+            let native = policy("shop/web", &[hpa("shop", "web", behavior.clone())]).expect("readable");
+            assert_eq!((native.mode, (native.scale_out.off, native.scale_in.off)), (mode, off), "{behavior}");
+        }
+    }
+
+    #[test]
+    fn another_namespace_is_another_workload_and_a_second_scaler_is_told() {
+        let all = [hpa("bank", "web", json!({})), hpa("shop", "own", json!({}))];
+        let native = policy("shop/web", &all).expect("readable");
+        assert_eq!(&*native.name, "HorizontalPodAutoscaler shop/own");
+        assert!(policy("till/web", &all).is_err());
+        let two = [hpa("shop", "own", json!({})), hpa("shop", "more", json!({}))];
+        let native = policy("shop/web", &two).expect("readable");
+        assert!(native.notes.iter().any(|note| note.contains("HorizontalPodAutoscaler more")), "{:?}", native.notes);
+        let mut made = hpa("shop", "keda-hpa-web", json!({}));
+        made["metadata"]["ownerReferences"] = json!([{"kind": "ScaledObject", "name": "web", "controller": true}]);
+        let trigger = json!({"type": "cpu", "metadata": {"value": "60"}});
+        let spec = json!({"scaleTargetRef": {"name": "web"}, "triggers": [trigger]});
+        let meta = json!({"name": "web", "namespace": "shop"});
+        let scaled = json!({"kind": "ScaledObject", "metadata": meta, "spec": spec});
+        let native = policy("shop/web", &[made, scaled]).expect("readable");
+        assert_eq!(&*native.name, "ScaledObject shop/web");
+        assert!(!native.notes.iter().any(|note| note.contains("not alone")), "{:?}", native.notes);
+    }
 
     #[test]
     fn quantities() {

@@ -15,6 +15,8 @@ use tokio_rustls::rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 pub struct Untrusted {
     /// Where it listens, as `https://127.0.0.1:PORT`.
     pub url: String,
+    /// Its certificate in PEM: who trusts it still finds another name in it.
+    pub certificate: String,
     accepting: JoinHandle<()>,
 }
 
@@ -52,6 +54,6 @@ impl Untrusted {
                 });
             }
         });
-        Self { url, accepting }
+        Self { url, certificate: made.cert.pem(), accepting }
     }
 }

@@ -15,6 +15,7 @@ type Resource = (&'static str, &'static str, &'static str, bool, &'static [&'sta
 fn resources(group: &str) -> &'static [Resource] {
     match group {
         "" => &[
+            ("events", "event", "Event", true, &["ev"], false),
             ("namespaces", "namespace", "Namespace", false, &["ns"], false),
             ("nodes", "node", "Node", false, &["no"], false),
             ("pods", "pod", "Pod", true, &["po"], false),
@@ -65,7 +66,8 @@ fn list(group: &str, version: &str) -> Value {
     let mut all = Vec::new();
     for (plural, singular, kind, namespaced, short, scalable) in resources(group) {
         let writable = ["get", "list", "patch", "update", "watch"];
-        let verbs = if *scalable { &writable[..] } else { &["get", "list", "watch"] };
+        let written = *scalable || ["horizontalpodautoscalers", "scaledobjects"].contains(plural);
+        let verbs = if written { &writable[..] } else { &["get", "list", "watch"] };
         all.push(json!({
             "name": plural, "singularName": singular, "namespaced": namespaced, "kind": kind, "verbs": verbs,
             "shortNames": short,

@@ -45,6 +45,7 @@ impl View {
             "rollouts" => "Rollout",
             "pods" => "Pod",
             "nodes" => "Node",
+            "events" => "Event",
             "namespaces" => "Namespace",
             "horizontalpodautoscalers" => "HorizontalPodAutoscaler",
             _ => "ScaledObject",

@@ -16,6 +16,8 @@ pub(super) struct Memory {
     ordinals: BTreeMap<GroupId, BTreeMap<InstanceId, u32>>,
     /// Annotations that are not the machines' own.
     pub annotations: BTreeMap<GroupId, BTreeMap<String, String>>,
+    /// Groups on their way out, and since when.
+    pub going: BTreeMap<GroupId, String>,
 }
 
 #[derive(Debug, Default)]

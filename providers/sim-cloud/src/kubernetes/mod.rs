@@ -1,5 +1,5 @@
 //! A Kubernetes API server over simulated machines: Deployments, StatefulSets and one custom kind with a scale
-//! subresource, their pods, nodes, autoscalers, and what clients ask an API server of itself.
+//! subresource, their pods, nodes, autoscalers (KEDA's too), and what clients ask an API server of itself.
 //!
 //! A simulated group `deployment:NAMESPACE/NAME` is a Deployment; `deployment:NAMESPACE/statefulset/NAME` and
 //! `deployment:NAMESPACE/rollouts.argoproj.io/NAME` are the other kinds. Its instances are pods with a node each; capacity
@@ -15,6 +15,7 @@ mod lists;
 mod memory;
 mod objects;
 mod path;
+mod scalers;
 mod status;
 mod writes;
 
@@ -25,6 +26,8 @@ use contract::{Capacity, Foreign, GroupId, InstanceId};
 use lists::View;
 use memory::Memory;
 use path::{Path, Route};
+pub use scalers::Keda;
+use scalers::{HPAS, SCALED, Scalers};
 use serde_json::{Value, json};
 use sim::Cloud;
 use status::Refused;
@@ -58,8 +61,9 @@ struct State {
     memory: Memory,
     forbidden: BTreeSet<String>,
     token: Option<String>,
-    /// ScaledObjects by namespace and the Deployment they scale; `None`: KEDA is not installed.
-    scaled: Option<Vec<(String, String)>>,
+    /// So many more requests are answered before every token has expired.
+    requests_left: Option<usize>,
+    scalers: Scalers,
     /// The next continuation is told that its list is gone.
     expire_next: bool,
     /// What somebody else does just before the next write of a scale.
@@ -89,11 +93,57 @@ impl Kubernetes {
         self.lock().token = Some(token.into());
     }
 
+    /// Every token expires after so many more requests; `None`: none does.
+    pub fn expire_tokens_after(&self, requests: Option<usize>) {
+        self.lock().requests_left = requests;
+    }
+
+    /// Somebody deletes an object whose pods are waited for: it is marked, and stays for the time being.
+    pub fn begin_deletion(&self, group: &GroupId) {
+        let since = objects::time(self.cloud.now());
+        self.lock().memory.going.insert(group.clone(), since);
+    }
+
     /// KEDA is installed from now on; with a Deployment's name, a ScaledObject scales it.
-    pub fn install_keda(&self, scaled: Option<(&str, &str)>) {
-        let mut state = self.lock();
-        let objects = state.scaled.get_or_insert_default();
-        objects.extend(scaled.map(|(namespace, name)| (namespace.to_owned(), name.to_owned())));
+    pub fn install_keda(&self, keda: Keda, scaled: Option<(&str, &str)>) {
+        self.lock().scalers.keda = Some(keda);
+        if let Some((namespace, name)) = scaled {
+            let spec = json!({
+                "scaleTargetRef": {"name": name}, "minReplicaCount": 1, "maxReplicaCount": 20,
+                "triggers": [{"type": "cpu", "metricType": "Utilization", "metadata": {"value": "60"}}],
+            });
+            self.put_scaled_object(namespace, name, json!({"metadata": {}, "spec": spec}));
+        }
+    }
+
+    /// Somebody writes a HorizontalPodAutoscaler, new or in place of what was there; the server fills in what is usual.
+    pub fn put_autoscaler(&self, namespace: &str, name: &str, object: Value) {
+        self.lock().scalers.put(HPAS, namespace, name, object);
+    }
+
+    /// Somebody writes a ScaledObject, and KEDA sees it.
+    pub fn put_scaled_object(&self, namespace: &str, name: &str, object: Value) {
+        self.lock().scalers.put(SCALED, namespace, name, object);
+    }
+
+    /// What a HorizontalPodAutoscaler is set to, without what a server adds.
+    pub fn autoscaler(&self, namespace: &str, name: &str) -> Option<Value> {
+        self.lock().scalers.get(HPAS, namespace, name).cloned()
+    }
+
+    /// What a ScaledObject is set to, without what a server adds.
+    pub fn scaled_object(&self, namespace: &str, name: &str) -> Option<Value> {
+        self.lock().scalers.get(SCALED, namespace, name).cloned()
+    }
+
+    /// Somebody deletes a HorizontalPodAutoscaler.
+    pub fn delete_autoscaler(&self, namespace: &str, name: &str) {
+        self.lock().scalers.delete(HPAS, namespace, name);
+    }
+
+    /// Somebody deletes a ScaledObject, and its HorizontalPodAutoscaler goes with it.
+    pub fn delete_scaled_object(&self, namespace: &str, name: &str) {
+        self.lock().scalers.delete(SCALED, namespace, name);
     }
 
     /// The next request for a later page is told that its list is gone (410).
@@ -101,7 +151,7 @@ impl Kubernetes {
         self.lock().expire_next = true;
     }
 
-    /// Somebody else is faster than the next write of a scale.
+    /// Somebody else is faster than the next write of a scale or an autoscaler.
     pub fn be_faster(&self, faster: Faster) {
         self.lock().faster = Some(faster);
     }
@@ -117,14 +167,20 @@ impl Kubernetes {
         {
             return Err(status::unauthorized());
         }
+        match &mut state.requests_left {
+            Some(0) => return Err(status::unauthorized()),
+            Some(left) => *left -= 1,
+            None => {}
+        }
         let path = match path::route(request) {
             Route::Resource(path) => path,
             Route::About => {
-                let about = discovery::about(&request.path, state.scaled.is_some()).ok_or_else(status::no_page)?;
+                let about =
+                    discovery::about(&request.path, state.scalers.keda.is_some()).ok_or_else(status::no_page)?;
                 return Ok(Reply::json(200, &about));
             }
         };
-        if path.plural == "scaledobjects" && state.scaled.is_none() && !state.forbids(&path) {
+        if path.plural == SCALED && state.scalers.keda.is_none() && !state.forbids(&path) {
             return Err(status::no_page());
         }
         if state.forbids(&path) {
@@ -172,7 +228,8 @@ impl Api for Kubernetes {
         let Route::Resource(path) = path::route(request) else { return None };
         match path.verb {
             "get" | "list" => Some(Kind::Read),
-            // What changes annotations alone is a note, and no change of capacity.
+            // What changes annotations alone is a note, and an autoscaler's setting is no change of capacity either.
+            _ if [HPAS, SCALED].contains(&&*path.plural) => None,
             _ if path.sub.is_none() && request.json().get("spec").is_none() => None,
             _ => Some(Kind::Write),
         }

@@ -2,9 +2,11 @@
 
 use super::memory::Memory;
 use super::path::Path;
+use super::scalers::{HPAS, SCALED};
 use super::{AUTOSCALER, PREFIX, State, headed};
 use contract::{
-    FailureKind, GroupId, Instance, InstanceId, InstanceState, Observation, OwnerTag, Suspended, Timestamp,
+    FailureKind, GroupId, Instance, InstanceId, InstanceState, LaunchFailure, Observation, OwnerTag, Suspended,
+    Timestamp,
 };
 use serde_json::{Value, json};
 use sim::Cloud;
@@ -84,16 +86,21 @@ pub(super) fn all(cloud: &Cloud, state: &mut State, path: &Path) -> Option<Vec<V
             let of = names.iter().filter(|name| meant(&name.namespace));
             of.flat_map(|name| pods(cloud, &mut state.memory, name)).collect()
         }
+        ("", "events") => {
+            let of = names.iter().filter(|name| meant(&name.namespace));
+            of.filter_map(|name| refusal(cloud, &mut state.memory, name)).collect()
+        }
         ("", "nodes") => nodes(cloud, &mut state.memory, &names),
         ("", "namespaces") => namespaces(&mut state.memory, &names),
-        ("autoscaling", "horizontalpodautoscalers") => {
-            let all = autoscalers(cloud, &mut state.memory, &names);
+        ("autoscaling", HPAS) => {
+            let mut all = autoscalers(cloud, &mut state.memory, &names);
+            all.extend(state.scalers.all(&mut state.memory, HPAS));
             all.into_iter().filter(|item| meant(item["metadata"]["namespace"].as_str().unwrap_or(""))).collect()
         }
-        ("keda.sh", "scaledobjects") => {
-            let scaled = state.scaled.clone()?;
-            let of = scaled.iter().filter(|(namespace, _)| meant(namespace));
-            of.map(|(namespace, name)| scaled_object(&mut state.memory, namespace, name)).collect()
+        ("keda.sh", SCALED) => {
+            state.scalers.keda?;
+            let all = state.scalers.all(&mut state.memory, SCALED);
+            all.into_iter().filter(|item| meant(item["metadata"]["namespace"].as_str().unwrap_or(""))).collect()
         }
         _ => return None,
     };
@@ -166,6 +173,9 @@ pub(super) fn workload(cloud: &Cloud, memory: &mut Memory, name: &Name) -> Optio
     let replicas = there.clone().count() + unplaced;
     let ready = there.filter(|instance| instance.state == InstanceState::Running).count();
     let mut meta = json!({"name": name.name, "namespace": name.namespace, "creationTimestamp": time(seen.at), "labels": name.labels()});
+    if let Some(since) = memory.going.get(&name.group) {
+        meta["deletionTimestamp"] = since.as_str().into();
+    }
     if !annotations.is_empty() {
         meta["annotations"] = json!(annotations);
     }
@@ -198,6 +208,39 @@ pub(super) fn workload(cloud: &Cloud, memory: &mut Memory, name: &Name) -> Optio
     let mut object = headed(kind, version, json!({"metadata": meta, "spec": spec, "status": status}));
     memory.stamp(&key(name), &mut object, Some(&format!("{revision} {paused}")));
     Some(object)
+}
+
+/// The event of a pod that the quota forbids, in the words of whatever makes pods: a ReplicaSet, or a StatefulSet.
+fn refusal(cloud: &Cloud, memory: &mut Memory, name: &Name) -> Option<Value> {
+    let seen = cloud.look(&name.group)?;
+    let over = |failure: &&LaunchFailure| failure.kind == FailureKind::QuotaExceeded;
+    let failure = seen.launch_failures.iter().filter(over).max_by_key(|failure| failure.at)?;
+    let quota = "is forbidden: exceeded quota: pods, requested: pods=1, used: pods=9, limited: pods=9";
+    let own = &name.name;
+    let (kind, version, maker, message) = match name.plural {
+        "statefulsets" => {
+            let pod = format!("{own}-{}", seen.instances.len());
+            let message = format!("create Pod {pod} in StatefulSet {own} failed error: pods {pod:?} {quota}");
+            ("StatefulSet", "apps/v1", own.clone(), message)
+        }
+        _ => {
+            let set = format!("{own}-{}", name.hash());
+            let message = format!("Error creating: pods \"{set}-x7k2p\" {quota}");
+            ("ReplicaSet", "apps/v1", set, message)
+        }
+    };
+    let at = time(failure.at);
+    let rest = json!({
+        "metadata": {"name": format!("{maker}.18f"), "namespace": name.namespace, "creationTimestamp": at},
+        "involvedObject": {"kind": kind, "apiVersion": version, "name": maker, "namespace": name.namespace},
+        "reason": "FailedCreate", "message": message, "type": "Warning", "count": 1,
+        "source": {"component": format!("{}-controller", kind.to_lowercase())},
+        "firstTimestamp": at, "lastTimestamp": at, "eventTime": null,
+        "reportingComponent": "", "reportingInstance": "",
+    });
+    let mut event = headed("Event", "v1", rest);
+    memory.stamp(&format!("event {}", name.group), &mut event, None);
+    Some(event)
 }
 
 fn conditions(seen: &Observation, ready: usize) -> Value {
@@ -364,16 +407,6 @@ fn autoscalers(cloud: &Cloud, memory: &mut Memory, names: &[Name]) -> Vec<Value>
         object
     })
     .collect()
-}
-
-fn scaled_object(memory: &mut Memory, namespace: &str, name: &str) -> Value {
-    let rest = json!({
-        "metadata": {"name": name, "namespace": namespace},
-        "spec": {"scaleTargetRef": {"name": name}, "triggers": [{"type": "cron", "metadata": {}}]},
-    });
-    let mut object = headed("ScaledObject", "keda.sh/v1alpha1", rest);
-    memory.stamp(&format!("scaled {namespace}/{name}"), &mut object, None);
-    object
 }
 
 pub(super) fn owner_text(tag: &OwnerTag) -> String {

@@ -1,4 +1,4 @@
-//! Writes: merge patches and replacements of objects and of their scale.
+//! Writes: merge patches and replacements of objects, of their scale, and of what scales them.
 
 use super::objects::{self, Name, OWNER};
 use super::path::Path;
@@ -15,6 +15,14 @@ const REPLICAS_MAX: i64 = i32::MAX as i64;
 pub(super) fn write(cloud: &Cloud, state: &mut State, request: &Request, path: &Path) -> Result<Reply, Refused> {
     if !matches!(path.verb, "patch" | "update") || !matches!(path.sub.as_deref(), None | Some("scale")) {
         return Err(status::method(path));
+    }
+    if path.sub.is_none() && state.scalers.has(path) {
+        let wanted = wanted(request, path)?;
+        if let Some(Faster::Touches) = state.faster.take_if(|faster| *faster == Faster::Touches) {
+            state.scalers.touch(path);
+        }
+        let State { scalers, memory, .. } = state;
+        return Ok(View::of(request, path).one(&scalers.write(memory, path, &wanted)?));
     }
     let name = objects::group(cloud, path).ok_or_else(|| status::not_found(path))?;
     if path.sub.is_some()
@@ -79,7 +87,7 @@ fn wanted(request: &Request, path: &Path) -> Result<Value, Refused> {
         _ => ["", "application/json"].contains(&kind),
     };
     // A custom kind has no strategy to merge by.
-    if !served || (path.group == "argoproj.io" && kind.contains("strategic")) {
+    if !served || (["argoproj.io", "keda.sh"].contains(&&*path.group) && kind.contains("strategic")) {
         return Err(status::media_type());
     }
     let body = request.json();
