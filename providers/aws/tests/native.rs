@@ -12,7 +12,7 @@ use aws_sdk_autoscaling::types::{
 };
 use conformance::{Fixture, Spec};
 use contract::{Ask, GroupId, Provider, ProviderError};
-use stand::fixture::{Groups, Kind};
+use stand::fixture::Groups;
 
 /// Adds a forecast that scales and a scheduled action to the group.
 async fn furnish(client: &Client, name: &str) {
@@ -61,7 +61,7 @@ async fn foreign(provider: &dyn Provider, group: &GroupId) -> Vec<String> {
 
 #[tokio::test]
 async fn it_is_suspended_and_comes_back_as_it_was() {
-    let (mut fixture, provider) = Groups::new(Kind::Moto).await;
+    let (mut fixture, provider) = Groups::new().await;
     let group = fixture.create(Spec { min: 0, max: 9, desired: 2, running: 2 }).await.unwrap();
     fixture.foreign(&group).await.unwrap();
     let client = fixture.cloud.asg.clone();

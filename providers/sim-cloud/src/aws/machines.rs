@@ -121,7 +121,7 @@ impl Aws {
                 }
             });
         }
-        let (shown, next) = params.page(found, 1_000, 1_000)?;
+        let (shown, next) = params.page_within(found, 1_000, 1_000, self.page)?;
         let reservation = |machine: &Machine| {
             json!({
                 "reservationId": machine.instance.id.as_str().replacen("i-", "r-", 1),

@@ -32,6 +32,8 @@ const TYPE: &str = "m5.large";
 /// Auto Scaling and EC2 over simulated machines.
 pub struct Aws {
     cloud: Cloud,
+    /// Most groups or machines in one answer.
+    page: usize,
     state: Mutex<State>,
 }
 
@@ -63,7 +65,13 @@ type Refused = (u16, &'static str, String);
 impl Aws {
     /// Serves this cloud's groups.
     pub fn new(cloud: Cloud) -> Self {
-        Self { cloud, state: Mutex::default() }
+        Self { cloud, page: usize::MAX, state: Mutex::default() }
+    }
+
+    /// Answers at most so many groups, or machines, at once: AWS may send fewer than it was asked for.
+    #[must_use]
+    pub fn with_page(self, page: usize) -> Self {
+        Self { page, ..self }
     }
 
     /// From now on what fails to launch in this group says this, whatever the machines' reason is.
