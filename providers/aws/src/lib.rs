@@ -189,10 +189,11 @@ impl Terminator for Aws {
 }
 
 /// `skala handover` and `skala import` alone come here, with the credentials of whoever runs them; what they need beside
-/// reading is `autoscaling:SuspendProcesses` and `ResumeProcesses`, and `PutScalingPolicy` for predictive policies.
+/// what a daemon reads is `autoscaling:SuspendProcesses` and `ResumeProcesses`, `PutScalingPolicy` for predictive policies,
+/// and `cloudwatch:DescribeAlarms` to import step and simple policies.
 impl Native for Aws {
     fn describe<'a>(&'a self, group: &'a GroupId) -> BoxFuture<'a, Result<NativePolicy, ProviderError>> {
-        Box::pin(async move { self.asg.native_policy(sized_by_aws(group)?).await })
+        Box::pin(async move { self.asg.native_policy(sized_by_aws(group)?, &self.metrics).await })
     }
 
     fn prepare<'a>(&'a self, group: &'a GroupId) -> BoxFuture<'a, Result<Undo, ProviderError>> {

@@ -7,7 +7,9 @@
 
 mod stand;
 
+use aws_sdk_autoscaling::types::StepAdjustment;
 use contract::{Ask, Epoch, Provider, Suspended, Target, Timestamp, Version, micros};
+use serde_json::json;
 use sim::{Cloud, Fault, GroupSettings, Script, Settings};
 use sim_cloud::aws::Aws as Simulated;
 use sim_cloud::{Api, Server};
@@ -46,6 +48,21 @@ async fn groups() -> String {
     terminator.terminate(&target("used", 3, Some(3)), &two).await.unwrap();
     stand.wire.clock.pass(Duration::from_secs(60));
     provider.observe(&asks).await;
+    let policy = stand.asg.put_scaling_policy().auto_scaling_group_name("g1").policy_name("steps");
+    let step = StepAdjustment::builder().metric_interval_lower_bound(0.0).scaling_adjustment(1).build();
+    let policy = policy.policy_type("StepScaling").adjustment_type("ChangeInCapacity").step_adjustments(step);
+    policy.send().await.unwrap();
+    stand.api.put_alarm(json!({
+        "AlarmName": "high",
+        "AlarmActions": [stand.api.policy_arn("steps")],
+        "Namespace": "AWS/SQS",
+        "MetricName": "ApproximateNumberOfMessagesVisible",
+        "Statistic": "Average",
+        "Period": 60,
+        "EvaluationPeriods": 2,
+        "Threshold": 100.0,
+        "ComparisonOperator": "GreaterThanThreshold",
+    }));
     let native = provider.native().unwrap();
     native.describe(&"g1".into()).await.unwrap();
     let undo = native.prepare(&"g1".into()).await.unwrap();
@@ -108,6 +125,7 @@ async fn boto3_judges_the_simulated_aws_and_the_provider() {
         "SetInstanceProtection",
         "StartInstanceRefresh",
         "exchange CreateOrUpdateTags",
+        "exchange DescribeAlarms",
         "exchange DescribeAutoScalingGroups",
         "exchange DescribeInstanceRefreshes",
         "exchange DescribeInstances",
