@@ -17,6 +17,7 @@ pub struct Stand {
     pub api: Arc<Simulated>,
     /// Another path than the provider's.
     pub asg: Client,
+    pub ec2: aws_sdk_ec2::Client,
     pub provider: Aws,
 }
 
@@ -46,9 +47,10 @@ impl Stand {
             wire.offers = Offers { knows_groups, owner_tags, foreign, suspends, ..offers };
         }
         let url = wire.server.url();
-        let asg = Client::new(&config(&url).await);
+        let config = config(&url).await;
+        let (asg, ec2) = (Client::new(&config), aws_sdk_ec2::Client::new(&config));
         let provider = over(&url, "daemon-1", wire.clock.reader()).await;
-        Self { wire, api, asg, provider }
+        Self { wire, api, asg, ec2, provider }
     }
 
     /// How often the server was asked this.
