@@ -318,11 +318,11 @@ impl Group {
 
     /// What the zones say that are tried before the first with room, the emptiest first; an error when none has any.
     fn first_zone_with_room(&self, at: Timestamp, rules: &Rules) -> Result<Vec<LaunchFailure>, Vec<LaunchFailure>> {
-        let mut zones: Vec<&Box<str>> = self.zones.iter().collect();
+        let mut zones: Vec<&str> = self.zones.iter().map(AsRef::as_ref).collect();
         zones.sort_by_key(|zone| self.filled(zone));
         let room = zones.iter().position(|zone| !self.is_dry(at, rules, zone));
-        let dry = |zone: &&Box<str>| {
-            failure(at, FailureKind::OutOfCapacity, Scope::Zone((*zone).clone()), "no machines in this zone now")
+        let dry = |zone: &&str| {
+            failure(at, FailureKind::OutOfCapacity, Scope::Zone((*zone).into()), "no machines in this zone now")
         };
         match room {
             Some(room) => Ok(zones[..room].iter().map(dry).collect()),

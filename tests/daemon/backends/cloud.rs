@@ -216,7 +216,7 @@ fn warm_up(port: u16) {
              Content-Type: application/x-www-form-urlencoded"
         );
         let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_read_timeout(Some(3 * PATIENCE)).unwrap();
         stream.write_all(&Message { head, body: call.into() }.bytes("")).unwrap();
         let answer = Message::read(&mut stream).unwrap_or_else(|| panic!("microburst does not answer {call}"));
         assert_eq!(answer.status(), 200, "{call}: {}", answer.text());

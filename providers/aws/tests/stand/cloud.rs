@@ -59,7 +59,7 @@ impl Cloud {
 
     /// A name that nothing else has, not even in an earlier run.
     pub fn name(&self) -> String {
-        let secs = Clock::default().now().0 / 1_000_000;
+        let secs = Clock.now().0 / 1_000_000;
         format!("g-{secs:x}-{}-{}", std::process::id(), self.made.fetch_add(1, Ordering::Relaxed))
     }
 

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// The machine's clock in whole seconds, as the expiry in a tag has them.
-#[derive(Clone, Default)]
+#[derive(Clone, Copy)]
 pub struct Clock;
 
 impl Clock {
@@ -38,7 +38,7 @@ pub async fn config(url: &str) -> SdkConfig {
 
 /// A provider under test. Its limiter is wide open: the suite's throttling would else slow down all that follows.
 pub async fn provider(url: &str, owner: &str, clock: &Clock) -> Aws {
-    let clock = clock.clone();
+    let clock = *clock;
     over(url, owner, Arc::new(move || clock.now())).await
 }
 
