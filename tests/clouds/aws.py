@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Judges the simulated Auto Scaling and EC2 with boto3 and botocore's own description of both services.
+"""Judges the simulated Auto Scaling, EC2 and CloudWatch's alarms with boto3 and botocore's own description of the services.
 
     aws.py URL EXCHANGES.jsonl
 
@@ -20,6 +20,7 @@ import xml.etree.ElementTree as ElementTree
 
 import boto3
 import botocore.exceptions
+import botocore.parsers
 from botocore.config import Config
 
 URL, EXCHANGES = sys.argv[1:]
@@ -123,7 +124,7 @@ def client(service):
     return made
 
 
-asg, ec2 = client("autoscaling"), client("ec2")
+asg, ec2, cloudwatch = client("autoscaling"), client("ec2"), client("cloudwatch")
 
 
 def expect(what, holds):
@@ -230,6 +231,14 @@ def functions():
     asg.resume_processes(**WEB, ScalingProcesses=["Launch", "AZRebalance"])
     until("a launch", lambda: len(ids()) == 2)
     until("its boot", lambda: states() == ["InService"] * 2)
+    asg.suspend_processes(**WEB, ScalingProcesses=["Terminate"])
+    asg.set_desired_capacity(**WEB, DesiredCapacity=1)
+    time.sleep(0.1)
+    expect("nothing is terminated", states() == ["InService"] * 2)
+    asg.set_desired_capacity(**WEB, DesiredCapacity=2)
+    asg.resume_processes(**WEB, ScalingProcesses=["Terminate"])
+    newest = asg.describe_scaling_activities(**WEB, MaxRecords=1)
+    expect("newest first, in pages", newest["Activities"] == activities()[:1] and newest["NextToken"])
     hook = {**WEB, "LifecycleHookName": "warm"}
     transition = "autoscaling:EC2_INSTANCE_LAUNCHING"
     asg.put_lifecycle_hook(**hook, LifecycleTransition=transition, HeartbeatTimeout=7200)
@@ -262,8 +271,8 @@ def pages():
             AutoScalingGroupName=f"g{index:03}", MinSize=0, MaxSize=1, AvailabilityZones=["us-east-1a"]
         )
     found = list(asg.get_paginator("describe_auto_scaling_groups").paginate(PaginationConfig={"PageSize": 100}))
-    # With `web`, and the one that was made by hand.
-    expect("two pages", [len(p["AutoScalingGroups"]) for p in found] == [100, 22])
+    # With `web`.
+    expect("two pages", [len(p["AutoScalingGroups"]) for p in found] == [100, 21])
 
 
 def machines():
@@ -337,7 +346,55 @@ def judge_request(shape, node, ec2_names, where):
         scalar(shape, node, where)
 
 
+def judge_json(shape, value, where):
+    """Compares a JSON value with the model's shape of it."""
+    if shape.type_name == "structure":
+        for name in value.keys() - shape.members.keys():
+            PROBLEMS.append(f"{where}: the model of {shape.name} knows no {name}")
+        for name in set(shape.required_members) - value.keys():
+            PROBLEMS.append(f"{where}: {shape.name} needs {name}")
+        for name in value.keys() & shape.members.keys():
+            judge_json(shape.members[name], value[name], f"{where}.{name}")
+    elif shape.type_name == "list":
+        fewest, most = shape.metadata.get("min", 0), shape.metadata.get("max", len(value))
+        expect(f"{where} has {len(value)} items", fewest <= len(value) <= most)
+        for item in value:
+            judge_json(shape.member, item, where + "[]")
+    elif shape.type_name in ("integer", "long", "double", "float"):
+        whole = shape.type_name in ("integer", "long")
+        expect(f"{where}: {value!r} is a number", type(value) is int or (type(value) is float and not whole))
+        fewest, most = shape.metadata.get("min", value), shape.metadata.get("max", value)
+        expect(f"{where}: {value} is in range", fewest <= value <= most)
+    elif shape.type_name == "boolean":
+        expect(f"{where}: {value!r} is a boolean", type(value) is bool)
+    elif shape.type_name == "string":
+        expect(f"{where}: {value!r} is a string", type(value) is str)
+        scalar(shape, value, where)
+
+
+def judge_cloudwatch(exchange, target):
+    service = cloudwatch.meta.service_model
+    prefix, action = target.split(".")
+    expect(f"{target} is a target", prefix == service.metadata["targetPrefix"])
+    version = service.metadata["jsonVersion"]
+    expect("the content type", exchange["headers"]["content-type"] == f"application/x-amz-json-{version}")
+    model = service.operation_model(action)
+    judge_json(model.input_shape, json.loads(exchange["body"]), f"{action} request")
+    if exchange["status"] < 400:
+        judge_json(model.output_shape, json.loads(exchange["reply"]), action)
+    else:
+        reply = {"status_code": exchange["status"], "headers": {}, "body": exchange["reply"].encode()}
+        error = botocore.parsers.JSONParser().parse(reply, model.output_shape)["Error"]
+        expect(f"{action}: an error has a code", bool(error["Code"]))
+    JUDGED[f"exchange {action}"] += 1
+
+
 def judge_exchange(exchange):
+    exchange["headers"] = dict(exchange["headers"])
+    target = exchange["headers"].get("x-amz-target")
+    if target and not exchange["broken"]:
+        judge_cloudwatch(exchange, target)
+        return
     pairs = dict(urllib.parse.parse_qsl(exchange["body"], keep_blank_values=True))
     if "Action" not in pairs or exchange["broken"]:
         return
@@ -346,7 +403,7 @@ def judge_exchange(exchange):
     model = of.meta.service_model.operation_model(action)
     judge_request(model.input_shape, nested(pairs.items()), of is ec2, f"{action} request")
     judge_answer(model, exchange["status"], exchange["reply"])
-    JUDGED["exchange"] += 1
+    JUDGED[f"exchange {action}"] += 1
 
 
 for part in (scaling, removal, functions, pages, machines):

@@ -1,6 +1,7 @@
 """Amazon's own library about CloudWatch: puts values into a server, and judges what was sent to one.
 
   cloudwatch.py put URL                 values of the namespace Jobs, as of the minutes before now; prints now
+  cloudwatch.py alarm URL NAME ARN      an alarm of AWS/SQS that calls a scaling policy above 100
   cloudwatch.py judge EXCHANGES.jsonl   requests (method, path, headers, body) and replies against botocore's service model,
                                         and each signature against botocore's own
 """
@@ -21,12 +22,30 @@ import botocore.validate
 KEYS = botocore.credentials.Credentials("AKIDEXAMPLE", "a secret key")
 
 
+def client_of(url):
+    keys = {"aws_access_key_id": "x", "aws_secret_access_key": "x"}
+    return boto3.client("cloudwatch", endpoint_url=url, region_name="us-east-1", **keys)
+
+
+def alarm(url, name, arn):
+    client_of(url).put_metric_alarm(
+        AlarmName=name,
+        AlarmActions=[arn],
+        Namespace="AWS/SQS",
+        MetricName="ApproximateNumberOfMessagesVisible",
+        Dimensions=[{"Name": "QueueName", "Value": "thumbnails"}],
+        Statistic="Average",
+        Period=60,
+        EvaluationPeriods=2,
+        Threshold=100.0,
+        ComparisonOperator="GreaterThanThreshold",
+    )
+
+
 def put(url):
     now = datetime.datetime.now(datetime.timezone.utc)
     minute = now.replace(second=0, microsecond=0)
-    client = boto3.client(
-        "cloudwatch", endpoint_url=url, region_name="us-east-1", aws_access_key_id="x", aws_secret_access_key="x"
-    )
+    client = client_of(url)
     for queue, values in {"a": [(5, 1), (4, 2), (4, 6), (3, 30), (0, 999)], "b": [(60, 5)]}.items():
         for minutes, value in values:
             data = {
@@ -84,4 +103,4 @@ def judge(path):
 
 
 if __name__ == "__main__":
-    {"put": put, "judge": judge}[sys.argv[1]](sys.argv[2])
+    {"put": put, "alarm": alarm, "judge": judge}[sys.argv[1]](*sys.argv[2:])

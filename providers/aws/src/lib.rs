@@ -102,7 +102,10 @@ impl Aws {
         // Each service has its own buckets at AWS, so each has its own limiter here.
         let lane = || lane::Lane::new(parts.rate, parts.deadlines, parts.on_call.clone());
         let ec2_lane = Arc::new(lane());
-        let tagged = ec2::tagged::Tagged::new(ec2.clone(), Arc::clone(&ec2_lane), Arc::clone(&parts.clock));
+        // RunInstances has a bucket of 5 that refills at 2 a second, a tenth of what reads have: met ahead, it throttles nobody.
+        let launches = lane::Lane::new(parts.rate / 10.0, parts.deadlines, parts.on_call.clone());
+        let (read, clock) = (Arc::clone(&ec2_lane), Arc::clone(&parts.clock));
+        let tagged = ec2::tagged::Tagged::new(ec2.clone(), read, launches, clock);
         let asg = asg::Asg::new(client, lane(), (ec2, ec2_lane), parts.owner.clone(), Arc::clone(&parts.clock));
         let metrics = CloudWatch::new(&parts.config, parts.rate, parts.deadlines, parts.on_call.clone());
         Self { asg: Arc::new(asg), tagged, metrics, parts }
@@ -189,10 +192,11 @@ impl Terminator for Aws {
 }
 
 /// `skala handover` and `skala import` alone come here, with the credentials of whoever runs them; what they need beside
-/// reading is `autoscaling:SuspendProcesses` and `ResumeProcesses`, and `PutScalingPolicy` for predictive policies.
+/// what a daemon reads is `autoscaling:SuspendProcesses` and `ResumeProcesses`, `PutScalingPolicy` for predictive policies,
+/// and `cloudwatch:DescribeAlarms` to import step and simple policies.
 impl Native for Aws {
     fn describe<'a>(&'a self, group: &'a GroupId) -> BoxFuture<'a, Result<NativePolicy, ProviderError>> {
-        Box::pin(async move { self.asg.native_policy(sized_by_aws(group)?).await })
+        Box::pin(async move { self.asg.native_policy(sized_by_aws(group)?, &self.metrics).await })
     }
 
     fn prepare<'a>(&'a self, group: &'a GroupId) -> BoxFuture<'a, Result<Undo, ProviderError>> {

@@ -343,4 +343,41 @@ async fn moto_gives_what_amazons_library_put_there() {
     check("Jobs:Depth{Queue=\"b\"} Maximum 1m", now, &[]).await;
     check("Jobs:Depth{Queue=\"c\"} Maximum 1m", now, &[]).await;
     check("Jobs:Other{Queue=\"a\"} Maximum 1m", now, &[]).await;
+    // Alarms by their names; one that does not exist is left out.
+    let arn = "arn:aws:autoscaling:us-east-1:1:scalingPolicy:1:autoScalingGroupName/web:policyName/up";
+    for name in ["high", "other"] {
+        judged(&["alarm", &url, name, arn]);
+    }
+    let alarms = metrics.alarms(&["high", "gone"].into()).await.unwrap();
+    let told: Vec<_> = alarms.iter().map(|alarm| (alarm["AlarmName"].as_str(), alarm["Threshold"].as_f64())).collect();
+    assert_eq!(told, [(Some("high"), Some(100.0))], "{alarms:?}");
+    assert_eq!(metrics.alarms(&[].into()).await.unwrap(), [] as [serde_json::Value; 0]);
+}
+
+#[tokio::test]
+async fn alarms_are_told_whole_or_not_at_all() {
+    let alarms = async |replies: Vec<Reply>| {
+        let server = Server::start(replies).await;
+        let found = metrics(&server.url).await.alarms(&["a", "b"].into()).await;
+        (found.map(|found| found.len()).map_err(|error| error.code()), server.bodies())
+    };
+    let page = |names: &str, more: &str| {
+        let alarms: Vec<String> = names.split_whitespace().map(|name| format!(r#"{{"AlarmName":"{name}"}}"#)).collect();
+        Reply::Answer(200, format!(r#"{{"MetricAlarms":[{}]{more}}}"#, alarms.join(",")))
+    };
+    let more = r#","NextToken":"more""#;
+    let (found, asked) = alarms(vec![page("a", more), page("", more), page("a b", "")]).await;
+    assert_eq!(found, Ok(2));
+    assert_eq!((&asked[0]["AlarmNames"], &asked[2]["NextToken"]), (&serde_json::json!(["a", "b"]), &"more".into()));
+    for (reply, expected) in [
+        (page("a", more), "transport"),
+        (page("c", ""), "transport"),
+        (Reply::Answer(200, "{}".into()), "transport"),
+        (Reply::Answer(200, "<html>Sign in</html>".into()), "transport"),
+        (Reply::Hang, "transport"),
+        (refusal(400, "Throttling", "Rate exceeded"), "throttled"),
+        (refusal(403, "AccessDenied", "not authorized"), "denied"),
+    ] {
+        assert_eq!(alarms(vec![reply]).await.0, Err(expected));
+    }
 }

@@ -69,7 +69,7 @@ async fn faults_in_aws_own_form_are_typed_and_never_double_a_write() {
     let name = burst.moto.name();
     burst.moto.template(&name).await;
     burst.moto.group(&name, 0, 50, 2).await;
-    let provider = provider(&burst.proxied.url, "me", &Clock::default()).await;
+    let provider = provider(&burst.proxied.url, "me", &Clock).await;
     let look = || async { provider.observe(&[Ask::new(name.as_str())]).await.remove(0) };
     look().await.unwrap();
 

@@ -1,4 +1,5 @@
-//! The Auto Scaling group's own scaler on moto: suspended, seen to be, and given back as it was.
+//! The Auto Scaling group's own scaler: on moto suspended, seen to be, and given back as it was; on the simulated AWS
+//! read with the alarms of its step policies, which moto does not tell.
 
 // A test that cannot go on stops; and not every test needs all of the stand.
 #![allow(clippy::unwrap_used, dead_code)]
@@ -8,11 +9,16 @@ mod stand;
 use aws_sdk_autoscaling::Client;
 use aws_sdk_autoscaling::types::{
     PredefinedMetricPairType, PredictiveScalingConfiguration, PredictiveScalingMetricSpecification,
-    PredictiveScalingMode, PredictiveScalingPredefinedMetricPair, ScalingPolicy,
+    PredictiveScalingMode, PredictiveScalingPredefinedMetricPair, ScalingPolicy, StepAdjustment,
 };
 use conformance::{Fixture, Spec};
+use contract::native::{NativeChange, NativeKind, NativePolicy, NativeStep};
 use contract::{Ask, GroupId, Provider, ProviderError};
-use stand::fixture::{Groups, Kind};
+use serde_json::json;
+use sim::GroupSettings;
+use sim_cloud::{Fault, Kind};
+use stand::fixture::Groups;
+use stand::simulated::{self, Stand};
 
 /// Adds a forecast that scales and a scheduled action to the group.
 async fn furnish(client: &Client, name: &str) {
@@ -61,7 +67,7 @@ async fn foreign(provider: &dyn Provider, group: &GroupId) -> Vec<String> {
 
 #[tokio::test]
 async fn it_is_suspended_and_comes_back_as_it_was() {
-    let (mut fixture, provider) = Groups::new(Kind::Moto).await;
+    let (mut fixture, provider) = Groups::new().await;
     let group = fixture.create(Spec { min: 0, max: 9, desired: 2, running: 2 }).await.unwrap();
     fixture.foreign(&group).await.unwrap();
     let client = fixture.cloud.asg.clone();
@@ -97,4 +103,70 @@ async fn it_is_suspended_and_comes_back_as_it_was() {
     assert!(matches!(error, ProviderError::NotFound { .. }), "{error}");
     let error = native.prepare(&"ec2:web".into()).await.unwrap_err();
     assert!(matches!(error, ProviderError::Invalid { .. }), "{error}");
+}
+
+/// A policy that adds one instance at once beyond its alarm's threshold, and four from 900 beyond; its ARN.
+async fn put_steps(client: &Client, group: &str, name: &str) -> String {
+    let step = |from: f64, to: Option<f64>, adjustment: i32| {
+        let step = StepAdjustment::builder().metric_interval_lower_bound(from).scaling_adjustment(adjustment);
+        step.set_metric_interval_upper_bound(to).build()
+    };
+    let request = client.put_scaling_policy().auto_scaling_group_name(group).policy_name(name);
+    let request = request.policy_type("StepScaling").adjustment_type("ChangeInCapacity");
+    let request = request.step_adjustments(step(0.0, Some(900.0), 1)).step_adjustments(step(900.0, None, 4));
+    request.send().await.unwrap().policy_arn.unwrap()
+}
+
+/// All thresholds; those of one metric are one rule.
+fn steps(native: &NativePolicy) -> Vec<NativeStep> {
+    let rows = native.rules.iter().filter_map(|rule| match &rule.kind {
+        NativeKind::Steps { rows, .. } => Some(rows.clone()),
+        _ => None,
+    });
+    rows.flatten().collect()
+}
+
+fn rows(threshold: f64) -> [NativeStep; 2] {
+    let row = |limit: f64, change: i64| NativeStep { above: true, limit, change: NativeChange::Instances(change) };
+    [row(threshold, 1), row(threshold + 900.0, 4)]
+}
+
+#[tokio::test]
+async fn step_policies_come_with_their_thresholds_or_are_unknown() {
+    // Two alarms in one answer at most.
+    let stand = Stand::new(simulated::settings(), "", 2).await;
+    stand.wire.cloud.create("web", &GroupSettings::default()).unwrap();
+    let describe = async || stand.provider.native().unwrap().describe(&"web".into()).await;
+    put_steps(&stand.asg, "web", "s0").await;
+    let alone = describe().await.unwrap();
+    assert_eq!(steps(&alone), []);
+    let said = alone.rules.iter().any(|rule| matches!(&rule.kind, NativeKind::Other(why) if why.contains("alarm")));
+    assert!(said, "{alone:?}");
+    assert_eq!(stand.wire.server.exchanges().iter().filter(|one| one.body.starts_with('{')).count(), 0, "no alarm");
+    for (index, threshold) in [100.0, 200.0, 300.0].into_iter().enumerate() {
+        let arn = put_steps(&stand.asg, "web", &format!("s{index}")).await;
+        stand.api.put_alarm(json!({
+            "AlarmName": format!("high-{index}"),
+            "AlarmActions": [arn],
+            "Namespace": "AWS/SQS",
+            "MetricName": "ApproximateNumberOfMessagesVisible",
+            "Dimensions": [{ "Name": "QueueName", "Value": "thumbnails" }],
+            "Statistic": "Average",
+            "Period": 60,
+            "EvaluationPeriods": 2,
+            "Threshold": threshold,
+            "ComparisonOperator": "GreaterThanThreshold",
+        }));
+    }
+    assert_eq!(steps(&describe().await.unwrap()), [rows(100.0), rows(200.0), rows(300.0)].concat());
+    let asked = stand.wire.server.exchanges().iter().filter(|one| one.body.starts_with('{')).count();
+    assert_eq!(asked, 2, "two pages");
+    stand.wire.server.inject(Kind::Read, Fault::LaterPages);
+    let error = describe().await.unwrap_err();
+    assert_eq!(error.code(), "transport", "{error}");
+    stand.wire.server.clear();
+    // The group may be read, CloudWatch may not.
+    stand.api.forbid("DescribeAlarms");
+    let denied = describe().await.unwrap_err();
+    assert!(denied.code() == "denied" && denied.to_string().contains("cloudwatch:DescribeAlarms"), "{denied}");
 }

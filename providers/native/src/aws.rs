@@ -375,8 +375,8 @@ impl Reading<'_> {
     }
 }
 
-const NO_ALARM: &str = "its thresholds are in its CloudWatch alarm, and no document has that: give the output of `aws \
-                        cloudwatch describe-alarms` too";
+const NO_ALARM: &str = "its thresholds are in its CloudWatch alarm, and none was found; beside --from files give the output \
+                        of `aws cloudwatch describe-alarms` too";
 
 fn change(adjustment: i64, percent: bool) -> NativeChange {
     if percent { NativeChange::Percent(adjustment as f64) } else { NativeChange::Instances(adjustment) }

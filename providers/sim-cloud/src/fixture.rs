@@ -267,6 +267,9 @@ impl Fixture for Wire {
                 clock.pass(span);
             });
         }
+        // A cloud that does not tell how long to wait does not tell it here.
+        let mute = matches!(fault, Fault::Throttle { .. }) && !self.offers.retry_after;
+        let fault = if mute { &Fault::Throttle { retry_after: None } } else { fault };
         match broken(fault, self.late) {
             Some(fault) => self.server.inject(kind, fault),
             None => self.server.refuse_connections(),

@@ -50,6 +50,12 @@ impl Cloud {
         self.change(group, |group, _, _| group.revision)
     }
 
+    /// Failed launches that were made good in another zone at once, for an API that tells of every attempt. Which zones
+    /// lack machines only shows there when others have some.
+    pub fn passed_over(&self, group: &GroupId) -> Vec<LaunchFailure> {
+        self.change(group, |group, _, _| group.passed_over.iter().cloned().collect()).unwrap_or_default()
+    }
+
     /// Sets desired to an absolute number. Returns what it was.
     ///
     /// # Errors

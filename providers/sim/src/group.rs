@@ -107,6 +107,9 @@ pub(crate) struct Group {
     pub desired: Capacity,
     pub machines: Vec<Machine>,
     pub failures: VecDeque<LaunchFailure>,
+    /// Zones that a launch was tried in first, without a machine there, before it got one elsewhere. They make no group
+    /// short, so an observation leaves them out; an API that tells of every attempt does not.
+    pub passed_over: VecDeque<LaunchFailure>,
     pub operation: Option<OperationInFlight>,
     pub owner: Option<OwnerTag>,
     pub foreign: Vec<Foreign>,
@@ -142,6 +145,7 @@ impl Group {
             desired: settings.desired,
             machines: Vec::new(),
             failures: VecDeque::new(),
+            passed_over: VecDeque::new(),
             operation: None,
             owner: None,
             foreign: settings.foreign.clone(),
@@ -200,8 +204,10 @@ impl Group {
             let dies = machine.alive() && machine.dies_at.is_some_and(|dies| dies <= at);
             dies || machine.leaves_at.is_some_and(|leaves| leaves <= at)
         });
-        while self.failures.front().is_some_and(|f| f.at.after(FAILURE_SHOWN) <= at) {
-            self.failures.pop_front();
+        for failures in [&mut self.failures, &mut self.passed_over] {
+            while failures.front().is_some_and(|f| f.at.after(FAILURE_SHOWN) <= at) {
+                failures.pop_front();
+            }
         }
         if self.retry_at.is_some_and(|retry| retry <= at) {
             self.retry_at = None;
@@ -270,9 +276,7 @@ impl Group {
 
     /// Remembers failed launches.
     pub fn note(&mut self, failures: Vec<LaunchFailure>) {
-        self.failures.extend(failures);
-        let surplus = self.failures.len().saturating_sub(FAILURES_MAX);
-        self.failures.drain(..surplus);
+        keep_newest(&mut self.failures, failures);
     }
 
     /// Launches one instance in the emptiest zone that has room.
@@ -285,26 +289,19 @@ impl Group {
         rules: &mut Rules,
         launch: Option<Box<str>>,
     ) -> Result<InstanceId, Vec<LaunchFailure>> {
-        let failure = |kind, scope, message: &str| LaunchFailure { kind, scope, at, message: message.into() };
         if rules.settings.quota.is_some_and(|quota| rules.used >= quota) {
-            return Err(vec![failure(FailureKind::QuotaExceeded, Scope::Region, "the account's quota is used up")]);
+            let words = "the account's quota is used up";
+            return Err(vec![failure(at, FailureKind::QuotaExceeded, Scope::Region, words)]);
         }
-        let dry: Vec<LaunchFailure> = self
-            .zones
-            .iter()
-            .filter(|zone| self.is_dry(at, rules, zone))
-            .map(|zone| failure(FailureKind::OutOfCapacity, Scope::Zone(zone.clone()), "no machines in this zone now"))
-            .collect();
-        if dry.len() == self.zones.len() {
-            return Err(dry);
-        }
+        let passed_over = self.first_zone_with_room(at, rules)?;
+        keep_newest(&mut self.passed_over, passed_over);
         let scripted = rules.playing(at, &self.id).map(|p| match p.script.fault {
             Fault::LaunchFailures { share } => share,
             _ => 0.0,
         });
         let share = scripted.fold(rules.settings.launch_failures, f64::max);
         if self.dice.chance(share) {
-            let failed = failure(FailureKind::Other, Scope::Group, "the instance did not start");
+            let failed = failure(at, FailureKind::Other, Scope::Group, "the instance did not start");
             if self.kind != Kind::Servers {
                 return Err(vec![failed]);
             }
@@ -319,15 +316,32 @@ impl Group {
         Ok(self.place(at, rules, launch, false))
     }
 
+    /// What the zones say that are tried before the first with room, the emptiest first; an error when none has any.
+    fn first_zone_with_room(&self, at: Timestamp, rules: &Rules) -> Result<Vec<LaunchFailure>, Vec<LaunchFailure>> {
+        let mut zones: Vec<&str> = self.zones.iter().map(AsRef::as_ref).collect();
+        zones.sort_by_key(|zone| self.filled(zone));
+        let room = zones.iter().position(|zone| !self.is_dry(at, rules, zone));
+        let dry = |zone: &&str| {
+            failure(at, FailureKind::OutOfCapacity, Scope::Zone((*zone).into()), "no machines in this zone now")
+        };
+        match room {
+            Some(room) => Ok(zones[..room].iter().map(dry).collect()),
+            None => Err(zones.iter().map(dry).collect()),
+        }
+    }
+
+    /// Instances in a zone that fill a place there.
+    fn filled(&self, zone: &str) -> Capacity {
+        count(self.machines.iter().filter(|m| m.alive() && m.shown.zone.as_deref() == Some(zone)))
+    }
+
     fn is_dry(&self, at: Timestamp, rules: &Rules, zone: &str) -> bool {
         rules.playing(at, &self.id).any(|p| p.script.fault == Fault::OutOfCapacity && p.concerns_zone(zone))
     }
 
     fn place(&mut self, at: Timestamp, rules: &mut Rules, launch: Option<Box<str>>, ready: bool) -> InstanceId {
         let wet = self.zones.iter().filter(|zone| ready || !self.is_dry(at, rules, zone));
-        let filled =
-            |zone: &str| count(self.machines.iter().filter(|m| m.alive() && m.shown.zone.as_deref() == Some(zone)));
-        let zone = wet.min_by_key(|zone| filled(zone)).cloned();
+        let zone = wet.min_by_key(|zone| self.filled(zone)).cloned();
         let slower = rules.playing(at, &self.id).map(|p| match p.script.fault {
             Fault::SlowBoot { span } => span.0,
             _ => Duration::ZERO,
@@ -374,6 +388,16 @@ impl Group {
         let failures = self.failures.front().map(|f| f.at.after(FAILURE_SHOWN));
         [machines, failures, self.retry_at].into_iter().flatten().min()
     }
+}
+
+fn failure(at: Timestamp, kind: FailureKind, scope: Scope, message: &str) -> LaunchFailure {
+    LaunchFailure { kind, scope, at, message: message.into() }
+}
+
+fn keep_newest(kept: &mut VecDeque<LaunchFailure>, new: Vec<LaunchFailure>) {
+    kept.extend(new);
+    let surplus = kept.len().saturating_sub(FAILURES_MAX);
+    kept.drain(..surplus);
 }
 
 pub(crate) fn count<T>(things: impl Iterator<Item = T>) -> Capacity {

@@ -3,7 +3,7 @@
 
 One JSON request a line on standard input, one JSON answer a line on standard output: {"ok": ...} or {"error": "..."}.
 
-    asg.py URL [fake]                                    `fake`: the project's own stateful fake, which knows fewer calls
+    asg.py URL [zones]                                   `zones`: groups are made over zones; there are no networks there
     {"op": "create", "name", "min", "max", "desired"}    a launch template, and a group over three subnets
     {"op": "groups"}                                     {name: {"desired", "min", "max", "instances": [...]}}
     {"op": "desired", "name", "to"}                      as a person would
@@ -21,8 +21,8 @@ from botocore.config import Config
 
 
 class Cloud:
-    def __init__(self, url, fake):
-        self.fake = fake
+    def __init__(self, url, over_zones):
+        self.over_zones = over_zones
         access = dict(
             endpoint_url=url,
             region_name="us-east-1",
@@ -35,7 +35,7 @@ class Cloud:
         self.subnets = None
 
     def create(self, name, min, max, desired):
-        if self.fake:
+        if self.over_zones:
             place = {"AvailabilityZones": ["us-east-1a", "us-east-1b", "us-east-1c"]}
         else:
             place = {"VPCZoneIdentifier": self.network(name)}
@@ -105,7 +105,7 @@ class Cloud:
 
 
 def main():
-    cloud = Cloud(sys.argv[1], sys.argv[2:] == ["fake"])
+    cloud = Cloud(sys.argv[1], sys.argv[2:] == ["zones"])
     operations = ("create", "groups", "desired", "protect", "suspend", "tags", "put_policy")
     for line in sys.stdin:
         request = json.loads(line)

@@ -1,25 +1,55 @@
-//! The clouds: moto with microburst before it, for faults in the cloud's own words, or the project's stateful fake for what
-//! moto cannot show; and a boto3 process that reads and changes groups past everything.
+//! The clouds: moto with microburst before it, for faults in the cloud's own words, or a simulated AWS in this process for
+//! what moto cannot show; and a boto3 process that reads and changes groups past everything.
 
 use super::http::{Message, tcp};
 use super::process::{Process, free_port, leashed, spawn, venv};
+use contract::{GroupId, Timestamp, micros};
 use serde_json::{Value, json};
+use sim::{Boot, Script, Settings, Span};
+use sim_cloud::Server;
+use sim_cloud::aws::Aws;
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
-use std::sync::Mutex;
-use std::time::Duration;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A running cloud.
 pub struct Cloud {
-    /// Where skala's calls go: microburst's port, or the fake's.
+    /// Where skala's calls go: microburst's port, or the simulated AWS'.
     pub port: u16,
     person: Person,
+    simulated: Option<Simulated>,
     _processes: Vec<Process>,
     _dir: tempfile::TempDir,
+}
+
+/// A simulated AWS that lives in real time.
+struct Simulated {
+    api: Arc<Aws>,
+    machines: sim::Cloud,
+    /// The server ends with the runtime that it runs on.
+    _server: Server,
+    _runtime: tokio::runtime::Runtime,
+}
+
+impl Simulated {
+    /// Instances boot and go at once, until a test says otherwise.
+    fn start(port: u16) -> Self {
+        let now = || Timestamp(micros(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()));
+        let at_once = Span(Duration::ZERO);
+        let retry = Span(Duration::from_secs(5));
+        let settings = Settings { boot: Boot::exactly(at_once), terminating: at_once, retry, ..Settings::default() };
+        let machines = sim::Cloud::new(settings, Arc::new(now)).unwrap();
+        let api = Arc::new(Aws::new(machines.clone()));
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let server =
+            runtime.block_on(Server::start(Arc::clone(&api) as Arc<_>, ([127, 0, 0, 1], port).into())).unwrap();
+        Self { api, machines, _server: server, _runtime: runtime }
+    }
 }
 
 /// One group as boto3 shows it.
@@ -59,32 +89,47 @@ impl Cloud {
         microburst.wait_listening(port);
         warm_up(port);
         let person = Person::at(&[&format!("http://127.0.0.1:{behind}")]);
-        Self { port, person, _processes: vec![microburst, moto], _dir: dir }
+        Self { port, person, simulated: None, _processes: vec![microburst, moto], _dir: dir }
     }
 
-    /// The stateful fake: instances boot slowly, launches fail, processes can be suspended.
-    pub fn fake() -> Self {
-        let dir = tempfile::tempdir().unwrap();
+    /// The simulated AWS: instances boot slowly, launches fail, processes can be suspended.
+    pub fn simulated() -> Self {
         let port = free_port();
-        let mut command = Command::new(venv().join("bin/python"));
-        command.args([concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fakes/asg_fake.py"), "--port", &port.to_string()]);
-        let mut fake = Process::start("asg_fake.py", command, &dir.path().join("fake.log"));
-        fake.wait_listening(port);
-        let person = Person::at(&[&format!("http://127.0.0.1:{port}"), "fake"]);
-        Self { port, person, _processes: vec![fake], _dir: dir }
+        let simulated = Simulated::start(port);
+        let person = Person::at(&[&format!("http://127.0.0.1:{port}"), "zones"]);
+        Self { port, person, simulated: Some(simulated), _processes: Vec::new(), _dir: tempfile::tempdir().unwrap() }
     }
 
-    /// Tells the fake how a group behaves.
-    pub fn behave(&self, name: &str, how: &Value) {
-        let path = format!("/_fake/groups/{name}");
-        let answer = tcp(self.port, "POST", &path, "application/json", &how.to_string(), PATIENCE).unwrap();
-        assert_eq!(answer.status(), 200, "{how}: {}", answer.text());
+    fn machines(&self) -> &Simulated {
+        self.simulated.as_ref().expect("only the simulated AWS can be told how to behave")
     }
 
-    /// Tells the fake which zones have no room, `out`, and which have some again, `ok`.
-    pub fn zones(&self, states: &Value) {
-        let answer = tcp(self.port, "POST", "/_fake/zones", "application/json", &states.to_string(), PATIENCE).unwrap();
-        assert_eq!(answer.status(), 200, "{states}: {}", answer.text());
+    /// From now on what a simulated group launches takes so long.
+    pub fn boot_slowly(&self, name: &str, secs: u64) {
+        let slow = sim::Fault::SlowBoot { span: Span(Duration::from_secs(secs)) };
+        self.machines().machines.inject(Script { group: Some(name.into()), ..Script::new(slow) });
+    }
+
+    /// From now on a simulated group's launches fail, and this is said of it.
+    pub fn fail_launches(&self, name: &str, words: &str) {
+        let Simulated { api, machines, .. } = self.machines();
+        api.say_of_failures(&GroupId::from(name), Some(words));
+        machines.inject(Script { group: Some(name.into()), ..Script::new(sim::Fault::OutOfCapacity) });
+    }
+
+    /// From now on these zones of the simulated AWS, `a` to `c`, have no machines.
+    pub fn empty_zones(&self, zones: &[&str]) {
+        for zone in zones {
+            let script = Script { zone: Some((*zone).into()), ..Script::new(sim::Fault::OutOfCapacity) };
+            self.machines().machines.inject(script);
+        }
+    }
+
+    /// Machines can be had again everywhere.
+    pub fn launch_again(&self, name: &str) {
+        let Simulated { api, machines, .. } = self.machines();
+        machines.clear_faults();
+        api.say_of_failures(&GroupId::from(name), None);
     }
 
     /// Gives a group a scaling policy of the cloud's own.
@@ -171,7 +216,7 @@ fn warm_up(port: u16) {
              Content-Type: application/x-www-form-urlencoded"
         );
         let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_read_timeout(Some(3 * PATIENCE)).unwrap();
         stream.write_all(&Message { head, body: call.into() }.bytes("")).unwrap();
         let answer = Message::read(&mut stream).unwrap_or_else(|| panic!("microburst does not answer {call}"));
         assert_eq!(answer.status(), 200, "{call}: {}", answer.text());

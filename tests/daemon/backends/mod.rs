@@ -18,11 +18,11 @@ mod stand;
 mod api;
 mod calls;
 mod crash;
-mod fake;
 mod load;
 mod metric;
 mod people;
 mod second;
+mod simulated;
 
 /// Seconds since the epoch.
 fn now() -> f64 {

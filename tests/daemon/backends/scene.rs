@@ -33,8 +33,8 @@ pub struct Start {
     pub own_provider: bool,
     /// The fleet under test has a Prometheus of its own.
     pub own_prometheus: bool,
-    /// The fleet's group is in the stateful fake; the control fleet's is not.
-    pub fake: bool,
+    /// The fleet's group is in a simulated AWS; the control fleet's is not.
+    pub simulated: bool,
     /// Changes of the usual policy.
     pub policy: fn(&mut Policy),
 }
@@ -48,7 +48,7 @@ impl Default for Start {
             stamped: false,
             own_provider: false,
             own_prometheus: false,
-            fake: false,
+            simulated: false,
             policy: |_| {},
         }
     }
@@ -89,8 +89,8 @@ impl Scene {
     pub fn prepare(name: &'static str, start: Start) -> Self {
         let stand = Stand::get();
         let control = format!("{name}-control");
-        let looker = match start.fake {
-            true => Arc::new(Looker::start(Cloud::fake(), Arc::clone(&stand.exporter))),
+        let looker = match start.simulated {
+            true => Arc::new(Looker::start(Cloud::simulated(), Arc::clone(&stand.exporter))),
             false => Arc::clone(&stand.looker),
         };
         let cloud = Arc::clone(&looker.cloud);
@@ -101,7 +101,7 @@ impl Scene {
         stand.exporter.add(name, start.boot, start.load, &first, start.stamped);
         stand.exporter.add(&control, Duration::ZERO, CONTROL_LOAD, &control_ids, false);
         let proxy = Proxy::before(cloud.port, name);
-        let apart = start.own_provider || start.fake;
+        let apart = start.own_provider || start.simulated;
         let control_proxy = apart.then(|| Proxy::before(stand.looker.cloud.port, &control));
         let own_prometheus = start.own_prometheus.then(|| Prometheus::scraping(stand.exporter.port));
         let mut policy = Policy::new(name);

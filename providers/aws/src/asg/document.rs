@@ -1,19 +1,20 @@
 //! What AWS answered, in the form in which its own command line prints it, purely: one reading of a native scaler serves
 //! the answers of the API and the files that people have.
 //!
-//! The alarms of step policies are another service's (CloudWatch) and not asked here: such a policy is left out of an
-//! import, which says how to give them.
+//! The thresholds of step and simple policies are in their alarms, which are another service's: CloudWatch's.
 
 use aws_sdk_autoscaling::types::{
     AutoScalingGroup, CustomizedMetricSpecification, MetricDimension, PredefinedMetricSpecification, ScalingPolicy,
     ScheduledUpdateGroupAction, TargetTrackingConfiguration,
 };
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
 
 pub(super) fn of(
     group: &AutoScalingGroup,
     policies: &[ScalingPolicy],
     actions: &[ScheduledUpdateGroupAction],
+    alarms: Vec<Value>,
 ) -> Value {
     let processes: Vec<Value> =
         group.suspended_processes().iter().map(|process| json!({"ProcessName": process.process_name()})).collect();
@@ -28,7 +29,15 @@ pub(super) fn of(
         }],
         "ScalingPolicies": policies.iter().map(policy).collect::<Vec<Value>>(),
         "ScheduledUpdateGroupActions": actions.iter().map(action).collect::<Vec<Value>>(),
+        "MetricAlarms": alarms,
     })
+}
+
+/// The alarms without which policies have no thresholds. Target tracking keeps its alarms to itself.
+pub(super) fn alarms_needed(policies: &[ScalingPolicy]) -> BTreeSet<&str> {
+    let by_alarm =
+        |policy: &&ScalingPolicy| matches!(policy.policy_type(), None | Some("StepScaling" | "SimpleScaling"));
+    policies.iter().filter(by_alarm).flat_map(|policy| policy.alarms()).filter_map(|alarm| alarm.alarm_name()).collect()
 }
 
 fn policy(policy: &ScalingPolicy) -> Value {

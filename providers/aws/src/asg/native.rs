@@ -8,6 +8,7 @@
 
 use super::foreign::{ALARMS, SCHEDULES, policy, schedule};
 use super::{Asg, document, shape};
+use crate::CloudWatch;
 use crate::errors::Failure;
 use aws_sdk_autoscaling::types::{AutoScalingGroup, PredictiveScalingMode, ScalingPolicy, ScheduledUpdateGroupAction};
 use contract::native::{NativePolicy, Needed, Switch};
@@ -89,9 +90,10 @@ impl Asg {
         Ok(Standing { group, policies, actions })
     }
 
-    pub async fn native_policy(&self, name: &str) -> Result<NativePolicy, ProviderError> {
-        let standing = self.standing(name).await?;
-        let document = document::of(&standing.group, &standing.policies, &standing.actions);
+    pub async fn native_policy(&self, name: &str, metrics: &CloudWatch) -> Result<NativePolicy, ProviderError> {
+        let Standing { group, policies, actions } = self.standing(name).await?;
+        let alarms = metrics.alarms(&document::alarms_needed(&policies)).await?;
+        let document = document::of(&group, &policies, &actions, alarms);
         // What AWS answered and nobody here understands is no policy.
         native::aws::policy(name, &[document])
             .map_err(|error| ProviderError::Transport { what: error.to_string().into(), source: None })

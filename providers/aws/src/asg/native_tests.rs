@@ -87,7 +87,7 @@ fn a_switch_stands_as_the_group_says() {
 #[test]
 fn an_answer_reads_as_the_command_lines_output_does() {
     let standing = standing(&["AlarmNotification"], vec![tracking(true)], vec![action()]);
-    let document = document::of(&standing.group, &standing.policies, &standing.actions);
+    let document = document::of(&standing.group, &standing.policies, &standing.actions, Vec::new());
     let native = native::aws::policy("web", &[document]).expect("readable");
     assert_eq!((native.min, native.max, native.mode), (Some(1), Some(9), NativeMode::Off));
     let NativeKind::Average { metric, target, removes, .. } = &native.rules[0].kind else { panic!("{native:?}") };

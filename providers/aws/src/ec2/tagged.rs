@@ -3,14 +3,16 @@
 //!
 //! In come asks, out go observations read with one DescribeInstances per hundred groups of a tag key, pages followed.
 //! A tag that nobody carries is a group without instances, not one that is missing: EC2 does not know the difference.
-//! A stopped instance is not part of its group. There is no owner tag: there is no group to put it on.
+//! A stopped instance is not part of its group. There is no owner tag: there is no group to put it on. An instance that an
+//! Auto Scaling group or a fleet launched shows that one as a foreign controller: it would replace what is removed here.
 
+use super::ended;
 use crate::Clock;
 use crate::ec2::facts::Facts;
 use crate::lane::Lane;
 use aws_sdk_ec2::types::{Filter, Instance as Ec2Instance, InstanceStateName};
 use contract::{
-    Abilities, Ask, Instance, InstanceId, InstanceState, LaunchFailure, Observation, ProviderError, Timestamp,
+    Abilities, Ask, Foreign, Instance, InstanceId, InstanceState, LaunchFailure, Observation, ProviderError, Timestamp,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -24,17 +26,24 @@ const DEFAULT_KEY: &str = "skala:group";
 const PROTECTED: &str = "skala:protected";
 /// The launch that an instance came from: ActionId/index.
 pub(crate) const LAUNCH: &str = "skala:launch";
+/// Carried by what something else launched, and what that is.
+const CONTROLLERS: &[(&str, &str)] = &[
+    ("aws:autoscaling:groupName", "Auto Scaling group"),
+    ("aws:ec2:fleet-id", "EC2 Fleet"),
+    ("aws:ec2spot:fleet-request-id", "Spot Fleet"),
+];
 /// Values in one filter; EC2 takes 200.
 const VALUES_MAX: usize = 100;
 const PAGES_MAX: usize = 200;
 /// A refused launch is shown this long.
 const FAILURES_KEPT: Duration = Duration::from_secs(1800);
-/// The states that are part of a group, those on their way out included.
-const STATES: [InstanceStateName; 4] = [
+/// The states that are part of a group, those on their way out included; and what EC2 still shows of failed launches.
+const STATES: [InstanceStateName; 5] = [
     InstanceStateName::Pending,
     InstanceStateName::Running,
     InstanceStateName::ShuttingDown,
     InstanceStateName::Stopping,
+    InstanceStateName::Terminated,
 ];
 
 /// Also those that are gone or stopped.
@@ -79,6 +88,8 @@ impl TagName {
 pub(crate) struct Tagged {
     pub client: aws_sdk_ec2::Client,
     pub lane: Arc<Lane>,
+    /// For RunInstances alone, which has a bucket of its own at EC2.
+    pub launches: Lane,
     pub now: Clock,
     memory: Mutex<BTreeMap<Box<str>, Group>>,
 }
@@ -91,8 +102,8 @@ pub(crate) struct Group {
 }
 
 impl Tagged {
-    pub fn new(client: aws_sdk_ec2::Client, lane: Arc<Lane>, now: Clock) -> Self {
-        Self { client, lane, now, memory: Mutex::default() }
+    pub fn new(client: aws_sdk_ec2::Client, lane: Arc<Lane>, launches: Lane, now: Clock) -> Self {
+        Self { client, lane, launches, now, memory: Mutex::default() }
     }
 
     /// Changes what is remembered of a group.
@@ -191,16 +202,19 @@ impl Tagged {
                 instances.push(Instance { id, state, launched, running_since, zone, protected, outdated });
             }
             group.facts.prune();
-            group.failures.retain(|failure| failure.at >= at.before(FAILURES_KEPT));
+            let kept = at.before(FAILURES_KEPT);
+            group.failures.retain(|failure| failure.at >= kept);
+            let later = shown.iter().filter_map(ended::failed_launch).filter(|failure| failure.at >= kept);
+            let launch_failures = group.failures.iter().cloned().chain(later).collect();
             Ok(Observation {
                 desired: None,
                 cloud_min: None,
                 cloud_max: None,
                 instances,
                 operations: Vec::new(),
-                launch_failures: group.failures.clone(),
+                launch_failures,
                 suspended: Vec::new(),
-                foreign: Vec::new(),
+                foreign: controllers(shown),
                 owner: None,
                 abilities: Abilities { keeps_desired: false, ..Abilities::default() },
                 token: None,
@@ -217,6 +231,17 @@ pub(crate) fn carries(instance: &Ec2Instance, tag: &TagName) -> bool {
 
 pub(crate) fn tag_of<'a>(instance: &'a Ec2Instance, key: &str) -> Option<&'a str> {
     instance.tags().iter().find(|tag| tag.key() == Some(key)).and_then(|tag| tag.value())
+}
+
+/// What else launched instances of a group, by the tags that only AWS can write. It replaces what somebody removes.
+pub(crate) fn controllers(shown: &[Ec2Instance]) -> Vec<Foreign> {
+    let alive = shown.iter().filter(|i| matches!(state(i), Some(InstanceState::Pending | InstanceState::Running)));
+    let named = |instance: &Ec2Instance| {
+        let of = |(key, what): &(&str, &str)| tag_of(instance, key).map(|name| format!("{what} {name}"));
+        CONTROLLERS.iter().find_map(of)
+    };
+    let names: BTreeSet<String> = alive.filter_map(named).collect();
+    names.into_iter().map(|name| Foreign { name: name.into(), removes: Some(true) }).collect()
 }
 
 pub(crate) fn is_protected(instance: &Ec2Instance) -> bool {

@@ -3,7 +3,7 @@
 //! Every write reads the group first. A launch is named by action and index, both in its tag and in its ClientToken: an
 //! action tried twice asks for the same launches, and EC2 answers the second time with the instances of the first.
 
-use super::tagged::{LAUNCH, STATES_OF_ANY_TIME, TagName, Tagged, carries, is_protected, state, tag_of};
+use super::tagged::{LAUNCH, STATES_OF_ANY_TIME, TagName, Tagged, carries, controllers, is_protected, state, tag_of};
 use crate::errors::{Failure, cut};
 use aws_sdk_ec2::types::{Instance as Ec2Instance, LaunchTemplateSpecification, ResourceType, Tag, TagSpecification};
 use contract::{
@@ -12,9 +12,10 @@ use contract::{
 };
 use futures_util::StreamExt;
 use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use tokio::time::Instant;
 
-/// Calls in the air at once; RunInstances refills at two a second.
+/// Calls in the air at once.
 const CONCURRENT: usize = 4;
 /// Ids in one TerminateInstances; EC2 takes 1000, the contract's abilities say 100.
 const TERMINATE_BATCH: usize = 100;
@@ -31,9 +32,21 @@ impl Tagged {
         let alive = shown.iter().filter(|i| is_alive(i)).count();
         let missing = (to as usize).saturating_sub(alive);
         let indices = free_indices(&shown, target, missing);
-        let calls: Vec<_> = indices.iter().map(|index| self.launch(target, &tag, *index, deadline)).collect();
-        let results: Vec<Result<(), Failure>> = futures_util::stream::iter(calls).buffered(CONCURRENT).collect().await;
-        self.judge(target, results)
+        let refused = AtomicBool::new(false);
+        let calls: Vec<_> = indices
+            .iter()
+            .map(|index| async {
+                // What one is refused for the next would be, too; the calls are few (5, then 2 a second).
+                if refused.load(Relaxed) {
+                    return None;
+                }
+                let launched = self.launch(target, &tag, *index, deadline).await;
+                refused.fetch_or(launched.is_err(), Relaxed);
+                Some(launched)
+            })
+            .collect();
+        let results: Vec<Option<_>> = futures_util::stream::iter(calls).buffered(CONCURRENT).collect().await;
+        self.judge(target, results.into_iter().flatten().collect())
     }
 
     /// One launch refused is an error, a part refused is data: what came is there, and the next observation shows both.
@@ -45,7 +58,9 @@ impl Tagged {
         }
         let at = (self.now)();
         self.group(target.group.as_str(), |group| {
-            group.failures.extend(failures.iter().map(|failure| launch_failure(&failure.error, at)));
+            // What was never looked at says nothing of launches; the next raise asks for it.
+            let said = failures.iter().filter(|failure| !was_put_off(&failure.error));
+            group.failures.extend(said.map(|failure| launch_failure(&failure.error, at)));
         });
         match failures.into_iter().next() {
             Some(failure) if came == 0 => Err(failure.error),
@@ -63,7 +78,7 @@ impl Tagged {
         let template = LaunchTemplateSpecification::builder().launch_template_name(&*tag.value).build();
         let call = self.client.run_instances().min_count(1).max_count(1).client_token(launch);
         let call = call.launch_template(template).tag_specifications(tags).send();
-        self.lane.write("RunInstances", deadline, call).await.map(|_| ())
+        self.launches.write("RunInstances", deadline, call).await.map(|_| ())
     }
 
     /// Terminates named instances of the group.
@@ -115,10 +130,19 @@ impl Tagged {
     }
 
     /// A fresh read of the group, instances that are gone included: their launches must not be asked for again.
+    ///
+    /// # Errors
+    /// `Conflict` when something else launches and replaces them.
     async fn members(&self, tag: &TagName) -> Result<Vec<Ec2Instance>, ProviderError> {
         let mut shown = self.read(&tag.key, std::slice::from_ref(&tag.value), &STATES_OF_ANY_TIME).await?;
         shown.retain(|instance| carries(instance, tag));
-        Ok(shown)
+        match controllers(&shown).first() {
+            Some(other) => {
+                let what = format!("{}={}: {} has instances with this tag", tag.key, tag.value, other.name);
+                Err(ProviderError::Conflict { what: what.into() })
+            }
+            None => Ok(shown),
+        }
     }
 }
 
@@ -136,6 +160,11 @@ fn free_indices(shown: &[Ec2Instance], target: &Target, count: usize) -> Vec<u32
 /// Refusals that one id of a batch can cause.
 fn is_about_one(error: &ProviderError) -> bool {
     matches!(error, ProviderError::NotFound { .. } | ProviderError::Invalid { .. } | ProviderError::Conflict { .. })
+}
+
+/// The call was not made, or not looked at, for want of time or of leave to call.
+fn was_put_off(error: &ProviderError) -> bool {
+    matches!(error, ProviderError::Throttled { .. } | ProviderError::Transport { .. })
 }
 
 fn launch_failure(error: &ProviderError, at: contract::Timestamp) -> LaunchFailure {

@@ -1,8 +1,8 @@
-//! One signed call to CloudWatch. Out goes GetMetricData as JSON; in comes a page, or an error in the SDK's own form, so
-//! that it is classified like every other. The SDK of CloudWatch itself is not used: it speaks CBOR, which few stand-ins
-//! for AWS understand, and one call is not worth its build.
+//! Signed calls to CloudWatch. Out goes JSON; in comes a page, or an error in the SDK's own form, so that it is classified
+//! like every other. The SDK of CloudWatch itself is not used: it speaks CBOR, which few stand-ins for AWS understand, and
+//! two calls are not worth its build.
 
-use super::wire::{Page, TARGET};
+use super::wire::TARGET;
 use aws_config::SdkConfig;
 use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_runtime::auth::{SigV4OperationSigningConfig, sigv4};
@@ -22,13 +22,14 @@ use aws_types::SigningName;
 use aws_types::region::SigningRegion;
 use contract::ProviderError;
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use std::fmt;
 
-/// The largest answer; one query over minutes is a thousandth of it.
+/// The largest answer; one query over minutes is a thousandth of it, a hundred alarms a twentieth.
 const ANSWER_MAX: usize = 4 * 1024 * 1024;
 
-/// The call, ready to be made any number of times.
-pub(super) type GetMetricData = Operation<String, Page, Refusal>;
+/// A call, ready to be made any number of times.
+pub(super) type Call<T> = Operation<String, T, Refusal>;
 
 /// What CloudWatch says instead of an answer.
 #[derive(Debug)]
@@ -48,8 +49,11 @@ impl ProvideErrorMetadata for Refusal {
     }
 }
 
-/// Makes the call's frame from an account's configuration. No request is made.
-pub(super) fn get_metric_data(config: &SdkConfig) -> Result<GetMetricData, ProviderError> {
+/// Makes the frame of CloudWatch's call `name` from an account's configuration. No request is made.
+pub(super) fn call<T>(config: &SdkConfig, name: &'static str) -> Result<Call<T>, ProviderError>
+where
+    T: DeserializeOwned + fmt::Debug + Send + Sync + 'static,
+{
     let invalid = |what: &str| ProviderError::Invalid { what: what.into() };
     let region = config.region().ok_or_else(|| invalid("region: it is missing"))?;
     let endpoint = match config.endpoint_url() {
@@ -58,7 +62,7 @@ pub(super) fn get_metric_data(config: &SdkConfig) -> Result<GetMetricData, Provi
     };
     let mut builder = Operation::builder()
         .service_name("CloudWatch")
-        .operation_name("GetMetricData")
+        .operation_name(name)
         .endpoint_url(&endpoint)
         .no_retry()
         .runtime_plugin(signing(SigningRegion::from(region.clone()), config.credentials_provider()))
@@ -75,7 +79,7 @@ pub(super) fn get_metric_data(config: &SdkConfig) -> Result<GetMetricData, Provi
     if let Some(time) = config.time_source() {
         builder = builder.time_source(time);
     }
-    Ok(builder.serializer(serialize).deserializer(deserialize).build())
+    Ok(builder.serializer(move |body| serialize(name, body)).deserializer(deserialize).build())
 }
 
 fn endpoint(region: &str) -> String {
@@ -100,16 +104,16 @@ fn signing(region: SigningRegion, credentials: Option<SharedCredentialsProvider>
     StaticRuntimePlugin::new().with_config(layer.freeze()).with_runtime_components(components)
 }
 
-fn serialize(body: String) -> Result<HttpRequest, BoxError> {
+fn serialize(name: &str, body: String) -> Result<HttpRequest, BoxError> {
     let mut request = HttpRequest::new(SdkBody::from(body));
     request.set_method("POST")?;
     request.set_uri("/")?;
     request.headers_mut().try_insert("content-type", "application/x-amz-json-1.0")?;
-    request.headers_mut().try_insert("x-amz-target", TARGET)?;
+    request.headers_mut().try_insert("x-amz-target", format!("{TARGET}.{name}"))?;
     Ok(request)
 }
 
-fn deserialize(response: &HttpResponse) -> Result<Page, OrchestratorError<Refusal>> {
+fn deserialize<T: DeserializeOwned>(response: &HttpResponse) -> Result<T, OrchestratorError<Refusal>> {
     let bytes = response.body().bytes().ok_or_else(|| OrchestratorError::response("the answer was not read".into()))?;
     if bytes.len() > ANSWER_MAX {
         return Err(OrchestratorError::response(format!("the answer is larger than {ANSWER_MAX} bytes").into()));

@@ -6,14 +6,16 @@
 //! may grow for some minutes after that, too, while their data arrives: a metric of which that is known is asked for
 //! with the policy's `offset`, which moves `now`.
 
+mod alarms;
 mod call;
 mod query;
 mod wire;
 
 use crate::errors::{Effect, unanswered};
 use crate::lane::{Deadlines, Lane};
+use alarms::AlarmsPage;
 use aws_config::SdkConfig;
-use call::{GetMetricData, get_metric_data};
+use call::Call;
 use contract::{BoxFuture, Metrics, OnCall, Point, ProviderError, Timestamp};
 use query::{Query, Statistic};
 use std::time::Duration;
@@ -40,21 +42,24 @@ pub fn check_query(text: &str) -> Result<(), String> {
 
 /// One account's metrics in one region.
 pub struct CloudWatch {
-    call: Result<GetMetricData, Box<str>>,
+    data: Result<Call<Page>, Box<str>>,
+    alarms: Result<Call<AlarmsPage>, Box<str>>,
     lane: Lane,
 }
 
 impl CloudWatch {
     /// The metrics of an account whose configuration the caller loaded; at most `rate` calls a second. Makes no call.
     pub fn new(config: &SdkConfig, rate: f64, deadlines: Deadlines, on_call: Option<OnCall>) -> Self {
-        let call = get_metric_data(config).map_err(|error| error.to_string().into());
-        Self { call, lane: Lane::new(rate, deadlines, on_call) }
+        let said = |error: ProviderError| error.to_string().into();
+        let data = call::call(config, "GetMetricData").map_err(said);
+        let alarms = call::call(config, "DescribeAlarms").map_err(said);
+        Self { data, alarms, lane: Lane::new(rate, deadlines, on_call) }
     }
 
     async fn answer(&self, text: &str, now: Timestamp) -> Result<Vec<Point>, ProviderError> {
         let invalid = |what: Box<str>| ProviderError::Invalid { what };
         let query = Query::parse(text).map_err(|what| invalid(what.into()))?;
-        let call = self.call.as_ref().map_err(|what| invalid(what.clone()))?;
+        let call = self.data.as_ref().map_err(|what| invalid(what.clone()))?;
         let (period, secs) = (i64::from(query.period), now.0.div_euclid(1_000_000));
         // On whole periods, the last of which ends by now.
         let to = secs.div_euclid(period) * period;

@@ -1,10 +1,11 @@
-//! GetMetricData on the wire: JSON out, JSON in (CloudWatch's `awsJson1_0`, target `GraniteServiceVersion20100801`). Nothing
-//! is filled up with defaults: an answer that lacks something is no answer.
+//! CloudWatch's calls on the wire: JSON out, JSON in (`awsJson1_0`). Nothing is filled up with defaults: an answer that lacks
+//! something is no answer.
 
 use super::query::Query;
 use serde::{Deserialize, Serialize};
 
-pub(super) const TARGET: &str = "GraniteServiceVersion20100801.GetMetricData";
+/// What the calls' names begin with in the header `x-amz-target`.
+pub(super) const TARGET: &str = "GraniteServiceVersion20100801";
 /// The query's name within its own request.
 pub(super) const ID: &str = "q";
 

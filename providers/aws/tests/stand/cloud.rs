@@ -1,7 +1,6 @@
-//! The servers: moto, a cloud API server that nobody here wrote, and our stateful fake for what moto cannot show.
+//! moto, a cloud API server that nobody here wrote.
 
 use super::{Clock, config};
-use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -44,17 +43,6 @@ impl Cloud {
         }
     }
 
-    /// Our fake; it needs only a python3.
-    pub async fn fake() -> Self {
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/fakes/asg_fake.py");
-        let mut child =
-            Command::new("python3").arg(path).stdout(Stdio::piped()).spawn().expect("python3 is not installed");
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        let port = line.trim().rsplit(' ').next().unwrap().to_owned();
-        Self::at(format!("http://127.0.0.1:{port}"), Some(child)).await
-    }
-
     pub async fn at(url: String, child: Option<Child>) -> Self {
         let config = config(&url).await;
         let asg = aws_sdk_autoscaling::Client::new(&config);
@@ -71,11 +59,11 @@ impl Cloud {
 
     /// A name that nothing else has, not even in an earlier run.
     pub fn name(&self) -> String {
-        let secs = Clock::default().now().0 / 1_000_000;
+        let secs = Clock.now().0 / 1_000_000;
         format!("g-{secs:x}-{}-{}", std::process::id(), self.made.fetch_add(1, Ordering::Relaxed))
     }
 
-    /// Makes a launch template, which moto asks for; the fake knows none.
+    /// Makes a launch template, which moto asks for.
     pub async fn template(&self, name: &str) {
         let data = aws_sdk_ec2::types::RequestLaunchTemplateData::builder()
             .image_id("ami-12c6146b")
@@ -101,11 +89,6 @@ impl Cloud {
             .send()
             .await
             .unwrap();
-    }
-
-    /// A request to the fake's controls.
-    pub async fn control(&self, path: &str, json: &str) -> String {
-        self.request(&format!("/_fake/{path}"), json).await
     }
 
     /// A POST, or a GET without a body, past every client library; its answer.

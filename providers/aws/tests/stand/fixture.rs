@@ -1,4 +1,4 @@
-//! The suite's fixture for Auto Scaling groups, over either server. It looks past the provider and past the proxy.
+//! The suite's fixture for Auto Scaling groups over moto. It looks past the provider and past the proxy.
 
 use super::cloud::Cloud;
 use super::proxy::Proxy;
@@ -11,36 +11,20 @@ use conformance::{Call, Calls, Fault, Fixture, Offers, Spec, Truth, Unsupported}
 use contract::{BoxFuture, Capacity, Foreign, GroupId, InstanceId, OwnerTag, Suspended, Timestamp};
 use std::time::Duration;
 
-/// What the fixture's server is.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
-    /// moto: everything happens at once, launches never fail.
-    Moto,
-    /// Our fake: instances take time, launches can fail.
-    Fake,
-}
-
+/// moto's groups: everything happens at once, launches never fail.
 pub struct Groups {
     pub cloud: Cloud,
     pub proxy: Proxy,
     pub clock: Clock,
-    kind: Kind,
 }
 
 impl Groups {
-    pub async fn new(kind: Kind) -> (Self, Aws) {
-        let cloud = match kind {
-            Kind::Moto => Cloud::moto().await,
-            Kind::Fake => Cloud::fake().await,
-        };
+    pub async fn new() -> (Self, Aws) {
+        let cloud = Cloud::moto().await;
         let proxy = Proxy::before(&cloud.url).await;
-        let clock = Clock::default();
+        let clock = Clock;
         let provider = provider(&proxy.url, "daemon-1", &clock).await;
-        (Self { cloud, proxy, clock, kind }, provider)
-    }
-
-    async fn control(&self, path: &str, json: &str) {
-        self.cloud.control(path, json).await;
+        (Self { cloud, proxy, clock }, provider)
     }
 }
 
@@ -74,22 +58,21 @@ pub fn faults() -> Vec<(Call, Fault)> {
 
 impl Fixture for Groups {
     fn offers(&self) -> Offers {
-        let is_fake = self.kind == Kind::Fake;
         Offers {
             faults: faults(),
             // It would close the provider's limiter for real seconds; the wire tests have it.
             retry_after: false,
-            groups_at_once: if is_fake { 130 } else { 103 },
+            groups_at_once: 103,
             page: Some(100),
             counts_calls: true,
             knows_groups: true,
-            unfilled: is_fake,
+            unfilled: false,
             set_desired: true,
             protect: true,
             owner_tags: true,
             suspends: vec![Suspended::Launch, Suspended::Terminate, Suspended::Other("AZRebalance".into())],
             foreign: true,
-            launch_failures: is_fake,
+            launch_failures: false,
         }
     }
 
@@ -100,23 +83,11 @@ impl Fixture for Groups {
     fn create(&mut self, spec: Spec) -> BoxFuture<'_, Result<GroupId, Unsupported>> {
         Box::pin(async move {
             let name = self.cloud.name();
-            if self.kind == Kind::Moto {
-                if spec.running != spec.desired {
-                    return Err(Unsupported("moto fills every group at once".into()));
-                }
-                self.cloud.template(&name).await;
+            if spec.running != spec.desired {
+                return Err(Unsupported("moto fills every group at once".into()));
             }
+            self.cloud.template(&name).await;
             self.cloud.group(&name, spec.min, spec.max, spec.running).await;
-            if self.kind == Kind::Fake {
-                let settings = r#"{"boot_secs": 20, "terminate_secs": 20}"#;
-                self.control(&format!("groups/{name}"), settings).await;
-            }
-            if spec.running < spec.desired {
-                let limit = format!(r#"{{"launch_limit": {}}}"#, spec.running);
-                self.control(&format!("groups/{name}"), &limit).await;
-                let group = name.as_str().into();
-                self.set_desired(&group, spec.desired).await?;
-            }
             Ok(GroupId::from(name))
         })
     }
@@ -152,15 +123,7 @@ impl Fixture for Groups {
     }
 
     fn settle(&mut self) -> BoxFuture<'_, ()> {
-        Box::pin(async move {
-            if self.kind == Kind::Fake {
-                // Twice: what is launched when something has gone also needs its time.
-                for _ in 0..2 {
-                    self.control("advance", r#"{"secs": 21}"#).await;
-                    self.clock.advance(Duration::from_secs(21));
-                }
-            }
-        })
+        Box::pin(async {})
     }
 
     fn set_desired<'a>(&'a mut self, group: &'a GroupId, to: Capacity) -> BoxFuture<'a, Result<(), Unsupported>> {
@@ -220,13 +183,6 @@ impl Fixture for Groups {
             let request = request.policy_type("TargetTrackingScaling").target_tracking_configuration(tracking);
             request.send().await.unwrap();
             Ok(Foreign { name: "scaling policy cpu50".into(), removes: Some(true) })
-        })
-    }
-
-    fn fail_launches<'a>(&'a mut self, group: &'a GroupId) -> BoxFuture<'a, Result<(), Unsupported>> {
-        Box::pin(async move {
-            self.control(&format!("groups/{group}"), r#"{"fail_launches": "capacity"}"#).await;
-            Ok(())
         })
     }
 

@@ -20,7 +20,7 @@ impl Tagged {
     pub async fn new() -> (Self, Aws) {
         let cloud = Cloud::moto().await;
         let proxy = Proxy::before(&cloud.url).await;
-        let clock = Clock::default();
+        let clock = Clock;
         let provider = provider(&proxy.url, "daemon-1", &clock).await;
         (Self { cloud, proxy, clock }, provider)
     }

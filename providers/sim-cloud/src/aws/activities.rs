@@ -108,6 +108,10 @@ impl Aws {
 
     fn note(&self, group: &GroupId) {
         let Some(seen) = self.cloud.look(group) else { return };
+        // Every attempt is an activity, also when the next zone had room.
+        let mut failures = self.cloud.passed_over(group);
+        failures.extend(seen.launch_failures.iter().cloned());
+        failures.sort_by_key(|failure| failure.at);
         let mut state = self.lock();
         let state = &mut *state;
         let noted = state.noted.entry(group.clone()).or_default();
@@ -148,6 +152,13 @@ impl Aws {
             }
         }
         let there: BTreeSet<&InstanceId> = seen.instances.iter().map(|instance| &instance.id).collect();
+        // What went faster than anybody looked, or died, has an end all the same.
+        let unseen =
+            |(id, state): &(&InstanceId, &InstanceState)| !there.contains(id) && **state != InstanceState::Terminating;
+        for (id, _) in noted.states.iter().filter(unseen) {
+            let (status, ended) = ("Successful", Some(seen.at));
+            state.activities.push(Activity { launches: false, status, ended, ..blank(Some(id.clone()), None) });
+        }
         noted.states.retain(|id, _| there.contains(id));
         let gone = |each: &&mut Activity| {
             let of_group = each.group == *group && each.ended.is_none();
@@ -157,7 +168,7 @@ impl Aws {
             let status = if activity.launches { "Cancelled" } else { "Successful" };
             (activity.status, activity.ended) = (status, Some(seen.at));
         }
-        for failure in new_failures(noted, &seen.launch_failures) {
+        for failure in new_failures(noted, &failures) {
             let (place, words) = told(failure, state.words.get(group));
             let failed = blank(None, place);
             let ended = Some(failure.at);

@@ -22,7 +22,7 @@ impl Aws {
     }
 
     pub(super) fn describe_policies(&self, params: &Params) -> Result<Value, Refused> {
-        let policies = self.all(
+        let mut policies = self.all(
             params,
             |state| &state.policies,
             |group, foreign| {
@@ -41,6 +41,9 @@ impl Aws {
                 }))
             },
         )?;
+        for policy in &mut policies {
+            policy["Alarms"] = self.alarms_calling(&policy["PolicyARN"]).into();
+        }
         let (shown, next) = params.page(policies, 50, 100)?;
         Ok(json!({ "ScalingPolicies": shown, "NextToken": next }))
     }
@@ -134,6 +137,6 @@ fn put(items: &mut Vec<Value>, name: &str, item: Value) {
     items.push(item);
 }
 
-fn arn(policy: &str) -> String {
+pub(super) fn arn(policy: &str) -> String {
     format!("arn:aws:autoscaling:{REGION}:{ACCOUNT}:scalingPolicy:1:policyName/{policy}")
 }

@@ -72,7 +72,7 @@ impl Aws {
         }
         let wanted = |group: &GroupId| names.is_empty() || names.contains(&group.as_str());
         let groups = self.groups().into_iter().filter(wanted).collect();
-        let (shown, next) = params.page(groups, 50, 100)?;
+        let (shown, next) = params.page_within(groups, 50, 100, self.page)?;
         let with_instances = params.flag("IncludeInstances", true);
         let shown: Vec<Value> = shown
             .iter()

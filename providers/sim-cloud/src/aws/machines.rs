@@ -121,7 +121,7 @@ impl Aws {
                 }
             });
         }
-        let (shown, next) = params.page(found, 1_000, 1_000)?;
+        let (shown, next) = params.page_within(found, 1_000, 1_000, self.page)?;
         let reservation = |machine: &Machine| {
             json!({
                 "reservationId": machine.instance.id.as_str().replacen("i-", "r-", 1),
@@ -224,6 +224,7 @@ impl Aws {
             "launchTime": machine.instance.launched.map(time),
             "placement": { "availabilityZone": machine.instance.zone.as_deref().map(zone) },
             "instanceState": { "code": code, "name": name },
+            "stateReason": reason(machine).map(|(code, message)| json!({ "code": code, "message": message })),
             "tagSet": tags,
         })
     }
@@ -238,6 +239,17 @@ fn state(machine: &Machine) -> (u16, &'static str) {
         InstanceState::Terminating => (32, "shutting-down"),
         // What did not start ends by itself.
         InstanceState::Failed => (48, "terminated"),
+    }
+}
+
+/// Why an instance ends, in EC2's words.
+fn reason(machine: &Machine) -> Option<(&'static str, &'static str)> {
+    match machine.instance.state {
+        InstanceState::Failed => Some(("Client.InternalError", "Client.InternalError: Client error on launch")),
+        InstanceState::Terminating => {
+            Some(("Client.UserInitiatedShutdown", "Client.UserInitiatedShutdown: User initiated shutdown"))
+        }
+        _ => None,
     }
 }
 

@@ -1,11 +1,12 @@
 //! Amazon's Auto Scaling (2011-01-01) and the part of EC2 (2016-11-15) that goes with it, both Query APIs: parameters come
-//! as a form, answers go as XML.
+//! as a form, answers go as XML. Beside them CloudWatch's alarms, in JSON.
 //!
 //! Groups are Auto Scaling groups; simulated groups that keep no desired (`servers:NAME`) are EC2 instances with a tag,
 //! which skala's users call `ec2:NAME`. Scaling activities are noted as they are seen: every request first looks at what has
 //! happened to the machines since the last one. Signatures are not verified.
 
 mod activities;
+mod alarms;
 mod controllers;
 mod garble;
 mod groups;
@@ -32,6 +33,8 @@ const TYPE: &str = "m5.large";
 /// Auto Scaling and EC2 over simulated machines.
 pub struct Aws {
     cloud: Cloud,
+    /// Most groups or machines in one answer.
+    page: usize,
     state: Mutex<State>,
 }
 
@@ -50,6 +53,9 @@ struct State {
     policies: BTreeMap<GroupId, Vec<Value>>,
     schedules: BTreeMap<GroupId, Vec<Value>>,
     refreshes: BTreeMap<GroupId, Vec<Value>>,
+    alarms: Vec<Value>,
+    /// Actions that the caller has no permission for.
+    forbidden: BTreeSet<String>,
     /// Launches that EC2 was asked for, by client token or by their instance.
     launches: BTreeMap<String, machines::Launch>,
     /// Tags of instances.
@@ -63,7 +69,13 @@ type Refused = (u16, &'static str, String);
 impl Aws {
     /// Serves this cloud's groups.
     pub fn new(cloud: Cloud) -> Self {
-        Self { cloud, state: Mutex::default() }
+        Self { cloud, page: usize::MAX, state: Mutex::default() }
+    }
+
+    /// Answers at most so many groups, or machines, at once: AWS may send fewer than it was asked for.
+    #[must_use]
+    pub fn with_page(self, page: usize) -> Self {
+        Self { page, ..self }
     }
 
     /// From now on what fails to launch in this group says this, whatever the machines' reason is.
@@ -73,6 +85,11 @@ impl Aws {
             Some(words) => _ = state.words.insert(group.clone(), words.to_owned()),
             None => _ = state.words.remove(group),
         }
+    }
+
+    /// From now on the caller has no permission for this action.
+    pub fn forbid(&self, action: &str) {
+        self.lock().forbidden.insert(action.to_owned());
     }
 
     /// The newest instance refresh of a group is in this state from now on. False when there is none.
@@ -177,11 +194,21 @@ impl Aws {
 impl Api for Aws {
     fn answer(&self, request: &Request) -> Reply {
         let params = Params::of(request);
+        let cloudwatch = alarms::action(request);
+        if self.lock().forbidden.contains(cloudwatch.unwrap_or(params.action())) {
+            return self.refusal(&Refusal::Denied, request);
+        }
+        if let Some(action) = cloudwatch {
+            return self.cloudwatch(action, request);
+        }
         let answer = self.perform(&params);
         self.reply(&params, answer)
     }
 
     fn kind(&self, request: &Request) -> Option<Kind> {
+        if let Some(action) = alarms::action(request) {
+            return action.starts_with("Describe").then_some(Kind::Read);
+        }
         match Params::of(request).action() {
             "SetDesiredCapacity" | "TerminateInstanceInAutoScalingGroup" | "RunInstances" | "TerminateInstances" => {
                 Some(Kind::Write)
@@ -192,7 +219,10 @@ impl Api for Aws {
     }
 
     fn is_later_page(&self, request: &Request) -> bool {
-        Params::of(request).text("NextToken").is_some()
+        match alarms::action(request) {
+            Some(_) => alarms::is_later_page(request),
+            None => Params::of(request).text("NextToken").is_some(),
+        }
     }
 
     fn refusal(&self, refusal: &Refusal, request: &Request) -> Reply {
@@ -227,7 +257,11 @@ impl Api for Aws {
                 ((400, "VcpuLimitExceeded"), "more vCPU capacity than your current vCPU limit of 32")
             }
         };
-        let reply = self.trouble(service, &(status, code, words.into()));
+        let refused = (status, code, words.into());
+        let reply = match alarms::action(request) {
+            Some(_) => alarms::trouble(&refused),
+            None => self.trouble(service, &refused),
+        };
         match refusal {
             Refusal::Throttled { retry_after: Some(wait) } => reply.with("retry-after", wait.as_secs().to_string()),
             _ => reply,
@@ -235,6 +269,9 @@ impl Api for Aws {
     }
 
     fn garble(&self, garble: Garble, request: &Request, _: &Reply) -> Option<Reply> {
+        if alarms::action(request).is_some() {
+            return None;
+        }
         let params = Params::of(request);
         let (params, tree) = garble::garble(garble, params, |params| self.perform(params).ok())?;
         Some(self.reply(&params, Ok(tree)))

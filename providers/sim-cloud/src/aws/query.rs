@@ -97,10 +97,22 @@ impl Params {
 
     /// The items of the page that is asked for; the token of the next one.
     pub fn page<T>(&self, items: Vec<T>, default: usize, most: usize) -> Result<(Vec<T>, Option<String>), Refused> {
+        self.page_within(items, default, most, usize::MAX)
+    }
+
+    /// The same where the API gives no more than `largest` at once, whatever was asked for.
+    pub fn page_within<T>(
+        &self,
+        items: Vec<T>,
+        default: usize,
+        most: usize,
+        largest: usize,
+    ) -> Result<(Vec<T>, Option<String>), Refused> {
         let asked = self.number("MaxRecords")?.or(self.number("MaxResults")?).map_or(default, |size| size as usize);
         if asked == 0 || asked > most {
             return Err(invalid(format!("a page holds 1 to {most}")));
         }
+        let asked = asked.min(largest);
         let bad = |token: &str| (400, "InvalidNextToken", format!("The token '{token}' is invalid."));
         let start = self.text("NextToken").map_or(Ok(0), |token| token.parse::<usize>().map_err(|_| bad(token)))?;
         let next = (start + asked < items.len()).then(|| (start + asked).to_string());

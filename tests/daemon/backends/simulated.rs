@@ -1,11 +1,14 @@
 //! What moto cannot show: machines that boot slowly, launches that fail, processes that are suspended. The cloud is the
-//! project's stateful fake, whose answers botocore's model of the service judges elsewhere.
+//! simulated AWS, which boto3 and botocore's model of the service judge elsewhere.
 
 use super::scene::{Scene, Start};
 use serde_json::json;
 use std::time::Duration;
 
 const SOON: Duration = Duration::from_secs(15);
+/// What AWS says when the account may have no more.
+const QUOTA: &str = "You have requested more vCPU capacity than your current vCPU limit of 32 allows for the instance bucket that \
+                     the specified instance type belongs to.";
 
 fn states(scene: &Scene, state: &str) -> Vec<String> {
     let group = scene.cloud.group(scene.name);
@@ -14,8 +17,8 @@ fn states(scene: &Scene, state: &str) -> Vec<String> {
 
 #[test]
 fn machines_boot_slowly() {
-    let mut scene = Scene::start("slow-boot", Start { fake: true, ..Start::default() });
-    scene.cloud.behave(scene.name, &json!({"boot_secs": 25}));
+    let mut scene = Scene::start("slow-boot", Start { simulated: true, ..Start::default() });
+    scene.cloud.boot_slowly(scene.name, 25);
     scene.until_settled();
     scene.load(950.0);
     scene.until_desired(10, SOON);
@@ -36,9 +39,9 @@ fn machines_boot_slowly() {
 
 #[test]
 fn launches_fail() {
-    let mut scene = Scene::start("launches-fail", Start { fake: true, ..Start::default() });
+    let mut scene = Scene::start("launches-fail", Start { simulated: true, ..Start::default() });
     scene.until_settled();
-    scene.cloud.behave(scene.name, &json!({"fail_launches": "quota"}));
+    scene.cloud.fail_launches(scene.name, QUOTA);
     scene.load(850.0);
     scene.until_desired(9, SOON);
     // The cloud's own account of it comes a moment later.
@@ -58,7 +61,7 @@ fn launches_fail() {
     scene.until_desired(6, Duration::from_secs(60));
     assert_eq!(scene.count("TerminateInstanceInAutoScalingGroup"), 0);
     assert_eq!(scene.cloud.group(scene.name).ids(), scene.first);
-    scene.cloud.behave(scene.name, &json!({"fail_launches": null}));
+    scene.cloud.launch_again(scene.name);
     scene.load(750.0);
     scene.until_desired(8, Duration::from_secs(30));
     scene.until("they are launched", SOON, |scene| scene.cloud.group(scene.name).instances.len() == 8);
@@ -67,9 +70,9 @@ fn launches_fail() {
 
 #[test]
 fn one_of_several_zones_has_no_room() {
-    let mut scene = Scene::start("zone-out", Start { fake: true, ..Start::default() });
+    let mut scene = Scene::start("zone-out", Start { simulated: true, ..Start::default() });
     scene.until_settled();
-    scene.cloud.zones(&json!({"us-east-1a": "out"}));
+    scene.cloud.empty_zones(&["a"]);
     scene.load(850.0);
     scene.until_desired(9, SOON);
     // The cloud launches in the other zones, so nothing is short and nothing is held.
@@ -87,9 +90,9 @@ fn one_of_several_zones_has_no_room() {
 
 #[test]
 fn no_zone_has_room() {
-    let mut scene = Scene::start("zones-out", Start { fake: true, ..Start::default() });
+    let mut scene = Scene::start("zones-out", Start { simulated: true, ..Start::default() });
     scene.until_settled();
-    scene.cloud.zones(&json!({"us-east-1a": "out", "us-east-1b": "out", "us-east-1c": "out"}));
+    scene.cloud.empty_zones(&["a", "b", "c"]);
     scene.load(850.0);
     scene.until_desired(9, SOON);
     let asked = |scene: &mut Scene| scene.proxy.calls().iter().any(|call| call.action == "DescribeScalingActivities");
@@ -105,7 +108,7 @@ fn no_zone_has_room() {
 
 #[test]
 fn terminating_is_suspended() {
-    let mut scene = Scene::start("suspended", Start { fake: true, ..Start::default() });
+    let mut scene = Scene::start("suspended", Start { simulated: true, ..Start::default() });
     scene.until_settled();
     scene.cloud.suspend(scene.name, "Terminate", true);
     scene.load(250.0);
@@ -121,7 +124,7 @@ fn terminating_is_suspended() {
 fn several_instances_go_in_one_call() {
     let policy = |policy: &mut super::policy::Policy| policy.rate = "[{ instances = 3, per = \"4s\" }]";
     let mut scene =
-        Scene::start("batches", Start { fake: true, instances: 9, load: 850.0, policy, ..Start::default() });
+        Scene::start("batches", Start { simulated: true, instances: 9, load: 850.0, policy, ..Start::default() });
     scene.until_settled();
     scene.load(250.0);
     scene.until_desired(3, Duration::from_secs(40));
