@@ -99,7 +99,8 @@ impl Libvirt {
         let shunned: BTreeSet<Scope> = self.remember(name, |memory| {
             memory.failures.iter().filter(|failure| failure.at >= at.before(SHUNNED)).map(|f| f.scope.clone()).collect()
         });
-        let count = |host: &str| shown.iter().filter(|shown| *shown.host == *host).count();
+        // One that is off takes no room: a host that was started anew must not be full of those that it lost.
+        let count = |host: &str| shown.iter().filter(|shown| *shown.host == *host && shown.takes_room()).count();
         let room = |(host, free_kib): (&str, u64)| Room {
             host: host.into(),
             free_kib,
@@ -295,7 +296,13 @@ pub(crate) fn write_member(session: &Session, domain: &Domain, member: &Member, 
 
 /// Removes a domain that is off: first what was made for it, last its description, which says what was made.
 pub(crate) fn remove(session: &Session, domain: &Domain, member: &Member) -> Result<(), Failure> {
+    let name = session.read("virDomainGetName", |_| domain.get_name())?;
     for own in [&member.volume, &member.seed].into_iter().flatten() {
+        // A domain that a person cloned has the metadata of the first one, whose volumes these are.
+        if own.name.strip_prefix(&*name).is_none_or(|ending| ![VOLUME_ENDING, SEED_ENDING].contains(&ending)) {
+            tracing::warn!(host = %session.host, domain = name, volume = %own.name, "not called after the domain, so it stays");
+            continue;
+        }
         let deleted = session
             .read("virStoragePoolLookupByName", |connect| StoragePool::lookup_by_name(connect, &own.pool))
             .and_then(|pool| {
