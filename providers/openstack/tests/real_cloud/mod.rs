@@ -205,7 +205,10 @@ impl RealCloud {
     /// Waits until nothing is being built or deleted, and why what failed did is told: Nova writes that a moment after the
     /// state, and does not always show it in lists.
     pub async fn rest(&self) {
-        let rests = |server: &Value| server["status"] != "BUILD" && server["OS-EXT-STS:task_state"].is_null();
+        // One that was deleted is shown as such for a moment.
+        let rests = |server: &Value| {
+            server["OS-EXT-STS:task_state"].is_null() && server["status"] != "BUILD" && server["status"] != "DELETED"
+        };
         self.wait("everything rests", |servers| servers.iter().all(rests)).await;
         for server in self.servers().await.iter().filter(|server| server["status"] == "ERROR") {
             let path = format!("/servers/{}", server["id"].as_str().unwrap());
@@ -327,7 +330,9 @@ impl Fixture for RealCloud {
 
     fn truth<'a>(&'a mut self, group: &'a GroupId) -> BoxFuture<'a, Option<Truth>> {
         Box::pin(async move {
-            let there = |s: &Value| s["OS-EXT-STS:task_state"] != "deleting" && s["status"] != "ERROR";
+            let there = |s: &Value| {
+                s["OS-EXT-STS:task_state"] != "deleting" && s["status"] != "ERROR" && s["status"] != "DELETED"
+            };
             let servers = self.of(group.as_str()).await;
             let ids: BTreeSet<InstanceId> =
                 servers.iter().filter(|server| there(server)).map(|s| s["id"].as_str().unwrap().into()).collect();
