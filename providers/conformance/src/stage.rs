@@ -236,10 +236,16 @@ impl<'a> Stage<'a> {
         }
     }
 
+    /// Goes on only when the fixture offers this fault: asked before a group is made for it, which takes a real cloud
+    /// seconds.
+    pub fn need_fault(&self, call: Call, fault: &Fault) -> Verdict {
+        let offered = self.offers.faults.iter().any(|(on, offered)| *on == call && offered.same_kind(fault));
+        need(offered, &format!("{fault:?} on {call:?}"))
+    }
+
     /// From now on calls meet this fault; not offered ends the case.
     pub async fn inject(&mut self, group: &GroupId, call: Call, fault: &Fault) -> Verdict {
-        let offered = self.offers.faults.iter().any(|(on, offered)| *on == call && offered.same_kind(fault));
-        need(offered, &format!("{fault:?} on {call:?}"))?;
+        self.need_fault(call, fault)?;
         done(self.fixture.inject(group, call, fault).await)
     }
 

@@ -66,6 +66,9 @@ pub(crate) fn classify(host: &str, operation: &str, effect: Effect, error: Error
         N::NoDomain | N::NoDomainMetadata | N::NoStorageVolume | N::NoStoragePool | N::NoNetwork => {
             settled(ProviderError::NotFound { what })
         }
+        _ if is_of_the_wire(&error) && is_shut_out(&words) => {
+            Failure { lost: true, ..settled(ProviderError::Denied { what }) }
+        }
         _ if is_of_the_wire(&error) => Failure {
             number: Some(number),
             // Before it could be sent: the socket had been closed, or was never opened.
@@ -98,6 +101,14 @@ fn is_of_the_wire(error: &Error) -> bool {
     use ErrorNumber as N;
     let side = matches!(error.domain(), ErrorDomain::Rpc | ErrorDomain::Remote);
     side || matches!(error.code(), N::NoConnect | N::InvalidConn | N::Rpc | N::Ssh | N::Libssh | N::GnutlsError)
+}
+
+/// The words of ssh, or of the system at a socket, for whoever is not let in: libvirt passes them on as an error of the
+/// wire. Before there is a connection nothing can have been sent.
+fn is_shut_out(words: &str) -> bool {
+    ["Permission denied", "Host key verification failed", "Too many authentication failures"]
+        .iter()
+        .any(|told| words.contains(told))
 }
 
 /// In the words of libvirt's client; anything else counts as sent, which is the careful side.

@@ -99,7 +99,8 @@ impl Libvirt {
         let shunned: BTreeSet<Scope> = self.remember(name, |memory| {
             memory.failures.iter().filter(|failure| failure.at >= at.before(SHUNNED)).map(|f| f.scope.clone()).collect()
         });
-        let count = |host: &str| shown.iter().filter(|shown| *shown.host == *host).count();
+        // One that is off takes no room: a host that was started anew must not be full of those that it lost.
+        let count = |host: &str| shown.iter().filter(|shown| *shown.host == *host && shown.takes_room()).count();
         let room = |(host, free_kib): (&str, u64)| Room {
             host: host.into(),
             free_kib,
@@ -213,7 +214,10 @@ impl Launch {
                 Ok((path, session.read("virStorageVolGetXMLDesc", |_| template.get_xml_desc(0))?))
             };
             let (path, description) = read().map_err(missing)?;
-            let xml = copy_of(&own.name, &path, &description);
+            let Some(xml) = copy_of(&own.name, &path, &description) else {
+                let what = format!("{}: libvirt does not say how large {path} is", session.host);
+                return Err(Failure::ours(ProviderError::Transport { what: what.into(), source: None }));
+            };
             session.write("virStorageVolCreateXML", |_| StorageVol::create_xml(&pool, &xml, 0))?;
         }
         if let (Some(own), Some(seed)) = (&self.member.seed, &self.group.seed) {
@@ -239,15 +243,16 @@ fn missing(failure: Failure) -> Failure {
     }
 }
 
-/// A thin copy: a qcow2 that holds what differs from the template.
-fn copy_of(name: &str, path: &str, description: &str) -> String {
-    let document = roxmltree::Document::parse(description).ok();
-    let find = |tag: &str| document.as_ref()?.descendants().find(|node| node.tag_name().name() == tag);
-    let capacity = find("capacity").and_then(|node| node.text()?.trim().parse().ok()).unwrap_or(0);
+/// A thin copy: a qcow2 that holds what differs from the template. None when the template's description does not say how
+/// large it is.
+fn copy_of(name: &str, path: &str, description: &str) -> Option<String> {
+    let document = roxmltree::Document::parse(description).ok()?;
+    let find = |tag: &str| document.descendants().find(|node| node.tag_name().name() == tag);
+    let capacity = find("capacity")?.text()?.trim().parse().ok().filter(|bytes| *bytes > 0)?;
     let format = find("format").and_then(|node| node.attribute("type")).unwrap_or("raw");
     let backing =
         format!("<backingStore><path>{}</path><format type='{}'/></backingStore>", escape(path), escape(format));
-    volume_xml(name, capacity, "qcow2", &backing)
+    Some(volume_xml(name, capacity, "qcow2", &backing))
 }
 
 fn volume_xml(name: &str, bytes: usize, format: &str, backing: &str) -> String {
@@ -295,7 +300,13 @@ pub(crate) fn write_member(session: &Session, domain: &Domain, member: &Member, 
 
 /// Removes a domain that is off: first what was made for it, last its description, which says what was made.
 pub(crate) fn remove(session: &Session, domain: &Domain, member: &Member) -> Result<(), Failure> {
+    let name = session.read("virDomainGetName", |_| domain.get_name())?;
     for own in [&member.volume, &member.seed].into_iter().flatten() {
+        // A domain that a person cloned has the metadata of the first one, whose volumes these are.
+        if own.name.strip_prefix(&*name).is_none_or(|ending| ![VOLUME_ENDING, SEED_ENDING].contains(&ending)) {
+            tracing::warn!(host = %session.host, domain = name, volume = %own.name, "not called after the domain, so it stays");
+            continue;
+        }
         let deleted = session
             .read("virStoragePoolLookupByName", |connect| StoragePool::lookup_by_name(connect, &own.pool))
             .and_then(|pool| {
@@ -354,4 +365,22 @@ fn spread(mut rooms: Vec<Room>, missing: usize, group: &Group) -> Vec<Box<str>> 
 fn free_indices(shown: &[Shown], target: &Target, count: usize) -> Vec<u32> {
     let used: BTreeSet<&str> = shown.iter().filter_map(|shown| shown.member.launch.as_deref()).collect();
     (0..CAPACITY_MAX).filter(|index| !used.contains(target.action.launch(*index).as_str())).take(count).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::copy_of;
+
+    #[test]
+    fn a_copy_is_as_large_as_its_template_or_is_not_made() {
+        let of = |description: &str| copy_of("web-1.qcow2", "/p/t&c.img", description);
+        let whole = "<volume><capacity unit='bytes'>4096</capacity><target><format type='qcow2'/></target></volume>";
+        let made = of(whole).unwrap();
+        assert!(made.contains("<capacity unit='bytes'>4096</capacity>") && made.contains("/p/t&amp;c.img"), "{made}");
+        for odd in
+            ["", "<volume/>", "<volume><capacity>0</capacity></volume>", "<volume><capacity>1G</capacity></volume>"]
+        {
+            assert_eq!(of(odd), None, "{odd}");
+        }
+    }
 }

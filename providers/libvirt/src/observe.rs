@@ -47,6 +47,11 @@ impl Shown {
         matches!(self.state, InstanceState::Pending | InstanceState::Running)
     }
 
+    /// It runs on its host, or is about to.
+    pub fn takes_room(&self) -> bool {
+        self.active || self.is_alive()
+    }
+
     /// What is to be cleared away, now or when its time has come.
     pub fn is_leaving(&self, at: Timestamp) -> bool {
         self.member.stop_by.is_some() || (!self.active && is_half_made(&self.member, at))

@@ -144,7 +144,15 @@ async fn a_host_takes_no_more_of_a_group_than_it_may() {
     stand.group().max_per_host = Some(2);
     let provider = stand.provider().await;
     provider.raise(&target("few", 1), 5).await.unwrap();
-    assert_eq!(seen(&provider, "few").await.instances.len(), 2);
+    let two = seen(&provider, "few").await.instances;
+    assert_eq!(two.len(), 2);
+    // The host goes down and comes back: what is off there takes nobody's place.
+    for instance in &two {
+        Domain::lookup_by_name(&look(), instance.id.as_str()).unwrap().destroy().unwrap();
+    }
+    provider.raise(&target("few", 2), 5).await.unwrap();
+    let shown = seen(&provider, "few").await;
+    assert_eq!((shown.instances.len(), shown.alive().count()), (4, 2));
 }
 
 #[tokio::test]
@@ -202,6 +210,30 @@ async fn a_volume_comes_and_goes_with_its_instance() {
     let left = volumes();
     assert!(!left.contains(&copies[0]) && left.contains(&copies[1]), "{left:?}");
     assert!(left.contains(&"template & more.qcow2".to_owned()), "{left:?}");
+}
+
+#[tokio::test]
+async fn a_clone_is_removed_without_the_volume_of_the_first() {
+    let mut stand = Stand::new("cloned", DISKS);
+    stand.group().volume = Some(VolumeSettings { pool: "default-pool".into(), template: "cloned.img".into() });
+    let keep = look();
+    let pool = StoragePool::lookup_by_name(&keep, "default-pool").unwrap();
+    let xml = "<volume><name>cloned.img</name><capacity unit='bytes'>4194304</capacity></volume>";
+    StorageVol::create_xml(&pool, xml, 0).unwrap();
+    let provider = stand.provider().await;
+    provider.raise(&target("cloned", 1), 1).await.unwrap();
+    let first = seen(&provider, "cloned").await.instances[0].id.clone();
+    // As a person copies a domain: another name and UUID, the same metadata.
+    let xml = Domain::lookup_by_name(&keep, first.as_str()).unwrap().get_xml_desc(0).unwrap();
+    let (before, rest) = xml.split_once("<uuid>").unwrap();
+    let after = rest.split_once("</uuid>").unwrap().1;
+    let name = |name: &str| format!("<name>{name}</name>");
+    let xml = format!("{}{after}", before.replace(&name(first.as_str()), &name("copy-of-it")));
+    Domain::define_xml(&keep, &xml).unwrap().create().unwrap();
+    terminate(&provider, "cloned", 2, &["copy-of-it".into()]).await;
+    let left = until(&provider, "cloned", |seen| seen.instances.len() == 1).await;
+    assert_eq!(left.instances[0].id, first);
+    assert!(volumes().contains(&format!("{first}.qcow2")), "{:?}", volumes());
 }
 
 #[tokio::test]

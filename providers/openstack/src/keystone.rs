@@ -123,14 +123,15 @@ pub(crate) async fn authenticate(
 }
 
 fn refusal(failure: Failure, access: &Access, before: bool) -> Failure {
+    let refused = |what: Box<str>| match before {
+        true => ProviderError::Expired { what: format!("credentials that were good are refused now: {what}").into() },
+        false => ProviderError::Denied { what: format!("wrong, revoked or expired credentials: {what}").into() },
+    };
     let error = match failure.error {
-        // Keystone says 401 to everything that it does not take, and nothing more.
-        ProviderError::Expired { what } if before => {
-            ProviderError::Expired { what: format!("credentials that were good are refused now: {what}").into() }
-        }
-        ProviderError::Expired { what } => {
-            ProviderError::Denied { what: format!("wrong, revoked or expired credentials: {what}").into() }
-        }
+        // Keystone says 401 to everything that it does not take, and nothing more; but of an application credential that
+        // was deleted, or never was, it says that it is not there.
+        ProviderError::Expired { what } => refused(what),
+        ProviderError::NotFound { what } if what.contains("Could not find Application Credential") => refused(what),
         ProviderError::NotFound { what } => invalid(format!("{} is no Keystone v3: {what}", access.auth_url)),
         other => other,
     };

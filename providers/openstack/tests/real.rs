@@ -53,24 +53,30 @@ fn id(server: &Value) -> &str {
     server["id"].as_str().unwrap()
 }
 
+/// The cases in which the cloud has a say: what it shows, when it shows it, what a write or a second one does to it. The
+/// others are of the provider alone (a refusal before any request, faults of the wire), or of clouds that keep a desired;
+/// `tests/conformance.rs` has them over the simulated wire. A server takes seconds here, and some fifty are made.
+const OF_THE_CLOUD: &[&str] = &[
+    "observation_shows_the_truth",
+    "many_groups_are_observed_at_once",
+    "protection_is_shown",
+    "launch_failures_are_data",
+    "raise_is_absolute",
+    "raise_twice_is_one",
+    "terminate_removes_exactly_the_named",
+    "terminate_of_many_removes_them_all",
+    "terminate_skips_an_instance_that_is_gone",
+    "terminate_spares_the_protected",
+];
+
 #[tokio::test]
 async fn a_real_cloud_holds_the_contract() {
     let mut cloud = real!();
     let template = cloud.template();
     let (provider, _) = cloud.provider(template);
-    let report = conformance::run(&provider, &mut cloud).await.unwrap();
-    eprintln!("{report}");
-    for case in [
-        "raise_is_absolute",
-        "raise_twice_is_one",
-        "terminate_removes_exactly_the_named",
-        "terminate_of_many_removes_them_all",
-        "terminate_spares_the_protected",
-        "launch_failures_are_data",
-        "many_groups_are_observed_at_once",
-    ] {
-        assert!(report.passed.contains(&case), "{case} passed:\n{report}");
-    }
+    let wanted = |name: &str| OF_THE_CLOUD.contains(&name);
+    let report = conformance::run_if(&provider, &mut cloud, wanted).await.unwrap();
+    assert_eq!(report.passed, OF_THE_CLOUD, "{report}");
 }
 
 #[tokio::test]
@@ -167,18 +173,27 @@ async fn a_quota_is_no_permission() {
     let tag = cloud.new_tag("quota");
     let (provider, _) = cloud.provider(cloud.template());
     cloud.set_quota(2).await;
-    // Two come, the others are data.
+    // Nova counts before it takes a request, and again when it has made the server: of four at once it may refuse all. Never
+    // more than two come, and all others are data.
     provider.raise(&target(&tag, 1), 4).await.unwrap();
     cloud.rest().await;
     let seen = look(&provider, &tag).await;
-    assert_eq!(seen.alive().count(), 2);
+    let came = u32::try_from(seen.alive().count()).unwrap();
+    assert!(came <= 2, "{seen:?}");
+    assert_eq!(seen.launch_failures.len(), 4 - came as usize, "{seen:?}");
     let kinds: BTreeSet<String> = seen.launch_failures.iter().map(|f| format!("{:?} {}", f.kind, f.scope)).collect();
     assert_eq!(kinds, BTreeSet::from(["QuotaExceeded region".to_owned()]), "{seen:?}");
+    // One at a time comes as long as there is room: what failed is removed before, for it eats of the quota.
+    for to in came + 1..=2 {
+        provider.raise(&target(&tag, u128::from(to) + 1), to).await.unwrap();
+        cloud.rest().await;
+        assert_eq!(look(&provider, &tag).await.alive().count(), to as usize);
+    }
     // None comes: that is the answer.
-    let error = provider.raise(&target(&tag, 2), 4).await.unwrap_err();
+    let error = provider.raise(&target(&tag, 8), 4).await.unwrap_err();
     assert!(error.code() == "quota_exceeded" && error.to_string().contains("Quota exceeded for instances"), "{error}");
     cloud.set_quota(-1).await;
-    provider.raise(&target(&tag, 3), 4).await.unwrap();
+    provider.raise(&target(&tag, 9), 4).await.unwrap();
     cloud.rest().await;
     assert_eq!(look(&provider, &tag).await.alive().count(), 4);
 }
@@ -243,29 +258,36 @@ async fn pages_are_followed_and_a_restart_in_a_scale_out_doubles_nothing() {
     let cloud = real!();
     let (tag, other) = (cloud.new_tag("pages"), cloud.new_tag("other"));
     let (provider, calls) = cloud.provider(cloud.template());
-    provider.raise(&target(&other, 1), 3).await.unwrap();
+    provider.raise(&target(&other, 1), 1).await.unwrap();
     // Pages of 20. Somebody else carries the same action on before anything has booted.
-    provider.raise(&target(&tag, 2), 12).await.unwrap();
+    provider.raise(&target(&tag, 2), 8).await.unwrap();
     let (again, _) = cloud.provider(cloud.template());
-    again.raise(&target(&tag, 2), 24).await.unwrap();
-    again.raise(&target(&tag, 2), 24).await.unwrap();
+    for _ in 0..2 {
+        let mut raised = again.raise(&target(&tag, 2), 21).await;
+        // While more than a page of them wait for a host nobody can tell which there are: the daemon looks again, too.
+        while raised.as_ref().is_err_and(|error| error.to_string().contains("more servers are being made")) {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            raised = again.raise(&target(&tag, 2), 21).await;
+        }
+        raised.unwrap();
+    }
     cloud.rest().await;
     calls.lock().unwrap().clear();
     let seen = look(&provider, &tag).await;
-    assert_eq!(states(&seen), BTreeMap::from([("Running".into(), 24)]));
+    assert_eq!(states(&seen), BTreeMap::from([("Running".into(), 21)]));
     assert_eq!(counted(&calls, "list_servers", "ok"), 2);
     let answers = provider.observe(&[Ask::new(&*other), Ask::new(&*tag)]).await;
     let alive: Vec<usize> = answers.iter().map(|answer| answer.as_ref().unwrap().alive().count()).collect();
-    assert_eq!(alive, [3, 24]);
+    assert_eq!(alive, [1, 21]);
     let launches: BTreeSet<String> =
         cloud.of(&tag).await.iter().map(|s| s["metadata"]["skala_launch"].to_string()).collect();
-    assert_eq!(launches.len(), 24);
+    assert_eq!(launches.len(), 21);
     // All of them go again, and their ports with them.
     let ids: Vec<InstanceId> = seen.instances.iter().map(|instance| instance.id.clone()).collect();
     let accepted = provider.terminator().unwrap().terminate(&target(&tag, 3), &ids).await.unwrap();
     assert_eq!(accepted.skipped, []);
     cloud.rest().await;
-    assert_eq!(cloud.ports().await.len(), 3);
+    assert_eq!(cloud.ports().await.len(), 1);
 }
 
 #[tokio::test]

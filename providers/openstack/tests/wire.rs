@@ -220,6 +220,32 @@ async fn a_cell_that_does_not_answer_is_unknown_and_never_an_empty_group() {
 }
 
 #[tokio::test]
+async fn servers_that_are_handed_to_a_cell_cut_no_list_short() {
+    let stand = Stand::new().await;
+    stand.api.set_up(|setup| setup.page = 7);
+    stand.group("web", 16);
+    stand.provider().raise(&target("web", 1), 19).await.unwrap();
+    stand.api.set_up(|setup| setup.hands_over = true);
+    // Nova has three of them twice: a page of seven shows four, and says that none follows.
+    let new = stand.provider();
+    assert_eq!(look(&new, "web").await.unwrap().alive().count(), 19);
+    // The same action by somebody who has seen none of it makes nothing anew.
+    new.raise(&target("web", 1), 19).await.unwrap();
+    stand.provider().raise(&target("web", 1), 19).await.unwrap();
+    assert_eq!(stand.there("web"), 19);
+    // More of them than a page holds: where the next one begins nobody knows.
+    stand.api.set_up(|setup| (setup.page, setup.hands_over) = (20, false));
+    new.raise(&target("web", 2), 29).await.unwrap();
+    stand.api.set_up(|setup| (setup.page, setup.hands_over) = (7, true));
+    let (code, words) = error(&stand.provider(), "web").await;
+    assert!(code == "transport" && words.contains("more servers are being made than a page holds"), "{code}: {words}");
+    let refused = stand.provider().raise(&target("web", 3), 40).await.unwrap_err();
+    assert_eq!((refused.code(), stand.there("web")), ("transport", 29));
+    stand.pass(600);
+    assert_eq!(look(&new, "web").await.unwrap().alive().count(), 29);
+}
+
+#[tokio::test]
 async fn what_is_left_of_failed_launches_goes_with_the_next_write() {
     let stand = Stand::new().await;
     stand.group("web", 1);

@@ -28,6 +28,7 @@ pub async fn a_number_out_of_range_is_unknown(stage: &mut Stage<'_>) -> Verdict 
 
 /// Reads three groups while the fault lasts: each is as it is, or unknown where that is allowed.
 async fn check_still_true(stage: &mut Stage<'_>, fault: Fault, or_unknown: bool) -> Verdict {
+    stage.need_fault(Call::Read, &fault)?;
     let groups = several(stage, 3).await?;
     stage.inject(&groups[0], Call::Read, &fault).await?;
     let asks: Vec<_> = groups.iter().map(|group| stage.ask(group)).collect();
@@ -56,6 +57,7 @@ pub async fn an_item_twice_counts_once(stage: &mut Stage<'_>) -> Verdict {
 
 /// A word that is new says nothing of whether the instance is there: it is not left out.
 pub async fn an_unknown_word_loses_no_instance(stage: &mut Stage<'_>) -> Verdict {
+    stage.need_fault(Call::Read, &Fault::UnknownWords)?;
     let group = stage.group(Spec::full(3)).await?;
     let there = stage.truth(&group).await?.instances;
     stage.inject(&group, Call::Read, &Fault::UnknownWords).await?;
@@ -88,6 +90,7 @@ pub async fn a_redirected_write_changes_nothing(stage: &mut Stage<'_>) -> Verdic
 
 /// The write was taken, and its end cannot be read: unknown until it can, and then as it is.
 pub async fn credentials_that_expire_after_a_write_hide_nothing(stage: &mut Stage<'_>) -> Verdict {
+    stage.need_fault(Call::Read, &Fault::Expired)?;
     let group = stage.group(Spec::full(2)).await?;
     let seen = stage.look(&group).await?;
     let target = stage.target(&group, &seen);

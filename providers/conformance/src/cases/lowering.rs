@@ -69,6 +69,9 @@ pub async fn cancel_from_a_stale_view_is_a_conflict(stage: &mut Stage<'_>) -> Ve
 }
 
 async fn lowerable(stage: &mut Stage<'_>, running: u32) -> Result<(GroupId, Observation), Stop> {
+    if stage.provider.lowerer().is_none() {
+        return Err(not_applicable("the provider has no lowerer"));
+    }
     let group = stage.group(Spec::full(running)).await?;
     let seen = stage.look(&group).await?;
     if !seen.abilities.lower {
@@ -119,6 +122,9 @@ pub async fn lower_from_a_stale_view_is_a_conflict(stage: &mut Stage<'_>) -> Ver
 }
 
 pub async fn lower_without_the_ability_changes_nothing(stage: &mut Stage<'_>) -> Verdict {
+    if stage.provider.lowerer().is_none() {
+        return Err(not_applicable("the provider has no lowerer"));
+    }
     let group = stage.group(Spec::full(3)).await?;
     let seen = stage.look(&group).await?;
     if seen.abilities.lower {

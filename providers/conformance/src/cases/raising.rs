@@ -131,9 +131,9 @@ pub async fn raise_with_an_old_token_is_a_conflict(stage: &mut Stage<'_>) -> Ver
 }
 
 pub async fn raise_of_an_unknown_group_is_not_found(stage: &mut Stage<'_>) -> Verdict {
+    let gone = stage.gone_group().await?;
     let neighbour = stage.group(Spec::full(1)).await?;
     let seen = stage.look(&neighbour).await?;
-    let gone = stage.gone_group().await?;
     let target = stage.target(&gone, &seen);
     let answer = stage.raise(&target, 3).await;
     ensure!(matches!(answer, Err(ProviderError::NotFound { .. })), "should be not found: {}", told(&answer));

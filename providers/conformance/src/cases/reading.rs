@@ -107,8 +107,9 @@ pub async fn an_unknown_group_is_not_found_and_spoils_nobody(stage: &mut Stage<'
 }
 
 pub async fn a_slow_answer_is_stamped_before_it(stage: &mut Stage<'_>) -> Verdict {
-    let group = stage.group(Spec::full(1)).await?;
     let slow = Duration::from_secs(1);
+    stage.need_fault(Call::Read, &Fault::Slow(slow))?;
+    let group = stage.group(Spec::full(1)).await?;
     stage.inject(&group, Call::Read, &Fault::Slow(slow)).await?;
     let seen = stage.look(&group).await?;
     let latest = stage.fixture.now().before(slow);

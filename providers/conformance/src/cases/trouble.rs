@@ -10,6 +10,7 @@ const WAIT: Duration = Duration::from_secs(7);
 
 /// Reads two groups while the fault lasts: both must be errors that `typed` accepts; afterwards all is as before.
 pub(super) async fn check_read(stage: &mut Stage<'_>, fault: Fault, typed: impl Fn(&ProviderError) -> bool) -> Verdict {
+    stage.need_fault(Call::Read, &fault)?;
     let groups = [stage.group(Spec::full(2)).await?, stage.group(Spec::full(1)).await?];
     for group in &groups {
         stage.inject(group, Call::Read, &fault).await?;
@@ -75,6 +76,7 @@ pub async fn a_lost_later_page_is_unknown(stage: &mut Stage<'_>) -> Verdict {
     if stage.offers.groups_at_once < count {
         return Err(not_applicable("the fixture offers too few groups for a second page"));
     }
+    stage.need_fault(Call::Read, &Fault::LaterPages)?;
     let groups = several(stage, count).await?;
     stage.inject(&groups[0], Call::Read, &Fault::LaterPages).await?;
     let asks: Vec<_> = groups.iter().map(|group| stage.ask(group)).collect();
@@ -93,6 +95,7 @@ pub async fn a_lost_later_page_is_unknown(stage: &mut Stage<'_>) -> Verdict {
 
 /// A group of two, raised to four while the fault lasts.
 async fn raise_under(stage: &mut Stage<'_>, fault: &Fault) -> Result<(GroupId, Truth, Answer), Stop> {
+    stage.need_fault(Call::Write, fault)?;
     let group = stage.group(Spec::full(2)).await?;
     let before = stage.truth(&group).await?;
     let seen = stage.look(&group).await?;
@@ -185,6 +188,7 @@ pub async fn an_unreadable_answer_to_a_write_is_unclear(stage: &mut Stage<'_>) -
 
 /// A group of four of which one is terminated while the fault lasts.
 async fn terminate_under(stage: &mut Stage<'_>, fault: &Fault) -> Result<(GroupId, Truth, Answer), Stop> {
+    stage.need_fault(Call::Write, fault)?;
     let group = stage.group(Spec::full(4)).await?;
     let before = stage.truth(&group).await?;
     let seen = stage.look(&group).await?;

@@ -3,6 +3,10 @@
 //! Pages are followed by the marker in Nova's link, below the same URL as the first page: a link's own host is whatever
 //! stands before the cloud, and a token must not go there. The server chooses the page's size, since a list with `limit`
 //! leaves servers of a cell that is down out without a word.
+//!
+//! While Nova hands a server to a cell it has it twice, and shows it once: the page is one short, and Nova, which counts
+//! what it shows, says that no other follows. So behind a page with such a server another one is asked for. And where a
+//! whole page is of servers that no cell has yet, the next one may begin behind others of them: that list is no list.
 
 use crate::errors::{Effect, Failure};
 use crate::nova::server::Server;
@@ -107,22 +111,39 @@ async fn all(session: &Session, path: &str, filter: Option<String>) -> Result<Ve
             answer => answer.map_err(no_such_list)?,
         };
         let Page { servers, servers_links } = json(&call, &answer)?;
+        let next = match servers_links.iter().find(|link| link.rel == "next") {
+            Some(next) => {
+                let next = marker_in(&next.href).ok_or_else(|| nonsense("a next page without a marker"))?;
+                if !markers.insert(next.clone()) {
+                    return Err(nonsense("the same page is offered again and again"));
+                }
+                if !servers.is_empty() && servers.iter().all(Server::is_handed_over) {
+                    return Err(nonsense("more servers are being made than a page holds"));
+                }
+                Some(next)
+            }
+            // No two of our own questions are the same.
+            None => behind(&servers).filter(|next| markers.insert(next.clone())),
+        };
         for server in servers {
             if server.id.is_empty() {
                 return Err(nonsense("a server without an id"));
             }
             found.entry(server.id.clone()).or_insert(server);
         }
-        let Some(next) = servers_links.iter().find(|link| link.rel == "next") else {
-            return Ok(found.into_values().collect());
-        };
-        let next = marker_in(&next.href).ok_or_else(|| nonsense("a next page without a marker"))?;
-        if !markers.insert(next.clone()) {
-            return Err(nonsense("the same page is offered again and again"));
+        match next {
+            Some(next) => marker = Some(next),
+            None => return Ok(found.into_values().collect()),
         }
-        marker = Some(next);
     }
     Err(nonsense("more pages than any project has"))
+}
+
+/// Where to go on behind a last page that may be one short: one that a cell has stays where it is in Nova's order.
+fn behind(page: &[Server]) -> Option<String> {
+    page.iter().find(|server| server.is_handed_over())?;
+    let settled = page.iter().rfind(|server| !server.is_handed_over());
+    settled.or(page.last()).map(|server| server.id.clone())
 }
 
 fn call<'a>(path: String) -> Call<'a> {

@@ -57,6 +57,11 @@ impl Server {
         self.status == "UNKNOWN"
     }
 
+    /// Nova may be handing it to a cell: from the request until the cell's compute host has taken it on.
+    pub fn is_handed_over(&self) -> bool {
+        self.status == "BUILD" && self.task.as_deref() == Some("scheduling")
+    }
+
     pub fn carries(&self, tag: &str) -> bool {
         self.tags.iter().flatten().any(|carried| carried == tag)
     }

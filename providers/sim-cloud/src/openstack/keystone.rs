@@ -24,6 +24,10 @@ impl OpenStack {
     fn token(&self, body: &Value, base: &str) -> Reply {
         let now = self.cloud.now();
         let mut state = self.lock();
+        let named = body["auth"]["identity"]["application_credential"]["id"].as_str();
+        if let Some(id) = named.filter(|id| state.setup.locked_out || *id != CREDENTIAL.0) {
+            return words::no_credential(id);
+        }
         let Some(method) = method(body).filter(|_| !state.setup.locked_out) else { return words::unauthorized() };
         state.made += 1;
         let text = format!("gAAAAAB{:024x}", state.made);

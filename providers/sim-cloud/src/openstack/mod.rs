@@ -60,6 +60,8 @@ pub struct Setup {
     pub hides_faults: bool,
     /// One of Nova's cells does not answer: the one with servers of every second group.
     pub cell_down: bool,
+    /// Servers that boot are just being handed to a cell: Nova has each twice, and shows it once.
+    pub hands_over: bool,
     /// Nobody's credentials are good any more.
     pub locked_out: bool,
 }
@@ -74,6 +76,7 @@ impl Default for Setup {
             drops_version: false,
             hides_faults: false,
             cell_down: false,
+            hands_over: false,
             locked_out: false,
         }
     }

@@ -6,6 +6,7 @@ use crate::request::{Reply, Request};
 use contract::{CAPACITY_MAX, FailureKind, GroupId, InstanceId, InstanceState, LaunchFailure};
 use serde_json::{Map, Value, json};
 use sim::{GroupSettings, Refused, Removal};
+use std::collections::BTreeSet;
 
 const OLDEST: u32 = 1;
 /// What a request for a server may say, besides what newer microversions add.
@@ -106,16 +107,24 @@ impl OpenStack {
             .collect();
         let known: Vec<&Shown> =
             all.iter().filter(|(_, answers)| *answers).map(|(shown, _)| shown).filter(|s| wanted(s)).collect();
-        let page = self.lock().setup.page;
+        let (page, hands_over) = {
+            let setup = self.lock().setup;
+            (setup.page, setup.hands_over)
+        };
         let limit = request.param("limit").and_then(|limit| limit.parse().ok()).unwrap_or(page).clamp(1, page);
+        // First those that are only asked for, then what the cells have.
+        let requests = known.iter().copied().filter(|shown| hands_over && shown.is_request());
+        let rows: Vec<&Shown> = requests.chain(known.iter().copied()).collect();
         let from = match request.param("marker") {
             None | Some(NOTHING_YET) => 0,
-            Some(marker) => match known.iter().position(|shown| shown.id == marker) {
+            Some(marker) => match rows.iter().position(|shown| shown.id == marker) {
                 Some(at) => at + 1,
                 None => return words::bad_request(&format!("marker [{marker}] not found")),
             },
         };
-        let shown: Vec<&&Shown> = known.iter().skip(from).take(limit).collect();
+        let mut ids = BTreeSet::new();
+        let shown: Vec<&Shown> =
+            rows.iter().copied().skip(from).take(limit).filter(|shown| ids.insert(&shown.id)).collect();
         let mut servers = unknown;
         servers.extend(shown.iter().map(|s| if detail { s.detail(minor, &base) } else { s.brief(&base) }));
         if self.lock().setup.hides_faults {
@@ -124,7 +133,8 @@ impl OpenStack {
             }
         }
         let mut body = json!({ "servers": servers });
-        if let Some(last) = shown.last().filter(|_| from + limit < known.len()) {
+        // Nova counts what it shows.
+        if let Some(last) = shown.last().filter(|_| shown.len() == limit && from + limit < rows.len()) {
             let others =
                 request.query.iter().filter(|(key, _)| key != "marker").map(|(key, value)| format!("{key}={value}&"));
             let href = format!("{base}{}?{}marker={}", request.path, others.collect::<String>(), last.id);

@@ -35,6 +35,7 @@ impl Shown {
             InstanceState::Failed => "ERROR",
         };
         let task = match instance.state {
+            InstanceState::Pending if state.setup.hands_over => json!("scheduling"),
             InstanceState::Pending => json!("spawning"),
             InstanceState::Terminating => json!("deleting"),
             _ => Value::Null,
@@ -84,6 +85,11 @@ impl Shown {
 
     fn fail(&mut self, message: &str, at: Timestamp) {
         self.view["fault"] = json!({ "code": 500, "created": format!("{}Z", date(at)), "message": message });
+    }
+
+    /// Nova has a request for it beside what its cell has.
+    pub fn is_request(&self) -> bool {
+        self.view["OS-EXT-STS:task_state"] == "scheduling"
     }
 
     /// All of it, as microversion `2.minor` shows it.

@@ -25,6 +25,12 @@ pub(super) fn quota() -> Reply {
     fault(403, "forbidden", "Quota exceeded for instances: Requested 1, but already used 10 of 10 instances")
 }
 
+/// Keystone's words for an application credential that was deleted, or never was.
+pub(super) fn no_credential(id: &str) -> Reply {
+    let message = format!("Could not find Application Credential: {id}.");
+    Reply::json(404, &json!({ "error": { "code": 404, "message": message, "title": "Not Found" } }))
+}
+
 /// What stands before every service says this to a token that is not good, and Keystone to credentials that are not.
 pub(super) fn unauthorized() -> Reply {
     let message = "The request you have made requires authentication.";
