@@ -5,7 +5,7 @@ use crate::commands::invalid;
 use contract::{GroupId, NativePolicy, Owner, Provider};
 use serde::de::DeserializeOwned;
 use skala::clock::Clock;
-#[cfg(feature = "aws")]
+#[cfg(any(feature = "aws", feature = "gcp"))]
 use skala::config::MetricsKind;
 use skala::config::{Kinds, ProviderConfig};
 use skala::telemetry::ProcessMetrics;
@@ -34,6 +34,13 @@ pub const KINDS: Kinds<'static> = Kinds {
     metrics: &[
         #[cfg(feature = "aws")]
         MetricsKind { kind: "cloudwatch", provider: "aws", language: "a CloudWatch query", check: aws::check_query },
+        #[cfg(feature = "gcp")]
+        MetricsKind {
+            kind: "cloud-monitoring",
+            provider: "gcp",
+            language: "a Cloud Monitoring query",
+            check: gcp::check_query,
+        },
     ],
     known_metrics: &["cloudwatch", "cloud-monitoring", "azure-monitor"],
 };
@@ -182,6 +189,11 @@ pub fn with_metrics(config: &ProviderConfig, permissions: Permissions) -> Permis
             let actions = document.pointer_mut("/Statement/0/Action").and_then(serde_json::Value::as_array_mut);
             actions.into_iter().for_each(|actions| actions.push(aws::METRICS_PERMISSION.into()));
             Permissions::Document(document)
+        }
+        #[cfg(feature = "gcp")]
+        ("gcp", Permissions::Words(mut words)) => {
+            words.push(gcp::METRICS_PERMISSION);
+            Permissions::Words(words)
         }
         (_, permissions) => permissions,
     }

@@ -8,6 +8,8 @@ mod api;
 mod backends;
 mod backtest;
 mod cli;
+#[cfg(feature = "gcp")]
+mod google;
 mod handover;
 mod living;
 mod prometheus_source;
