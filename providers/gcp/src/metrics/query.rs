@@ -253,12 +253,11 @@ fn reduced(reducer: &str, rest: &str) -> Result<Reducer, String> {
         return Err(format!("`{reducer}` is no reducer: {}", BOTH.join(", ")));
     }
     let mut by = Vec::new();
-    let mut rest = match word(rest) {
-        ("", _) => "",
-        ("by", rest) => rest,
+    let (fields, mut rest) = match word(rest) {
+        ("", _) => (false, ""),
+        ("by", rest) => (true, rest),
         (other, _) => return Err(format!("after the reducer `by` and fields may stand, not `{other}`")),
     };
-    let fields = !rest.is_empty();
     while fields {
         let (field, after) = field(rest)?;
         if field.of == TYPE {
