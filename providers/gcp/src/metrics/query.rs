@@ -252,13 +252,18 @@ fn reduced(reducer: &str, rest: &str) -> Result<Reducer, String> {
     if !BOTH.contains(&reducer) {
         return Err(format!("`{reducer}` is no reducer: {}", BOTH.join(", ")));
     }
-    let mut by = Vec::new();
-    let (fields, mut rest) = match word(rest) {
-        ("", _) => (false, ""),
-        ("by", rest) => (true, rest),
+    let by = match word(rest) {
+        ("", _) => Vec::new(),
+        ("by", rest) => alike(rest)?,
         (other, _) => return Err(format!("after the reducer `by` and fields may stand, not `{other}`")),
     };
-    while fields {
+    Ok(Reducer { word: format!("REDUCE_{}", reducer.to_ascii_uppercase()), by })
+}
+
+/// The fields after `by`.
+fn alike(mut rest: &str) -> Result<Vec<Field>, String> {
+    let mut by = Vec::new();
+    loop {
         let (field, after) = field(rest)?;
         if field.of == TYPE {
             return Err("series of different resource.type are never made one, so it has no place after `by`".into());
@@ -267,13 +272,10 @@ fn reduced(reducer: &str, rest: &str) -> Result<Reducer, String> {
             by.push(field);
         }
         match after.trim_start() {
-            "" => break,
-            after => {
-                rest = after.strip_prefix(',').ok_or("between the fields after `by` commas must stand")?;
-            }
+            "" => return Ok(by),
+            after => rest = after.strip_prefix(',').ok_or("between the fields after `by` commas must stand")?,
         }
     }
-    Ok(Reducer { word: format!("REDUCE_{}", reducer.to_ascii_uppercase()), by })
 }
 
 fn seconds(text: &str) -> Result<u32, String> {

@@ -46,8 +46,8 @@ impl GcpSeries {
 }
 
 /// A refusal of what was asked.
-fn wrong(what: &str) -> Reply {
-    rpc(400, "INVALID_ARGUMENT", what, None)
+fn wrong(what: &str) -> Box<Reply> {
+    Box::new(rpc(400, "INVALID_ARGUMENT", what, None))
 }
 
 impl Gcp {
@@ -64,11 +64,11 @@ impl Gcp {
         let listed = self.matching(request).and_then(|found| aligned(request, found));
         match listed {
             Ok(series) => self.page_of(request, &series),
-            Err(refusal) => refusal,
+            Err(refusal) => *refusal,
         }
     }
 
-    fn matching(&self, request: &Request) -> Result<Vec<GcpSeries>, Reply> {
+    fn matching(&self, request: &Request) -> Result<Vec<GcpSeries>, Box<Reply>> {
         let filter = request.param("filter").unwrap_or_default();
         let conditions = conditions(filter).ok_or_else(|| wrong(&format!("Could not parse filter {filter:?}")))?;
         let metric = conditions.iter().find(|one| one.field == "metric.type" && one.sign == Sign::Is);
@@ -80,7 +80,7 @@ impl Gcp {
                  minutes to become available. Please try again soon.",
                 metric.value
             );
-            return Err(rpc(404, "NOT_FOUND", &what, None));
+            return Err(Box::new(rpc(404, "NOT_FOUND", &what, None)));
         }
         let fits = |series: &GcpSeries| conditions.iter().all(|one| one.holds(series.field(&one.field)));
         Ok(all.into_iter().filter(fits).collect())
@@ -145,7 +145,7 @@ fn sample((end, value): &(Timestamp, f64), form: Form) -> Value {
 }
 
 /// The series of an answer, as the request wants them aligned and reduced.
-fn aligned(request: &Request, found: Vec<GcpSeries>) -> Result<Vec<(GcpSeries, Form)>, Reply> {
+fn aligned(request: &Request, found: Vec<GcpSeries>) -> Result<Vec<(GcpSeries, Form)>, Box<Reply>> {
     let time = |name: &str| request.param(name).and_then(|text| text.parse::<jiff::Timestamp>().ok());
     let Some(to) = time("interval.endTime") else { return Err(wrong("Field interval.endTime had an invalid value.")) };
     let from = time("interval.startTime").unwrap_or(to);
@@ -180,7 +180,7 @@ fn aligned(request: &Request, found: Vec<GcpSeries>) -> Result<Vec<(GcpSeries, F
     }
 }
 
-fn reduced(series: Vec<(GcpSeries, Form)>, reducer: &str, by: &[String]) -> Result<Vec<(GcpSeries, Form)>, Reply> {
+fn reduced(series: Vec<(GcpSeries, Form)>, reducer: &str, by: &[String]) -> Result<Vec<(GcpSeries, Form)>, Box<Reply>> {
     // The type of the resource always belongs to what series are alike in.
     type Alike = (String, BTreeMap<String, String>);
     let mut groups: BTreeMap<Alike, (GcpSeries, Form, Vec<Values>)> = BTreeMap::new();
