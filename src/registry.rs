@@ -5,7 +5,7 @@ use crate::commands::invalid;
 use contract::{GroupId, NativePolicy, Owner, Provider};
 use serde::de::DeserializeOwned;
 use skala::clock::Clock;
-#[cfg(any(feature = "aws", feature = "azure"))]
+#[cfg(any(feature = "aws", feature = "azure", feature = "gcp"))]
 use skala::config::MetricsKind;
 use skala::config::{Kinds, ProviderConfig};
 use skala::telemetry::ProcessMetrics;
@@ -40,6 +40,13 @@ pub const KINDS: Kinds<'static> = Kinds {
             provider: "azure",
             language: "an Azure Monitor query",
             check: azure::check_query,
+        },
+        #[cfg(feature = "gcp")]
+        MetricsKind {
+            kind: "cloud-monitoring",
+            provider: "gcp",
+            language: "a Cloud Monitoring query",
+            check: gcp::check_query,
         },
     ],
     known_metrics: &["cloudwatch", "cloud-monitoring", "azure-monitor"],
@@ -195,6 +202,11 @@ pub fn with_metrics(config: &ProviderConfig, permissions: Permissions) -> Permis
             let actions = document.get_mut("Actions").and_then(serde_json::Value::as_array_mut);
             actions.into_iter().for_each(|actions| actions.push(azure::METRICS_PERMISSION.into()));
             Permissions::Document(document)
+        }
+        #[cfg(feature = "gcp")]
+        ("gcp", Permissions::Words(mut words)) => {
+            words.push(gcp::METRICS_PERMISSION);
+            Permissions::Words(words)
         }
         (_, permissions) => permissions,
     }

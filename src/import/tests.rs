@@ -42,7 +42,7 @@ const GROUPS: [(&str, &str); 6] = [
     ("aws", "checkout-web"),
     ("aws-steps", "thumbnail-workers"),
     ("azure", "shop/backend"),
-    ("gcp", "europe-west3-a/analytics-web"),
+    ("gcp", "zones/europe-west3-a/analytics-web"),
     ("keda", "shop/mailer"),
     ("kubernetes", "shop/web"),
 ];
@@ -224,7 +224,7 @@ fn step_policies_change_by_their_tables() {
 
 #[test]
 fn the_managed_groups_autoscaler_takes_the_largest_signal_and_limits_scale_in() {
-    let text = imported("gcp", "europe-west3-a/analytics-web").text;
+    let text = imported("gcp", "zones/europe-west3-a/analytics-web").text;
     for (current, cpu, waiting) in
         [(6_u32, 0.9, 300.0), (6, 0.6, 3000.0), (10, 0.61, 0.0), (5, 0.3, 100.0), (20, 0.15, 600.0), (30, 1.0, 100.0)]
     {

@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
-"""Judges the simulated Compute Engine with software that its authors did not write.
+"""Judges the simulated Compute Engine and Cloud Monitoring with software that its authors did not write.
 
     gcp.py URL EXCHANGES.jsonl PROJECT
 
 First Google's own clients speak to the server at URL: google-cloud-compute, and google-api-python-client over the
-published description of the API. Then every exchange of EXCHANGES.jsonl (what skala's provider and the server said to each
-other) is held against that description: path, method, parameters, body and reply. Exits with 1 and says what does not fit.
+published descriptions of the APIs. Then every exchange of EXCHANGES.jsonl (what skala's provider and the server said to
+each other) is held against those descriptions: path, method, parameters, body and reply. Exits with 1 and says what does
+not fit.
 """
 
 import json
@@ -28,9 +29,17 @@ from google.cloud.compute_v1.services.zone_operations.transports.rest import Zon
 from googleapiclient.discovery import build
 from googleapiclient.discovery_cache import get_static_doc
 
+# The minute before which the metrics of the test lie.
+NOW = 1_700_000_040
 PLACE = {"zones": "zone", "regions": "region"}
 # Documented for all of Google's APIs, some of them by other names than the description's.
 COMMON = {"$alt", "$apiVersion", "alt", "prettyPrint", "quotaUser", "fields", "key", "$.xgafv"}
+
+
+FORMS = {
+    "google-datetime": r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?Z",
+    "google-duration": r"\d+(\.\d{1,9})?s",
+}
 
 
 def say(what):
@@ -40,7 +49,8 @@ def say(what):
 class Schema:
     """The published description: finds methods by path, checks values against schemas."""
 
-    def __init__(self, document):
+    def __init__(self, document, before):
+        self.before = before
         self.schemas = document["schemas"]
         self.methods = []
         self.walk(document)
@@ -48,9 +58,11 @@ class Schema:
 
     def walk(self, node):
         for method in node.get("methods", {}).values():
-            flat = method.get("flatPath", method["path"])
-            pattern = re.escape("/compute/v1/" + flat)
+            # Where a parameter is a path itself, as in {+name}, its own pattern says which.
+            path = method["path"] if "{+" in method["path"] else method.get("flatPath", method["path"])
+            pattern = re.escape(self.before + path)
             pattern = re.sub(r"\\\{(\w+)\\\}", r"(?P<\1>[^/]+)", pattern)
+            pattern = re.sub(r"\\\{\\\+(\w+)\\\}", r"(?P<\1>.+)", pattern)
             self.methods.append((method["httpMethod"], re.compile(pattern + "$"), method))
         for resource in node.get("resources", {}).values():
             self.walk(resource)
@@ -59,7 +71,9 @@ class Schema:
         for known, pattern, method in self.methods:
             match = pattern.match(path)
             if known == verb and match:
-                return method, match.groupdict()
+                specs = method.get("parameters", {})
+                if all(re.search(specs.get(k, {}).get("pattern", ""), v) for k, v in match.groupdict().items()):
+                    return method, match.groupdict()
         return None, None
 
     def wrong(self, where, what):
@@ -122,6 +136,10 @@ class Schema:
                 self.wrong(where, f"{number} is above {spec['maximum']}")
         elif kind == "boolean" and text not in ("true", "false"):
             self.wrong(where, f"{text!r} is no boolean")
+        if "enum" in spec and text not in spec["enum"]:
+            self.wrong(where, f"{text!r} is none of {spec['enum']}")
+        if spec.get("format") in FORMS and not re.fullmatch(FORMS[spec["format"]], text):
+            self.wrong(where, f"{text!r} is no {spec['format']}")
         if "pattern" in spec and not re.fullmatch(spec["pattern"], text):
             self.wrong(where, f"{text!r} does not match {spec['pattern']}")
 
@@ -131,10 +149,11 @@ class Schema:
         if method is None:
             return self.wrong(where, "the API has no such method")
         query = dict(exchange["query"])
-        if len(query) != len(exchange["query"]):
-            self.wrong(where, f"a parameter twice: {exchange['query']}")
         known = method.get("parameters", {})
-        for name, text in {**in_path, **query}.items():
+        single = [name for name, _ in exchange["query"] if not known.get(name, {}).get("repeated")]
+        if len(set(single)) != len(single):
+            self.wrong(where, f"a parameter twice: {exchange['query']}")
+        for name, text in [*in_path.items(), *exchange["query"]]:
             if name in known:
                 self.parameter(f"{where} {name}", known[name], text)
             elif name not in COMMON:
@@ -153,7 +172,8 @@ class Schema:
         if exchange["status"] == 200:
             return self.check(f"{where} reply", method["response"], reply)
         error = reply.get("error", {})
-        if error.get("code") != exchange["status"] or not error.get("message") or not error.get("errors"):
+        reason = error.get("errors") or error.get("status")
+        if error.get("code") != exchange["status"] or not error.get("message") or not reason:
             self.wrong(where, f"this is no error of the API: {reply}")
         return None
 
@@ -256,26 +276,88 @@ def described_client(url, project):
         expect(error.status_code == 400, f"zero is no request id: {error}")
     else:
         raise SystemExit("zero was taken for a request id")
-    say("google-api-python-client drove a group")
+    scalers = service.autoscalers()
+    where = {"project": project, "zone": "europe-west1-b", "autoscaler": "native"}
+    before = scalers.get(**where).execute()["autoscalingPolicy"]
+    expect(before["mode"] == "ON", f"an autoscaler that acts: {before}")
+    body = {"autoscalingPolicy": {"mode": "OFF"}}
+    scalers.patch(project=project, zone="europe-west1-b", autoscaler="native", body=body).execute()
+    after = scalers.get(**where).execute()["autoscalingPolicy"]
+    expect(after == {**before, "mode": "OFF"}, f"its mode alone has changed: {after}")
+    say("google-api-python-client drove a group and its autoscaler")
+
+
+def described_metrics(url, project):
+    """Cloud Monitoring, from its published description."""
+    service = build(
+        "monitoring",
+        "v3",
+        credentials=AnonymousCredentials(),
+        client_options={"api_endpoint": url},
+        static_discovery=True,
+    )
+    series = service.projects().timeSeries()
+    end = time.gmtime(NOW)
+    asked = {
+        "name": f"projects/{project}",
+        "filter": 'metric.type = "custom.googleapis.com/jobs" AND metric.labels.queue != "c"',
+        "interval_startTime": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(NOW - 300)),
+        "interval_endTime": time.strftime("%Y-%m-%dT%H:%M:%SZ", end),
+        "aggregation_alignmentPeriod": "60s",
+        "aggregation_perSeriesAligner": "ALIGN_MAX",
+        "view": "FULL",
+    }
+    request, values = series.list(pageSize=3, **asked), {}
+    pages = 0
+    while request is not None:
+        answer = request.execute()
+        pages += 1
+        for one in answer.get("timeSeries", []):
+            key = one["metric"]["labels"]["queue"]
+            values.setdefault(key, []).extend(point["value"]["int64Value"] for point in one["points"])
+        request = series.list_next(request, answer)
+    expect(values == {"a": ["5", "4", "3", "2", "1"], "b": ["50", "40", "30", "20", "10"]}, f"newest first: {values}")
+    expect(pages == 4, f"{pages} pages of three values")
+    asked["aggregation_crossSeriesReducer"] = "REDUCE_SUM"
+    summed = series.list(**asked).execute()["timeSeries"]
+    expect([one["points"][0]["value"]["int64Value"] for one in summed] == ["55"], f"added up: {summed}")
+    for key, value, status in [
+        ("filter", 'metric.type = "custom.googleapis.com/never"', 404),
+        ("filter", "resource.type = \"global\"", 400),
+        ("aggregation_alignmentPeriod", "30s", 400),
+        ("aggregation_perSeriesAligner", "ALIGN_RATE", 400),
+    ]:
+        try:
+            series.list(**{**asked, key: value}).execute()
+        except googleapiclient.errors.HttpError as error:
+            expect(error.status_code == status, f"{key} {value}: {error}")
+        else:
+            raise SystemExit(f"{key} was taken as {value}")
+    say("google-api-python-client read Cloud Monitoring")
 
 
 def main():
     url, exchanges, project = sys.argv[1:4]
     typed_client(url, project)
     described_client(url, project)
-    schema = Schema(json.loads(get_static_doc("compute", "v1")))
-    count = 0
+    described_metrics(url, project)
+    compute = Schema(json.loads(get_static_doc("compute", "v1")), "/compute/v1/")
+    monitoring = Schema(json.loads(get_static_doc("monitoring", "v3")), "/")
+    counts = {"/compute/": 0, "/v3/": 0}
     with open(exchanges, encoding="utf-8") as lines:
-        for count, line in enumerate(lines, 1):
+        for number, line in enumerate(lines, 1):
             exchange = json.loads(line)
-            if exchange["path"].startswith("/compute/"):
-                schema.exchange(count, exchange)
-    expect(count > 0, "there are no exchanges to judge")
-    for problem in schema.problems[:40]:
+            for start, schema in [("/compute/", compute), ("/v3/", monitoring)]:
+                if exchange["path"].startswith(start):
+                    counts[start] += 1
+                    schema.exchange(number, exchange)
+    expect(all(counts.values()), f"there are exchanges of each API to judge: {counts}")
+    problems = compute.problems + monitoring.problems
+    for problem in problems[:40]:
         say(problem)
-    if schema.problems:
-        raise SystemExit(f"{len(schema.problems)} things do not fit the published description of the API")
-    say(f"{count} exchanges fit the published description of the API")
+    if problems:
+        raise SystemExit(f"{len(problems)} things do not fit the published descriptions of the APIs")
+    say(f"{sum(counts.values())} exchanges fit the published descriptions of the APIs")
 
 
 if __name__ == "__main__":

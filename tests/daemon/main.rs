@@ -9,6 +9,8 @@ mod backends;
 mod backtest;
 mod cli;
 mod draining;
+#[cfg(feature = "gcp")]
+mod google;
 mod handover;
 mod living;
 mod prometheus_source;

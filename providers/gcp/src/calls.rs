@@ -6,8 +6,9 @@ use crate::errors::{Effect, Failure, transport, unanswered};
 use crate::lane::Lane;
 use crate::names::{GroupName, Place};
 use contract::ProviderError;
+use google_cloud_compute_v1::model::autoscaling_policy::Mode;
 use google_cloud_compute_v1::model::{
-    Autoscaler, InstanceAggregatedList, InstanceGroupManager, InstanceGroupManagerAggregatedList,
+    Autoscaler, AutoscalingPolicy, InstanceAggregatedList, InstanceGroupManager, InstanceGroupManagerAggregatedList,
     InstanceGroupManagersDeleteInstancesRequest, ManagedInstance, Operation,
     RegionInstanceGroupManagersDeleteInstancesRequest,
 };
@@ -249,6 +250,34 @@ impl Calls {
                 self.lane.read("regionAutoscalers.get", deadline, || request.clone().send()).await
             }
         }
+    }
+
+    /// Sets an autoscaler's mode and nothing else. Returns the operation.
+    pub async fn set_mode(
+        &self,
+        (place, name): (&Place, &str),
+        mode: Mode,
+        id: &str,
+        deadline: Instant,
+    ) -> Result<Operation, Failure> {
+        // What a patch leaves out stays as it is.
+        let body = Autoscaler::new().set_autoscaling_policy(AutoscalingPolicy::new().set_mode(mode));
+        let (operation, answer) = match place {
+            Place::Zone(zone) => {
+                let call =
+                    made(deadline, self.door.autoscalers()).await?.patch().set_project(&self.project).set_zone(&**zone);
+                let call = call.set_autoscaler(name).set_body(body).set_request_id(id);
+                let operation = "autoscalers.patch";
+                (operation, self.lane.write(operation, deadline, call.with_idempotency(true).send()).await?)
+            }
+            Place::Region(region) => {
+                let call = made(deadline, self.door.region_autoscalers()).await?.patch().set_project(&self.project);
+                let call = call.set_region(&**region).set_autoscaler(name).set_body(body).set_request_id(id);
+                let operation = "regionAutoscalers.patch";
+                (operation, self.lane.write(operation, deadline, call.with_idempotency(true).send()).await?)
+            }
+        };
+        taken(operation, answer)
     }
 
     /// Sets the number of instances that a group should hold. Returns the operation's name.

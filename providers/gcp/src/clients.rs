@@ -19,8 +19,9 @@ use serde_json::Value;
 use std::path::PathBuf;
 use tokio::sync::OnceCell;
 
-/// What a token may be used for.
-const SCOPE: &str = "https://www.googleapis.com/auth/compute";
+/// What a token may be used for: one for each API, so that none can do more than its calls.
+const COMPUTE: &str = "https://www.googleapis.com/auth/compute";
+pub(crate) const MONITORING: &str = "https://www.googleapis.com/auth/monitoring.read";
 
 /// Makes each client at its first use: that takes a while (it reads the machine's certificates), many providers never
 /// need all, and it may ask the metadata server where the API is.
@@ -81,7 +82,7 @@ impl Door {
     /// # Errors
     /// `Invalid` when there are none, or a file of them cannot be read.
     pub fn new(settings: &Settings) -> Result<Self, ProviderError> {
-        Ok(Self::over(find(settings)?, settings.endpoint_url.clone()))
+        Ok(Self::over(find(settings, COMPUTE)?, settings.endpoint_url.clone()))
     }
 
     /// The same door for another provider.
@@ -90,22 +91,26 @@ impl Door {
     }
 }
 
-fn find(settings: &Settings) -> Result<Credentials, ProviderError> {
+/// Finds credentials for a scope, without a call.
+///
+/// # Errors
+/// `Invalid` when there are none, or a file of them cannot be read.
+pub(crate) fn find(settings: &Settings, scope: &'static str) -> Result<Credentials, ProviderError> {
     let quota = settings.quota_project.as_deref();
     if settings.credentials == Some(CredentialsKind::Anonymous) {
         return Ok(anonymous::Builder::new().build());
     }
     if let Some(file) = &settings.credentials_file {
-        return from_file(file, quota).map_err(|what| ProviderError::Invalid { what: what.into() });
+        return from_file(file, quota, scope).map_err(|what| ProviderError::Invalid { what: what.into() });
     }
-    let mut builder = google_cloud_auth::credentials::Builder::default().with_scopes([SCOPE]);
+    let mut builder = google_cloud_auth::credentials::Builder::default().with_scopes([scope]);
     if let Some(project) = quota {
         builder = builder.with_quota_project_id(project);
     }
     builder.build().map_err(|error| ProviderError::Invalid { what: format!("credentials: {error}").into() })
 }
 
-fn from_file(file: &str, quota: Option<&str>) -> Result<Credentials, String> {
+fn from_file(file: &str, quota: Option<&str>, scope: &'static str) -> Result<Credentials, String> {
     let path = match (file.contains('/'), std::env::var_os("CREDENTIALS_DIRECTORY")) {
         (false, Some(directory)) => PathBuf::from(directory).join(file),
         (false, None) => {
@@ -129,12 +134,12 @@ fn from_file(file: &str, quota: Option<&str>) -> Result<Credentials, String> {
     }
     let made = match kind.as_str() {
         "service_account" => {
-            let scopes = service_account::AccessSpecifier::from_scopes([SCOPE]);
+            let scopes = service_account::AccessSpecifier::from_scopes([scope]);
             build!(service_account::Builder::new(json).with_access_specifier(scopes))
         }
-        "external_account" => build!(external_account::Builder::new(json).with_scopes([SCOPE])),
-        "impersonated_service_account" => build!(impersonated::Builder::new(json).with_scopes([SCOPE])),
-        "authorized_user" => build!(user_account::Builder::new(json).with_scopes([SCOPE])),
+        "external_account" => build!(external_account::Builder::new(json).with_scopes([scope])),
+        "impersonated_service_account" => build!(impersonated::Builder::new(json).with_scopes([scope])),
+        "authorized_user" => build!(user_account::Builder::new(json).with_scopes([scope])),
         other => {
             let known = "service_account, external_account, impersonated_service_account or authorized_user";
             return Err(format!("credentials_file: {shown}: its type is {other:?}; {known} is meant"));

@@ -76,12 +76,17 @@ pub(crate) fn classify(operation: &str, effect: Effect, error: SdkError, now: Ti
         return refused(ProviderError::Invalid { what });
     }
     if error.is_deserialization() {
-        let why = format!("the answer cannot be read: {}; check endpoint_url", deepest(&error));
+        let why = format!("the answer cannot be read: {}; check {}", deepest(&error), setting_of(operation));
         return unanswered(operation, effect, &why, Some(Box::new(error)));
     }
     let broke = error.is_io();
     let failure = unanswered(operation, effect, &deepest(&error), Some(Box::new(error)));
     Failure { broke, ..failure }
+}
+
+/// The setting that says where an operation's API is.
+fn setting_of(operation: &str) -> &'static str {
+    if operation == crate::metrics::NAME { "monitoring_endpoint_url" } else { "endpoint_url" }
 }
 
 /// A refusal in the API's own form.
@@ -121,11 +126,15 @@ fn by_status(operation: &str, effect: Effect, status: u16, error: SdkError, now:
             refused(ProviderError::Denied { what: format!("{operation}: status {status} without a reason").into() })
         }
         400..=499 => {
-            let what = format!("{operation}: status {status}, not an answer of this API; check endpoint_url");
+            let what =
+                format!("{operation}: status {status}, not an answer of this API; check {}", setting_of(operation));
             refused(ProviderError::Invalid { what: what.into() })
         }
         300..=399 => {
-            let why = format!("the endpoint redirects (status {status}), which is not followed; check endpoint_url");
+            let why = format!(
+                "the endpoint redirects (status {status}), which is not followed; check {}",
+                setting_of(operation)
+            );
             unanswered(operation, effect, &why, Some(Box::new(error)))
         }
         _ => {

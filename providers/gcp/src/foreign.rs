@@ -18,6 +18,8 @@ use tokio::time::Instant;
 
 /// How often an autoscaler is read, and how many at once: a company that comes from autoscalers has one for each group.
 const READ_EVERY: Duration = Duration::from_secs(300);
+/// As often one that may remove is read: its fleet waits for it to be handed over.
+const READ_HOLDING_EVERY: Duration = Duration::from_secs(30);
 const AT_ONCE: usize = 8;
 
 /// What an observation shows.
@@ -45,6 +47,11 @@ fn read(name: &str, autoscaler: &model::Autoscaler) -> Option<Foreign> {
     Some(Foreign { name: name_of(name), removes })
 }
 
+/// How often it is worth reading.
+fn every(foreign: Option<&Foreign>) -> Duration {
+    if foreign.is_some_and(|foreign| foreign.removes != Some(false)) { READ_HOLDING_EVERY } else { READ_EVERY }
+}
+
 impl Gcp {
     /// Reads the autoscalers that are due, the unknown ones first. What fails stays unknown.
     pub(crate) async fn look_at_autoscalers<'a>(
@@ -57,10 +64,10 @@ impl Gcp {
         for (name, head) in heads.filter(|(_, head)| head.autoscaler.is_some()) {
             let asked = self.memory.group(name, |group| {
                 let known = group.autoscaler.as_ref().filter(|known| Some(&known.link) == head.autoscaler.as_ref());
-                known.map(|known| known.asked)
+                known.map(|known| (known.asked, every(known.foreign.as_ref())))
             });
-            if asked.is_none_or(|asked| now.saturating_duration_since(asked) >= READ_EVERY) {
-                due.insert(name, (asked, head));
+            if asked.is_none_or(|(asked, every)| now.saturating_duration_since(asked) >= every) {
+                due.insert(name, (asked.map(|(asked, _)| asked), head));
             }
         }
         let mut due: Vec<_> = due.into_iter().map(|(name, (asked, head))| (asked, name, head)).collect();

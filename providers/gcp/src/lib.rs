@@ -22,7 +22,9 @@ mod limiter;
 mod list;
 mod machines;
 mod memory;
+mod metrics;
 mod names;
+mod native;
 mod observe;
 mod operations;
 mod settings;
@@ -30,11 +32,13 @@ mod shape;
 mod write;
 
 pub use lane::Deadlines;
+pub use metrics::{METRICS_PERMISSION, check_query};
+pub use native::HANDOVER_PERMISSION;
 pub use settings::{CredentialsKind, Settings};
 
 use contract::{
-    Accepted, Ask, BoxFuture, Capacity, GroupId, GuardKind, InstanceId, Observation, OnCall, Owner, Provider,
-    ProviderError, Target, Terminator, Timestamp,
+    Accepted, Ask, BoxFuture, Capacity, GroupId, GuardKind, InstanceId, Metrics, Native, Observation, OnCall, Owner,
+    Provider, ProviderError, Target, Terminator, Timestamp,
 };
 use std::sync::Arc;
 
@@ -46,6 +50,7 @@ pub struct Gcp {
     pub(crate) calls: Arc<calls::Calls>,
     pub(crate) memory: Arc<memory::Memory>,
     pub(crate) now: Clock,
+    metrics: metrics::Monitoring,
     settings: Settings,
     deadlines: Deadlines,
     on_call: Option<OnCall>,
@@ -81,9 +86,11 @@ impl Gcp {
         deadlines: Deadlines,
         on_call: Option<OnCall>,
     ) -> Self {
-        let lane = lane::Lane::new(settings.rate(), deadlines, on_call.clone(), Arc::clone(&now));
-        let calls = Arc::new(calls::Calls { door, lane, project: settings.project.clone() });
-        Self { calls, memory: Arc::default(), now, settings, deadlines, on_call }
+        // Each service has its own budgets at Google, so each has its own limiters here.
+        let lane = || lane::Lane::new(settings.rate(), deadlines, on_call.clone(), Arc::clone(&now));
+        let metrics = metrics::Monitoring::new(settings.clone(), lane());
+        let calls = Arc::new(calls::Calls { door, lane: lane(), project: settings.project.clone() });
+        Self { calls, memory: Arc::default(), now, metrics, settings, deadlines, on_call }
     }
 }
 
@@ -112,6 +119,14 @@ impl Provider for Gcp {
         Some(self)
     }
 
+    fn metrics(&self) -> Option<&dyn Metrics> {
+        Some(&self.metrics)
+    }
+
+    fn native(&self) -> Option<&dyn Native> {
+        Some(self)
+    }
+
     fn permissions(&self) -> Vec<&'static str> {
         permissions(&[])
     }
@@ -127,7 +142,8 @@ impl Terminator for Gcp {
     }
 }
 
-/// The permissions that groups need, as IAM spells them, sorted; every group needs the same.
+/// The permissions that groups need, as IAM spells them, sorted; every group needs the same. `skala handover` needs
+/// [`HANDOVER_PERMISSION`] too, which whoever runs it brings: the daemon never writes an autoscaler.
 pub fn permissions(_: &[GroupId]) -> Vec<&'static str> {
     vec![
         "compute.autoscalers.get",

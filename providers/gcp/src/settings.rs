@@ -17,6 +17,8 @@ pub struct Settings {
     pub project: String,
     /// Where the API is, when not at Google's own address.
     pub endpoint_url: Option<String>,
+    /// Where Cloud Monitoring is, when not at Google's own address.
+    pub monitoring_endpoint_url: Option<String>,
     /// Where credentials come from; Google's application default credentials when not said.
     pub credentials: Option<CredentialsKind>,
     /// A file of credentials (a service account's key, or an external account for workload identity) instead of the
@@ -49,15 +51,17 @@ impl Settings {
         if let Some(project) = self.quota_project.as_deref().filter(|project| !is_project(project)) {
             problems.push(format!("quota_project: {project:?} is not a project's id"));
         }
-        if let Some(url) = &self.endpoint_url
-            && !(url.starts_with("http://") || url.starts_with("https://"))
-        {
-            problems.push(format!("endpoint_url: {url:?} must begin with http:// or https://"));
+        let monitoring = ("monitoring_endpoint_url", self.monitoring_endpoint_url.as_deref());
+        for (key, url) in [("endpoint_url", self.endpoint_url.as_deref()), monitoring] {
+            let Some(url) = url else { continue };
+            if !(url.starts_with("http://") || url.starts_with("https://")) {
+                problems.push(format!("{key}: {url:?} must begin with http:// or https://"));
+            }
+            if url.starts_with("http://") && !is_loopback(url) {
+                problems.push(format!("{key}: {url:?} would send credentials in clear text; use https://"));
+            }
         }
         let local = self.endpoint_url.as_deref().is_some_and(is_loopback);
-        if let Some(url) = self.endpoint_url.as_deref().filter(|url| url.starts_with("http://") && !local) {
-            problems.push(format!("endpoint_url: {url:?} would send credentials in clear text; use https://"));
-        }
         if self.credentials == Some(CredentialsKind::Anonymous) {
             if !local {
                 problems.push("credentials: \"anonymous\" is only for an endpoint_url on this machine".into());
@@ -117,13 +121,22 @@ mod tests {
         let settings = Settings {
             project: "Shop".into(),
             endpoint_url: Some("compute.example".into()),
+            monitoring_endpoint_url: Some("http://monitoring.example".into()),
             credentials: Some(CredentialsKind::Anonymous),
             credentials_file: Some("key.json".into()),
             quota_project: Some("a b".into()),
             calls_per_second: Some(f64::NAN),
         };
         let problems = settings.problems();
-        for key in ["project:", "endpoint_url:", "credentials:", "credentials_file:", "quota_project:", "calls_per"] {
+        for key in [
+            "project:",
+            "endpoint_url:",
+            "monitoring_endpoint_url:",
+            "credentials:",
+            "credentials_file:",
+            "quota_project:",
+            "calls_per",
+        ] {
             assert!(problems.iter().any(|p| p.starts_with(key)), "{key} in {problems:?}");
         }
         let plain = Settings { project: "example.com:shop-1".into(), ..Settings::default() };

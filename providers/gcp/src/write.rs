@@ -253,14 +253,14 @@ fn withdraw(name: &GroupName, head: &Head, members: &[Member], to: Capacity) -> 
 }
 
 /// An operation that ended at once with an error: the write was refused.
-fn refusal_in(operation: &Operation) -> Result<(), Failure> {
+pub(crate) fn refusal_in(operation: &Operation) -> Result<(), Failure> {
     let Some(failed) = operations::errors(operation).into_iter().next() else { return Ok(()) };
     let error = of_operation(operation.operation_type.as_deref().unwrap_or("write"), &failed.code, &failed.message);
     Err(Failure { error, harmless: true, broke: false })
 }
 
 /// The request id of an action's call: a UUID, as the API wants it, and the same whenever the call is made again.
-fn request_id(action: ActionId, index: u32) -> String {
+pub(crate) fn request_id(action: ActionId, index: u32) -> String {
     // An odd number far from any other action's: two calls of one action are two requests.
     let id = action.0 ^ u128::from(index).wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835);
     // RFC 9562: version 8, made in the maker's own way; so it is never the zero that the API refuses.

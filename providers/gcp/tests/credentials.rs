@@ -3,11 +3,11 @@
 
 mod stand;
 
-use contract::ProviderError;
+use contract::{Provider, ProviderError};
 use gcp::{CredentialsKind, Gcp, Settings};
 use serde_json::{Value, json};
 use sim_cloud::fixture::Clock;
-use sim_cloud::{Api, Server};
+use sim_cloud::{Api, GcpSeries, Server};
 use stand::{PROJECT, START, look, owner, settings};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -75,6 +75,46 @@ async fn workload_identity_trades_its_token_for_googles() {
     let exchanges = vault.server.exchanges();
     let traded = exchanges.iter().find(|exchange| exchange.path == "/sts").unwrap();
     assert!(traded.body.contains("a-token-of-another-cloud"), "{}", traded.body);
+}
+
+#[tokio::test]
+async fn metrics_have_a_token_of_their_own_that_can_only_read_them() {
+    let vault = Vault::new("metrics").await;
+    vault.api.set_series(vec![GcpSeries { metric: "a.b/c".into(), kind: "GAUGE", ..GcpSeries::default() }]);
+    let subject = vault.write("subject", "a-token-of-another-cloud");
+    let json = json!({
+        "type": "external_account",
+        "audience": "//iam.googleapis.com/projects/1/locations/global/workloadIdentityPools/p/providers/q",
+        "subject_token_type": "urn:ietf:params:oauth:token-type:jwt",
+        "token_url": format!("{}/sts", vault.server.url()),
+        "credential_source": { "file": subject },
+    });
+    let file = vault.write("credentials.json", &json.to_string());
+    let provider = vault.connect(vault.settings(file)).await.unwrap();
+    look(&provider, &"zones/europe-west1-b/web-1".into()).await.unwrap();
+    let scopes = || -> Vec<bool> {
+        let exchanges = vault.server.exchanges();
+        exchanges.iter().filter(|one| one.path == "/sts").map(|one| one.body.contains("monitoring.read")).collect()
+    };
+    assert_eq!(scopes(), [false], "who asks for no metrics asks for no token for them");
+    for _ in 0..2 {
+        assert_eq!(provider.metrics().unwrap().query("a.b/c max 1m", START).await.unwrap(), []);
+    }
+    assert_eq!(scopes(), [false, true]);
+    // Without a token nothing is read, and that is no empty answer.
+    let without = Settings { credentials: Some(CredentialsKind::Anonymous), ..settings(&vault.server.url()) };
+    let provider = vault.connect(without).await.unwrap();
+    let error = provider.metrics().unwrap().query("a.b/c max 1m", START).await.unwrap_err();
+    assert!(matches!(error, ProviderError::Denied { .. }), "{error}");
+    let nobody = json!({
+        "type": "authorized_user",
+        "client_id": "x", "client_secret": "y", "refresh_token": "z",
+        "token_uri": format!("{}/nowhere", vault.server.url()),
+    });
+    let file = vault.write("credentials.json", &nobody.to_string());
+    let provider = vault.connect(vault.settings(file)).await.unwrap();
+    let error = provider.metrics().unwrap().query("a.b/c max 1m", START).await.unwrap_err();
+    assert!(matches!(error, ProviderError::Denied { .. }) && error.to_string().contains("no token"), "{error}");
 }
 
 #[tokio::test]

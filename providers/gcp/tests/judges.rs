@@ -1,12 +1,12 @@
-//! The simulated Compute Engine and what the provider says to it, judged by Google's own clients and by the published
-//! description of the API (`tests/clouds/gcp.py`).
+//! The simulated Compute Engine and Cloud Monitoring and what the provider says to them, judged by Google's own clients and
+//! by the published descriptions of the APIs (`tests/clouds/gcp.py`).
 #![allow(clippy::unwrap_used, dead_code, reason = "a test; and not every test needs all of the stand")]
 
 mod stand;
 
 use contract::{Ask, Foreign, GroupId, Provider};
 use sim::{Cloud, Fault, GroupSettings, Script};
-use sim_cloud::{Api, Server};
+use sim_cloud::{Api, GcpSeries, Kind, Refusal, Server};
 use stand::{LONG, PROJECT, START, Stand, look, target};
 use std::process::Command;
 use std::sync::Arc;
@@ -49,7 +49,66 @@ async fn conversation() -> String {
     stand.wire.clock.pass(Duration::from_secs(5));
     let ask = Ask { operations: failing.operations, ..Ask::new(groups[4].as_str()) };
     assert_eq!(provider.observe(&[ask]).await.remove(0).unwrap().launch_failures.len(), 1);
+    hand_over(&stand, &provider, &groups[2..4]).await;
+    read_metrics(&stand, &provider).await;
     stand.wire.server.exchanges_as_lines()
+}
+
+/// Autoscalers of a zone and of a region, suspended and given back.
+async fn hand_over(stand: &Stand, provider: &gcp::Gcp, groups: &[GroupId]) {
+    // Operations are waited for, so the clock runs from here.
+    let clock = stand.wire.clock.clone();
+    tokio::spawn(async move {
+        loop {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            clock.pass(Duration::from_secs(1));
+        }
+    });
+    let native = provider.native().unwrap();
+    for group in groups {
+        native.describe(group).await.unwrap();
+        let undo = native.prepare(group).await.unwrap();
+        assert_eq!(undo.switches.len(), 1, "{group}");
+        native.suspend(group, &undo).await.unwrap();
+        native.restore(group, &undo).await.unwrap();
+    }
+}
+
+/// Every form of a question to Cloud Monitoring, its pages, and what is refused.
+async fn read_metrics(stand: &Stand, provider: &gcp::Gcp) {
+    stand.api.set_series(jobs(START));
+    let metrics = provider.metrics().unwrap();
+    for (query, series) in [
+        ("custom.googleapis.com/jobs max 1m", 3),
+        ("custom.googleapis.com/jobs{metric.labels.queue=\"a\", resource.type=\"global\"} mean 5m", 1),
+        ("custom.googleapis.com/jobs{metric.labels.\"queue\"=~\"a.*\"} count 1m", 1),
+        ("custom.googleapis.com/jobs min 1m sum by metric.labels.queue, resource.labels.\"k8s/x\"", 3),
+        ("custom.googleapis.com/jobs max 1m mean", 1),
+    ] {
+        assert_eq!(metrics.query(query, START).await.unwrap().len(), series, "{query}");
+    }
+    metrics.query("custom.googleapis.com/jobs rate 1m", START).await.unwrap_err();
+    metrics.query("custom.googleapis.com/never max 1m", START).await.unwrap_err();
+    for refusal in [Refusal::Denied, Refusal::Expired, Refusal::Internal, Refusal::Throttled { retry_after: None }] {
+        stand.wire.server.inject(Kind::Read, sim_cloud::Fault::Refuse(refusal));
+        metrics.query("custom.googleapis.com/jobs max 1m", START).await.unwrap_err();
+        stand.wire.server.clear();
+    }
+}
+
+/// Three series, each with five minutes of values that grow.
+fn jobs(until: contract::Timestamp) -> Vec<GcpSeries> {
+    let one = |queue: &str, each: f64| GcpSeries {
+        metric: "custom.googleapis.com/jobs".into(),
+        kind: "GAUGE",
+        values: "INT64",
+        resource: "global".into(),
+        fields: [("metric.labels.queue".to_owned(), queue.to_owned())].into(),
+        points: (0..5_u32)
+            .map(|ago| (until.before(Duration::from_secs(60) * ago), f64::from(5 - ago) * each))
+            .collect(),
+    };
+    vec![one("a", 1.0), one("b", 10.0), one("c", 100.0)]
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -63,8 +122,10 @@ async fn googles_clients_and_the_published_description_agree() {
     for name in ["web-1", "web-2", "web-3"] {
         cloud.create(name, &GroupSettings { desired: 3, ..GroupSettings::default() }).unwrap();
     }
-    let api: Arc<dyn Api> = Arc::new(sim_cloud::Gcp::new(cloud, PROJECT).with_page(2));
-    let server = Server::start(api, ([127, 0, 0, 1], 0).into()).await.unwrap();
+    cloud.set_foreign(&"web-1".into(), vec![Foreign { name: "native".into(), removes: Some(true) }]);
+    let api = Arc::new(sim_cloud::Gcp::new(cloud, PROJECT).with_page(3));
+    api.set_series(jobs(START));
+    let server = Server::start(api as Arc<dyn Api>, ([127, 0, 0, 1], 0).into()).await.unwrap();
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/clouds/gcp.py");
     let mut judge = Command::new(format!("{venv}/bin/python"));
     judge.arg(script).arg(server.url()).arg(&exchanges).arg(PROJECT);
@@ -72,5 +133,5 @@ async fn googles_clients_and_the_published_description_agree() {
     let words = format!("{}{}", String::from_utf8_lossy(&verdict.stdout), String::from_utf8_lossy(&verdict.stderr));
     _ = std::fs::remove_file(&exchanges);
     assert!(verdict.status.success(), "{words}");
-    assert!(words.contains("exchanges fit the published description of the API"), "{words}");
+    assert!(words.contains("exchanges fit the published descriptions of the APIs"), "{words}");
 }

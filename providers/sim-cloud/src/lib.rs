@@ -26,6 +26,6 @@ pub mod untrusted;
 pub use api::{Api, Kind};
 pub use exchange::Exchange;
 pub use faults::{Fault, Garble, Refusal};
-pub use gcp::Gcp;
+pub use gcp::{Gcp, GcpSeries};
 pub use request::{Reply, Request};
 pub use server::{Calls, Server};

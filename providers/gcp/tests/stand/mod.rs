@@ -25,6 +25,7 @@ pub fn settings(url: &str) -> Settings {
     Settings {
         project: PROJECT.into(),
         endpoint_url: Some(url.into()),
+        monitoring_endpoint_url: Some(url.into()),
         credentials: Some(CredentialsKind::Anonymous),
         // The limiter has tests of its own; here it would only slow others down.
         calls_per_second: Some(1000.0),

@@ -1,15 +1,18 @@
 //! Compute Engine: managed instance groups, their instances, operations and autoscalers, as the published description of
-//! the API (compute v1) has them.
+//! the API (compute v1) has them; and of Cloud Monitoring (v3) the list of time series.
 //!
 //! A simulated group is a group of a zone, or of the region when its name ends in an even digit. Groups have no smallest
 //! and largest capacity in this API; the simulated ones are refused as invalid. Desired capacity without a machine shows
 //! as instances that are being created and have no status, as the real ones do.
 
+mod aligned;
 mod garble;
+mod monitoring;
 mod operations;
 mod paging;
 mod place;
 mod refusals;
+mod scalers;
 mod shapes;
 mod templates;
 mod writes;
@@ -18,9 +21,11 @@ use crate::api::{Api, Kind};
 use crate::faults::{Garble, Refusal};
 use crate::request::{Reply, Request};
 use contract::{Foreign, GroupId, InstanceId, Timestamp};
+pub use monitoring::GcpSeries;
 use operations::Operations;
 use place::Place;
 use refusals::refuse;
+use scalers::Scalers;
 use sim::Cloud;
 use std::collections::BTreeSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -44,6 +49,8 @@ pub struct Gcp {
 struct State {
     operations: Operations,
     templates: Templates,
+    scalers: Scalers,
+    series: Vec<GcpSeries>,
     unreachable: BTreeSet<Place>,
     hides_regions: bool,
     whole_list_fails: bool,
@@ -135,6 +142,9 @@ impl Gcp {
     fn route(&self, request: &Request) -> Reply {
         let parts = request.parts();
         let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
+        if let ("GET", ["v3", "projects", project, "timeSeries"]) = (request.method.as_str(), parts.as_slice()) {
+            return self.time_series(request, project);
+        }
         let Some(rest) = parts.strip_prefix(&["compute", "v1", "projects"]) else {
             return refuse(404, "notFound", "Not Found");
         };
@@ -164,6 +174,7 @@ impl Gcp {
             ("GET", ["instanceGroupManagers"]) => self.groups_of(request, place),
             ("GET", ["operations", name]) | ("POST", ["operations", name, "wait"]) => self.operation(place, name),
             ("GET", ["autoscalers", name]) => self.autoscaler(place, name),
+            ("PATCH", ["autoscalers"]) => self.patch_autoscaler(request, place),
             (_, ["instanceGroupManagers", name, rest @ ..]) => {
                 let Some(group) = self.find(place, name) else {
                     let what = format!("The resource '{place}/instanceGroupManagers/{name}' was not found");
@@ -194,7 +205,9 @@ impl Api for Gcp {
     fn kind(&self, request: &Request) -> Option<Kind> {
         let read = ["/listManagedInstances", "/wait"];
         match request.method.as_str() {
+            _ if request.path.starts_with("/v3/") => Some(Kind::Read),
             _ if !request.path.starts_with("/compute/") => None,
+            "PATCH" => Some(Kind::Write),
             "POST" if !read.iter().any(|end| request.path.ends_with(end)) => Some(Kind::Write),
             _ => Some(Kind::Read),
         }

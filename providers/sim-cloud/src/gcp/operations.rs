@@ -4,7 +4,7 @@
 use super::Gcp;
 use super::place::Place;
 use super::refusals::refuse;
-use super::shapes::{link, number_of};
+use super::shapes::{last, link, number_of};
 use super::writes::refused;
 use crate::request::{Reply, Request};
 use contract::{GroupId, Timestamp};
@@ -27,7 +27,8 @@ pub(super) struct Operations {
 
 struct Operation {
     place: Place,
-    group: GroupId,
+    /// The path of what it changes.
+    target: String,
     kind: &'static str,
     at: Timestamp,
     error: Option<(String, String)>,
@@ -37,6 +38,11 @@ impl Operations {
     pub fn fail_next(&mut self, code: &str, message: &str) {
         self.fails = Some((code.to_owned(), message.to_owned()));
     }
+}
+
+/// The path of a group.
+pub(super) fn target_of(place: &Place, group: &str) -> String {
+    format!("{place}/instanceGroupManagers/{group}")
 }
 
 fn time(at: Timestamp) -> String {
@@ -49,7 +55,7 @@ impl Gcp {
         &self,
         request: &Request,
         group: &GroupId,
-        kind: &'static str,
+        (kind, target): (&'static str, &str),
         write: impl FnOnce() -> Result<(), Refused>,
     ) -> Reply {
         let id = request.param("requestId").map(str::to_owned);
@@ -73,7 +79,7 @@ impl Gcp {
         operations.made += 1;
         let name = format!("operation-{}-{:08x}", at.0, operations.made);
         operations.by_request.extend(id.map(|id| (id, name.clone())));
-        let made = Operation { place: place.clone(), group: group.clone(), kind, at, error };
+        let made = Operation { place: place.clone(), target: target.to_owned(), kind, at, error };
         operations.all.insert(name.clone(), made);
         drop(state);
         self.operation(&place, &name)
@@ -101,14 +107,13 @@ fn shape(project: &str, name: &str, operation: &Operation, now: Timestamp) -> Va
         "PENDING"
     };
     let place = &operation.place;
-    let target = format!("{place}/instanceGroupManagers/{}", operation.group);
     let mut shown = json!({
         "kind": "compute#operation",
         "id": number_of(name).to_string(),
         "name": name,
         "operationType": operation.kind,
-        "targetLink": link(project, &target),
-        "targetId": number_of(operation.group.as_str()).to_string(),
+        "targetLink": link(project, &operation.target),
+        "targetId": number_of(last(&operation.target)).to_string(),
         "status": status,
         "user": "skala@example.iam.gserviceaccount.com",
         "progress": if done { 100 } else { 0 },
@@ -139,7 +144,8 @@ pub(super) fn ended_at_once(request: &Request, code: &str, message: &str, now: T
     let place = Place::of(&format!("{kind}/{place}")).unwrap_or_else(|| Place::of_group(group));
     let error = Some((code.to_owned(), message.to_owned()));
     let at = now.before(TAKES);
-    let operation = Operation { place, group: group.as_str().into(), kind: "resize", at, error };
+    let target = target_of(&place, group);
+    let operation = Operation { place, target, kind: "resize", at, error };
     Reply::json(200, &shape(project, &format!("operation-{}-ended", now.0), &operation, now))
 }
 

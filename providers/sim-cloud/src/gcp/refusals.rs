@@ -22,8 +22,44 @@ fn body(status: u16, reason: &str, message: &str) -> Value {
 const BAD_TOKEN: &str = "Request had invalid authentication credentials. Expected OAuth 2 access token, login cookie or \
                          other valid authentication credential.";
 
+/// An error as Cloud Monitoring and other newer APIs write it: with a status word, and a reason where they have one.
+pub(super) fn rpc(code: u16, status: &str, message: &str, reason: Option<&str>) -> Reply {
+    let mut error = json!({ "error": { "code": code, "message": message, "status": status } });
+    if let Some(reason) = reason {
+        error["error"]["details"] = json!([{
+            "@type": "type.googleapis.com/google.rpc.ErrorInfo",
+            "reason": reason,
+            "domain": "googleapis.com",
+            "metadata": { "service": "monitoring.googleapis.com" },
+        }]);
+    }
+    Reply::json(code, &error)
+}
+
+fn of_monitoring(refusal: &Refusal) -> Reply {
+    match refusal {
+        Refusal::Throttled { .. } | Refusal::QuotaExceeded | Refusal::OutOfCapacity => {
+            let what =
+                "Quota exceeded for quota metric 'Time series queries' and limit 'Time series queries per minute'";
+            rpc(429, "RESOURCE_EXHAUSTED", what, Some("RATE_LIMIT_EXCEEDED"))
+        }
+        Refusal::Internal => rpc(500, "INTERNAL", "Internal error encountered.", None),
+        Refusal::Denied => {
+            let what = "Permission monitoring.timeSeries.list denied (or the resource may not exist).";
+            rpc(403, "PERMISSION_DENIED", what, None)
+        }
+        Refusal::Expired => rpc(401, "UNAUTHENTICATED", BAD_TOKEN, Some("ACCESS_TOKEN_EXPIRED")),
+        Refusal::WrongCredentials | Refusal::ClockOff => {
+            rpc(401, "UNAUTHENTICATED", BAD_TOKEN, Some("ACCESS_TOKEN_TYPE_UNSUPPORTED"))
+        }
+    }
+}
+
 /// A refusal that a test or a script asks for.
 pub(super) fn refusal(refusal: &Refusal, request: &Request, now: Timestamp) -> Reply {
+    if request.path.starts_with("/v3/") {
+        return of_monitoring(refusal);
+    }
     match refusal {
         Refusal::Throttled { retry_after } => {
             let reply = refuse(403, "rateLimitExceeded", "Rate Limit Exceeded");

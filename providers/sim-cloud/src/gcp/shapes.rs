@@ -1,10 +1,10 @@
 //! Groups, instances and autoscalers as the API shows them.
 
+use super::Gcp;
 use super::place::{Place, zone_of};
 use super::refusals::refuse;
-use super::{Gcp, SCALER};
 use crate::request::{Reply, Request};
-use contract::{FailureKind, Foreign, GroupId, Instance, InstanceState, Observation, Suspended, Timestamp};
+use contract::{FailureKind, GroupId, Instance, InstanceState, Observation, Suspended, Timestamp};
 use serde_json::{Map, Value, json};
 
 /// A resource's address; these begin so wherever the API is served.
@@ -134,8 +134,8 @@ impl Gcp {
             "selfLink": link(&format!("{place}/instanceGroupManagers/{group}")),
         });
         shown[if matches!(place, Place::Zone(_)) { "zone" } else { "region" }] = link(&place.to_string()).into();
-        if let Some(foreign) = seen.foreign.first() {
-            shown["status"]["autoscaler"] = link(&format!("{place}/autoscalers/{}", scaler(foreign))).into();
+        if let Some(link) = self.scaler_link(group) {
+            shown["status"]["autoscaler"] = link.into();
         }
         shown
     }
@@ -248,40 +248,6 @@ impl Gcp {
             "selfLink": link(&self.project, &format!("zones/{zone}/instances/{}", instance.id)),
         })
     }
-
-    /// The native scaler of a group.
-    pub(super) fn autoscaler(&self, place: &Place, name: &str) -> Reply {
-        let here = self.cloud.groups().into_iter().filter(|group| Place::of_group(group.as_str()) == *place);
-        let mut foreign = here.filter_map(|group| Some((self.cloud.look(&group)?.foreign.into_iter().next()?, group)));
-        let Some((foreign, group)) = foreign.find(|(foreign, _)| scaler(foreign) == name) else {
-            return refuse(404, "notFound", &format!("The resource '{place}/autoscalers/{name}' was not found"));
-        };
-        let mode = if foreign.removes == Some(false) { "ONLY_SCALE_OUT" } else { "ON" };
-        let mut shown = json!({
-            "kind": "compute#autoscaler",
-            "id": number_of(name).to_string(),
-            "name": name,
-            "target": link(&self.project, &format!("{place}/instanceGroupManagers/{group}")),
-            "autoscalingPolicy": {
-                "minNumReplicas": 1,
-                "maxNumReplicas": 10,
-                "coolDownPeriodSec": 60,
-                "cpuUtilization": { "utilizationTarget": 0.6, "predictiveMethod": "NONE" },
-                "mode": mode,
-            },
-            "status": "ACTIVE",
-            "recommendedSize": 1,
-            "selfLink": link(&self.project, &format!("{place}/autoscalers/{name}")),
-        });
-        shown[if matches!(place, Place::Zone(_)) { "zone" } else { "region" }] =
-            link(&self.project, &place.to_string()).into();
-        Reply::json(200, &shown)
-    }
-}
-
-/// A native scaler's own name.
-fn scaler(foreign: &Foreign) -> &str {
-    foreign.name.strip_prefix("autoscaler ").unwrap_or(SCALER)
 }
 
 /// What an aggregated list says of one place.

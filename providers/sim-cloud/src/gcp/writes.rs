@@ -1,6 +1,8 @@
 //! Resizing a group, and deleting instances by name.
 
 use super::Gcp;
+use super::operations::target_of;
+use super::place::Place;
 use super::refusals::refuse;
 use super::shapes::{last, waiting_names};
 use crate::request::{Reply, Request};
@@ -16,7 +18,8 @@ impl Gcp {
         let Some(to) = request.param("size").and_then(|text| text.parse::<u32>().ok()) else {
             return refuse(400, "invalid", "Invalid value for field 'size'");
         };
-        self.once(request, group, "resize", || self.cloud.resize(group, to).map(|_| ()))
+        let target = target_of(&Place::of_group(group.as_str()), group.as_str());
+        self.once(request, group, ("resize", &target), || self.cloud.resize(group, to).map(|_| ()))
     }
 
     /// `deleteInstances`: machines, and places of those that are still to be made.
@@ -27,7 +30,8 @@ impl Gcp {
             return refuse(400, "invalid", "Invalid value for field 'instances': 1 to 1000 are deleted at once");
         }
         let skip = body["skipInstancesOnValidationError"].as_bool().unwrap_or(false);
-        self.once(request, group, "compute.instanceGroupManagers.deleteInstances", || {
+        let target = target_of(&Place::of_group(group.as_str()), group.as_str());
+        self.once(request, group, ("compute.instanceGroupManagers.deleteInstances", &target), || {
             self.take_out(group, &named, skip)
         })
     }
