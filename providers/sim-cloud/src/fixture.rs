@@ -268,7 +268,7 @@ impl Fixture for Wire {
             });
         }
         match broken(fault, self.late) {
-            Some(fault) => self.server.inject(kind, fault),
+            Some(fault) => _ = self.server.inject(kind, fault),
             None => self.server.refuse_connections(),
         }
         ready(Ok(()))

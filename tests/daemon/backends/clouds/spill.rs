@@ -1,0 +1,54 @@
+//! What one cloud cannot launch is asked of the next one, at once.
+
+use super::stand::{Said, Stand};
+use sim_cloud::CloudKind::{Aws, Gcp, Kubernetes};
+use sim_cloud::{CloudKind, Fault, Kind, Refusal};
+use std::time::{Duration, Instant};
+
+const INTERVAL: Duration = Duration::from_secs(2);
+
+/// Two places for one fleet, of which the first runs all.
+fn stand(first: CloudKind) -> Stand {
+    let mut stand = Stand::new(&[first, Kubernetes]);
+    let (preferred, other) = (stand.cloud(first).group("web", 2), stand.cloud(Kubernetes).group("web", 0));
+    stand.fleet("shop", &[(first, &preferred), (Kubernetes, &other)], 200.0);
+    stand.start("2s");
+    stand
+}
+
+/// From the cloud's word that there are no machines until the other one was asked for them.
+fn measure(stand: &Stand, first: CloudKind, from: Instant, no_machines: impl Fn(&Said) -> bool) -> Duration {
+    let asked = |stand: &Stand| stand.cloud(Kubernetes).first(from, |said| said.kind == Some(Kind::Write));
+    stand.until("the other cloud is asked", |stand| asked(stand).is_some());
+    let said = stand.cloud(first).first(from, no_machines).expect("the first cloud says that it has no machines");
+    let took = asked(stand).unwrap().duration_since(said);
+    println!("{first} has no machines; asked of kubernetes {took:?} after it said so, the interval is {INTERVAL:?}");
+    took
+}
+
+#[test]
+fn launches_that_fail_are_asked_of_the_next_cloud_within_an_interval() {
+    let stand = stand(Aws);
+    stand.cloud(Aws).cloud.inject(sim::Script::new(sim::Fault::OutOfCapacity));
+    let from = Instant::now();
+    stand.set_load("shop", 800.0);
+    let took = measure(&stand, Aws, from, |said| said.answer.contains("InsufficientInstanceCapacity"));
+    assert!(took < INTERVAL, "{took:?}");
+    // What was asked for there and did not come is withdrawn, but for the one that probes.
+    stand.until("eight instances, at most one of them a probe", |stand| {
+        let (aws, kubernetes) = (stand.cloud(Aws).desired("web"), stand.cloud(Kubernetes).desired("web"));
+        (2..=3).contains(&aws) && (6..=7).contains(&kubernetes)
+    });
+}
+
+#[test]
+fn a_refused_write_is_asked_of_the_next_cloud_within_an_interval() {
+    let stand = stand(Gcp);
+    stand.cloud(Gcp).server.inject(Kind::Write, Fault::Refuse(Refusal::OutOfCapacity));
+    let from = Instant::now();
+    stand.set_load("shop", 800.0);
+    let took = measure(&stand, Gcp, from, |said| said.kind == Some(Kind::Write));
+    assert!(took < INTERVAL + Duration::from_millis(500), "{took:?}");
+    stand.until("six elsewhere", |stand| stand.cloud(Kubernetes).desired("web") >= 6);
+    assert_eq!(stand.cloud(Gcp).desired("web"), 2);
+}
