@@ -11,7 +11,7 @@ const INTERVAL: Duration = Duration::from_secs(2);
 fn stand(first: CloudKind) -> Stand {
     let mut stand = Stand::new(&[first, Kubernetes]);
     let (preferred, other) = (stand.cloud(first).group("web", 2), stand.cloud(Kubernetes).group("web", 0));
-    stand.fleet("shop", &[(first, &preferred), (Kubernetes, &other)], 200.0);
+    stand.fleet("shop", &[(first, &preferred, 1), (Kubernetes, &other, 2)], 200.0);
     stand.start("2s");
     stand
 }
@@ -32,7 +32,7 @@ fn launches_that_fail_are_asked_of_the_next_cloud_within_an_interval() {
     stand.cloud(Aws).cloud.inject(sim::Script::new(sim::Fault::OutOfCapacity));
     let from = Instant::now();
     stand.set_load("shop", 800.0);
-    let took = measure(&stand, Aws, from, |said| said.answer.contains("InsufficientInstanceCapacity"));
+    let took = measure(&stand, Aws, from, |said| said.answer.contains("do not have sufficient"));
     assert!(took < INTERVAL, "{took:?}");
     // What was asked for there and did not come is withdrawn, but for the one that probes.
     stand.until("eight instances, at most one of them a probe", |stand| {

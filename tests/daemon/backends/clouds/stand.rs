@@ -102,13 +102,13 @@ impl Served {
 }
 
 /// Readings: one JSON document of numbers.
-struct Load {
-    port: u16,
+pub struct Load {
+    pub port: u16,
     values: Arc<Mutex<BTreeMap<String, f64>>>,
 }
 
 impl Load {
-    fn start() -> Self {
+    pub fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         let values: Arc<Mutex<BTreeMap<String, f64>>> = Arc::default();
@@ -125,6 +125,10 @@ impl Load {
             }
         });
         Self { port, values }
+    }
+
+    pub fn set(&self, name: &str, value: f64) {
+        self.values.lock().unwrap().insert(name.into(), value);
     }
 }
 
@@ -162,12 +166,11 @@ impl Stand {
         &self.clouds[&kind]
     }
 
-    /// A fleet on these groups, the most preferred first, with a load that ten instances can do a tenth of each.
-    pub fn fleet(&mut self, name: &str, groups: &[(CloudKind, &str)], load: f64) {
+    /// A fleet on these groups, each with its priority; an instance carries 100 of the load.
+    pub fn fleet(&mut self, name: &str, groups: &[(CloudKind, &str, u32)], load: f64) {
         let text = &mut self.policies;
         _ = writeln!(text, "[fleet.{name}]\nmode = \"on\"\nmin = 1\nmax = 40\nwarmup = \"0s\"\nboot = \"1s\"");
-        for (priority, (kind, group)) in groups.iter().enumerate() {
-            let priority = priority + 1;
+        for (kind, group, priority) in groups {
             _ = writeln!(
                 text,
                 "[[fleet.{name}.group]]\nprovider = \"{kind}\"\ngroup = \"{group}\"\npriority = {priority}"
@@ -185,7 +188,7 @@ impl Stand {
     }
 
     pub fn set_load(&self, fleet: &str, load: f64) {
-        self.load.values.lock().unwrap().insert(fleet.into(), load);
+        self.load.set(fleet, load);
     }
 
     /// Starts `skala run` and waits until every fleet keeps what its load needs.
