@@ -33,7 +33,7 @@ pub struct Access {
     /// The table for skala.toml.
     pub toml: String,
     /// Variables of the environment with the credentials; they guard nothing.
-    pub variables: Vec<(&'static str, &'static str)>,
+    pub variables: Vec<(&'static str, String)>,
 }
 
 impl CloudKind {
@@ -91,7 +91,8 @@ impl CloudKind {
 
     /// How a skala with a provider of this name reaches this cloud at `url`.
     pub fn access(self, provider: &str, url: &str) -> Access {
-        let (lines, variables): (String, Vec<_>) = match self {
+        let keystone = format!("{url}/identity");
+        let (lines, variables): (String, Vec<(&str, &str)>) = match self {
             Self::Alibaba => (
                 format!("region = \"{}\"\nendpoint_url = \"{url}\"\n", alibaba::REGION),
                 vec![
@@ -120,20 +121,24 @@ impl CloudKind {
             Self::Kubernetes => (format!("endpoint_url = \"{url}\"\n"), Vec::new()),
             Self::Openstack => (
                 format!(
-                    "endpoint_url = \"{url}/identity\"\n\
+                    "endpoint_url = \"{keystone}\"\n\
                      groups.\"*\" = {{ image = \"{}\", flavor = \"{}\", networks = [\"{}\"] }}\n",
                     openstack::IMAGE,
                     openstack::FLAVOR,
                     openstack::NETWORK
                 ),
                 vec![
+                    ("OS_AUTH_URL", &keystone),
                     ("OS_AUTH_TYPE", "v3applicationcredential"),
                     ("OS_APPLICATION_CREDENTIAL_ID", openstack::CREDENTIAL.0),
                     ("OS_APPLICATION_CREDENTIAL_SECRET", openstack::CREDENTIAL.1),
                 ],
             ),
         };
-        Access { toml: format!("[provider.{provider}]\nkind = \"{}\"\n{lines}", self.word()), variables }
+        Access {
+            toml: format!("[provider.{provider}]\nkind = \"{}\"\n{lines}", self.word()),
+            variables: variables.into_iter().map(|(name, value)| (name, value.to_owned())).collect(),
+        }
     }
 }
 

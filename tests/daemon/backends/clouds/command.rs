@@ -75,8 +75,19 @@ impl SimCloud {
     }
 }
 
+/// A daemon; its log is shown when a test fails.
+struct Skala(Process);
+
+impl Drop for Skala {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("--- the daemon's log ends with\n{}", self.0.tail());
+        }
+    }
+}
+
 /// A daemon with what was printed, and a fleet in each of these clouds.
-fn daemon(dir: &Path, clouds: &SimCloud, fleets: &[&str]) -> (Process, Load) {
+fn daemon(dir: &Path, clouds: &SimCloud, fleets: &[&str]) -> (Skala, Load) {
     let load = Load::start();
     let text = clouds.printed();
     let mut policies = String::new();
@@ -105,7 +116,7 @@ fn daemon(dir: &Path, clouds: &SimCloud, fleets: &[&str]) -> (Process, Load) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_skala"));
     command.arg("run").arg("--config").arg(dir.join("skala.toml"));
     command.env("HOME", dir).envs(clouds.variables());
-    (Process::start("skala run", command, &dir.join("skala.log")), load)
+    (Skala(Process::start("skala run", command, &dir.join("skala.log"))), load)
 }
 
 /// What a cloud's one group holds and runs.
@@ -151,8 +162,8 @@ fn a_daemon_with_what_it_prints_scales_every_cloud() {
         let said = clouds.ask("POST", path, text);
         assert!(said.status() == status && said.text().contains(why), "{path} {text}: {}", said.text());
     }
-    skala.signal("TERM");
-    assert!(skala.wait(Duration::from_secs(40)).success(), "{}", skala.tail());
+    skala.0.signal("TERM");
+    assert!(skala.0.wait(Duration::from_secs(40)).success(), "{}", skala.0.tail());
     clouds.end("TERM");
 }
 

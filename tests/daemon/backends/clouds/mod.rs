@@ -2,6 +2,7 @@
 //! the providers and SDKs that a user has. What happened when is measured at the servers.
 
 mod command;
+mod demo;
 mod outage;
 mod spill;
 mod stand;
