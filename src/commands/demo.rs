@@ -195,10 +195,11 @@ impl Screen {
 
 fn rows(world: &World, published: &Published, score: &Score) -> Vec<String> {
     let secs = (world.plan.begins + world.elapsed()).as_secs();
+    let wide = world.plan.workloads.iter().map(|workload| workload.clouds().len()).max().unwrap_or(0) + 1;
     let mut rows = vec![
         format!("{:02}:{:02}  {}", secs / 3600 % 24, secs / 60 % 60, happening(world)),
         format!(
-            "  {:<9} {:<13} {:>14} {:>5} {:>7} {:>7} {:>5} {:>9}  {}",
+            "  {:<9} {:<wide$} {:>14} {:>5} {:>7} {:>7} {:>5} {:>9}  {}",
             "FLEET", "CLOUD", "LOAD", "NEEDS", "RUNNING", "DESIRED", "BOOT", "SHORT", "WHY"
         ),
     ];
@@ -213,7 +214,7 @@ fn rows(world: &World, published: &Published, score: &Score) -> Vec<String> {
             },
         };
         let mut row = format!(
-            "  {:<9} {:<13} {:>14} {:>5} {:>7} {:>7} {:>5} {:>9}  {why}",
+            "  {:<9} {:<wide$} {:>14} {:>5} {:>7} {:>7} {:>5} {:>9}  {why}",
             workload.fleet,
             workload.clouds(),
             format!("{:.0} {}", workload.load(world.hour()), workload.unit),

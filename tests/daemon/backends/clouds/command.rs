@@ -98,7 +98,8 @@ fn daemon(dir: &Path, clouds: &SimCloud, fleets: &[&str]) -> (Skala, Load) {
             "[fleet.{fleet}]\nmode = \"on\"\nmin = 1\nmax = 20\nwarmup = \"0s\"\n\
              [[fleet.{fleet}.group]]\nprovider = \"{fleet}\"\ngroup = \"{group}\"\n\
              [fleet.{fleet}.metric.rps]\nsource = \"load\"\nquery = \"$.{fleet}\"\nunit = \"count\"\n\
-             [[fleet.{fleet}.rule]]\nkind = \"per-instance\"\nmetric = \"rps\"\ntarget = 100\n"
+             [[fleet.{fleet}.rule]]\nkind = \"per-instance\"\nmetric = \"rps\"\ntarget = 100\n\
+             [fleet.{fleet}.scale_out]\nrate = [{{ instances = 20, per = \"1s\" }}]\n"
         );
         load.set(fleet, 200.0);
     }
