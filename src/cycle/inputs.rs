@@ -117,6 +117,6 @@ impl Cycle {
 }
 
 /// Whether a key of the core's memory, `provider/group`, is this group's.
-fn is_key(key: &str, group: &policies::policy::Group) -> bool {
+pub(super) fn is_key(key: &str, group: &policies::policy::Group) -> bool {
     key.strip_prefix(&*group.provider).and_then(|rest| rest.strip_prefix('/')) == Some(group.group.as_str())
 }

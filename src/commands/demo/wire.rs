@@ -52,7 +52,7 @@ pub async fn serve(world: &World, room: &Path, metrics: &Arc<ProcessMetrics>) ->
         }
         clouds.push(live);
     }
-    let file = SourceFile { name: "demo/wire".into(), text: text.into() };
+    let file = SourceFile { name: "demo/wire".into(), text };
     let (config, found) = SkalaToml::parse(&file, registry::KINDS, room, room);
     let config =
         config.ok_or_else(|| invalid(diagnostics::render(&Report { files: vec![file], diagnostics: found })))?;
