@@ -1,7 +1,7 @@
 //! What one cloud cannot launch is asked of the next one, at once.
 
 use super::stand::{Said, Stand};
-use sim_cloud::CloudKind::{Aws, Gcp, Kubernetes};
+use sim_cloud::CloudKind::{Aws, Azure, Gcp, Kubernetes};
 use sim_cloud::{CloudKind, Fault, Kind, Refusal};
 use std::time::{Duration, Instant};
 
@@ -51,11 +51,24 @@ fn a_refused_write_is_asked_of_the_next_cloud_without_waiting_for_an_interval() 
     assert!(took < INTERVAL, "{took:?}");
     stand.until("six elsewhere", |stand| stand.cloud(Kubernetes).desired("web") >= 6);
     assert_eq!(stand.cloud(Gcp).desired("web"), 2);
-    // Probes that are refused are asked for again by the intervals alone.
-    let writes = || stand.cloud(Gcp).said().iter().filter(|said| said.kind == Some(Kind::Write)).count();
-    let before = writes();
+}
+
+#[test]
+fn two_clouds_that_refuse_are_asked_by_the_intervals_alone() {
+    let mut stand = Stand::new(&[Gcp, Azure]);
+    let groups = [Gcp, Azure].map(|kind| (kind, stand.cloud(kind).group("web", 2)));
+    let of: Vec<(CloudKind, &str, u32)> = groups.iter().map(|(kind, id)| (*kind, &**id, 1)).collect();
+    stand.fleet("shop", &of, 400.0);
+    stand.start("2s");
+    for kind in [Gcp, Azure] {
+        stand.cloud(kind).server.inject(Kind::Write, Fault::Refuse(Refusal::OutOfCapacity));
+    }
+    let writes = |kind| stand.cloud(kind).said().iter().filter(|said| said.kind == Some(Kind::Write)).count();
+    stand.set_load("shop", 1200.0);
+    stand.until("both have refused", |_| writes(Gcp) > 0 && writes(Azure) > 0);
     std::thread::sleep(INTERVAL * 4);
-    let more = writes() - before;
-    println!("{more} more writes to the cloud without machines in four intervals");
-    assert!(more <= 5, "{more}");
+    let (gcp, azure) = (writes(Gcp), writes(Azure));
+    println!("two clouds without machines: {gcp} and {azure} writes in four intervals");
+    assert!(gcp <= 8 && azure <= 8, "{gcp} and {azure}");
+    assert_eq!((stand.cloud(Gcp).desired("web"), stand.cloud(Azure).desired("web")), (2, 2));
 }
