@@ -98,6 +98,12 @@ impl ScaledClock {
         let now = base.now();
         Self { epoch: Timestamp(now.0 - now.0.rem_euclid(DAY)), base, speed: speed.max(1) }
     }
+
+    /// The same clock, showing a later time.
+    #[must_use]
+    pub fn later(self, by: Duration) -> Self {
+        Self { epoch: self.epoch.after(by), ..self }
+    }
 }
 
 impl Clock for ScaledClock {

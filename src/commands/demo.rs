@@ -1,13 +1,15 @@
 //! `skala demo`: the real daemon on simulated clouds, and a day of load in a few minutes. Needs no account, no
-//! configuration and no second terminal; ends by itself, with a summary.
+//! configuration and no second terminal; ends by itself, with a summary. With `--wire` the clouds are behind their HTTP APIs.
 
 mod load;
+mod plan;
 mod score;
+mod wire;
 mod world;
 
 use super::{Exit, Out, duration};
 use anyhow::Context;
-use load::{BLACKOUT, WORKLOADS};
+use plan::{DAY, EVENING, Plan};
 use score::{Score, faults};
 use skala::api::{Api, Listeners};
 use skala::app::StopReason;
@@ -16,6 +18,7 @@ use skala::control::Control;
 use skala::published::Published;
 use skala::store::sqlite::SqliteStore;
 use skala::store::{Options, Store};
+use skala::telemetry::ProcessMetrics;
 use std::io::{self, IsTerminal, Write};
 use std::net::SocketAddr;
 use std::os::unix::fs::DirBuilderExt;
@@ -25,7 +28,6 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use world::World;
 
-const DAY: Duration = Duration::from_secs(86_400);
 /// The table is drawn, and the day judged, so often.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 /// The address in the documentation; another when it is taken.
@@ -36,10 +38,14 @@ const RESERVE_BYTES: u64 = 1 << 20;
 /// Show skala at work: simulated clouds, the real daemon, a day of load in a few minutes
 #[derive(Debug, clap::Args)]
 pub struct Demo {
-    /// How much faster than the wall clock the simulated day passes
-    #[arg(long, default_value_t = 300, value_parser = clap::value_parser!(u32).range(1..=3600))]
-    speed: u32,
-    /// End after this much real time; by default when the day is over
+    /// How much faster than the wall clock the simulated time passes [default: 300, and 60 with --wire]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=3600))]
+    speed: Option<u32>,
+    /// Behind HTTP: the clouds' APIs, simulated, and the providers and SDKs that a daemon in earnest has; an evening, with
+    /// a fleet that spills over from one cloud into another
+    #[arg(long)]
+    wire: bool,
+    /// End after this much real time; by default when the day, or the evening, is over
     #[arg(long = "for", value_name = "D", value_parser = duration)]
     lasts: Option<Duration>,
     /// Print the table once, after the first decisions, and end
@@ -59,18 +65,28 @@ impl Demo {
         let (socket, store_path) = (room.join("skala.sock"), room.join("skala.db"));
         let listeners = listeners(&socket).await?;
         let address = listeners.tcp_address().context("no address")?;
-        let world = World::new(self.speed)?;
+        let plan: &'static Plan = if self.wire { &EVENING } else { &DAY };
+        let speed = self.speed.unwrap_or(plan.speed);
+        let world = World::new(plan, speed)?;
+        let metrics = Arc::new(ProcessMetrics::new());
+        // The servers live for as long as this does.
+        let (_served, providers) = if self.wire {
+            let served = wire::serve(&world, room, &metrics).await?;
+            (Some(served.clouds), served.providers)
+        } else {
+            (None, world.providers(&metrics))
+        };
         let options = Options { reserve: RESERVE_BYTES, ..Options::new("demo") };
         let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&store_path, options)?);
         let (control, asked) = mpsc::channel(16);
-        let app = world.app(&store, &store_path, asked);
+        let app = world.app(&store, &store_path, asked, (providers, metrics));
         let published = app.published();
         let (stop_api, api_stop) = watch::channel(false);
         let clock: Arc<dyn Clock> = Arc::clone(&world.clock) as Arc<dyn Clock>;
         let api = Api { published: published.clone(), control: control.clone(), store, clock };
         let serving = tokio::spawn(listeners.serve(api, api_stop));
         let running = tokio::spawn(app.run());
-        greet(&socket, address, self.speed, out)?;
+        greet(&socket, address, (plan, speed), out)?;
         let shown = self.show(&world, &published, out).await;
         // However the showing ended, the daemon is stopped as it would be in earnest.
         let _ = control.send(Control::Stop).await;
@@ -87,7 +103,7 @@ impl Demo {
 
     /// Looks and draws until the day, the time or the person's patience is over.
     async fn show(&self, world: &World, published: &Published, out: &mut Out) -> anyhow::Result<Score> {
-        let mut score = Score::default();
+        let mut score = Score::new(world);
         let mut screen = Screen { live: io::stdout().is_terminal() && !self.once, lines: 0, hour: None };
         let mut looks = tokio::time::interval(LOOK_EVERY);
         let end = async {
@@ -109,7 +125,7 @@ impl Demo {
             if decided {
                 screen.draw(world, published, &score, out)?;
             }
-            if world.elapsed() >= DAY || (self.once && decided) {
+            if world.elapsed() >= world.plan.lasts || (self.once && decided) {
                 return Ok(score);
             }
         }
@@ -143,14 +159,11 @@ async fn listeners(socket: &Path) -> anyhow::Result<Listeners> {
     }
 }
 
-fn greet(socket: &Path, address: SocketAddr, speed: u32, out: &mut Out) -> io::Result<()> {
-    writeln!(
-        out,
-        "Four simulated clouds, the real daemon, and a day that takes {} s.",
-        DAY.as_secs() / u64::from(speed)
-    )?;
+fn greet(socket: &Path, address: SocketAddr, (plan, speed): (&Plan, u32), out: &mut Out) -> io::Result<()> {
+    let fleet = plan.workloads[plan.workloads.len() - 1].fleet;
+    writeln!(out, "{} {} s.", plan.title, plan.lasts.as_secs() / u64::from(speed))?;
     writeln!(out, "In another terminal:  skala status --socket {}", socket.display())?;
-    writeln!(out, "                      skala explain checkout --socket {}", socket.display())?;
+    writeln!(out, "                      skala explain {fleet} --socket {}", socket.display())?;
     writeln!(out, "                      curl http://{address}/metrics\n")?;
     out.flush()
 }
@@ -181,15 +194,16 @@ impl Screen {
 }
 
 fn rows(world: &World, published: &Published, score: &Score) -> Vec<String> {
-    let secs = world.elapsed().as_secs();
+    let secs = (world.plan.begins + world.elapsed()).as_secs();
+    let wide = world.plan.workloads.iter().map(|workload| workload.clouds().len()).max().unwrap_or(0) + 1;
     let mut rows = vec![
-        format!("{:02}:{:02}  {}", secs / 3600, secs / 60 % 60, happening(world)),
+        format!("{:02}:{:02}  {}", secs / 3600 % 24, secs / 60 % 60, happening(world)),
         format!(
-            "  {:<9} {:<8} {:>14} {:>5} {:>7} {:>7} {:>5} {:>9}  {}",
+            "  {:<9} {:<wide$} {:>14} {:>5} {:>7} {:>7} {:>5} {:>9}  {}",
             "FLEET", "CLOUD", "LOAD", "NEEDS", "RUNNING", "DESIRED", "BOOT", "SHORT", "WHY"
         ),
     ];
-    for (workload, score) in WORKLOADS.iter().zip(score.fleets()) {
+    for (workload, score) in world.plan.workloads.iter().zip(score.fleets()) {
         let Some(fleet) = published.fleet(workload.fleet) else { continue };
         let decision = fleet.decision.as_ref();
         let why = match decision {
@@ -200,14 +214,14 @@ fn rows(world: &World, published: &Published, score: &Score) -> Vec<String> {
             },
         };
         let mut row = format!(
-            "  {:<9} {:<8} {:>14} {:>5} {:>7} {:>7} {:>5} {:>9}  {why}",
+            "  {:<9} {:<wide$} {:>14} {:>5} {:>7} {:>7} {:>5} {:>9}  {why}",
             workload.fleet,
-            workload.cloud,
+            workload.clouds(),
             format!("{:.0} {}", workload.load(world.hour()), workload.unit),
             workload.needed(world.hour()),
-            world.running(workload),
+            workload.places.iter().map(|place| world.running_at(place).to_string()).collect::<Vec<_>>().join("+"),
             super::table::known(decision.and_then(|decision| decision.desired)),
-            fleet.groups.first().map_or(0, |group| group.instances[0]),
+            fleet.groups.iter().map(|group| group.instances[0]).sum::<u32>(),
             format!("{} min", score.short.as_secs() / 60),
         );
         // A line that wraps would break the redrawing; eighty columns and half as many again is a usual terminal.
@@ -221,45 +235,34 @@ fn rows(world: &World, published: &Published, score: &Score) -> Vec<String> {
 /// What goes wrong just now.
 fn happening(world: &World) -> String {
     let now = world.elapsed();
-    let mut all: Vec<String> = world
-        .scripts()
-        .iter()
-        .filter(|(_, script)| script.from.0 <= now && script.until.is_some_and(|until| now < until.0))
-        .map(|(cloud, script)| format!("{cloud}: {}", fault_name(&script.fault)))
-        .collect();
-    if (BLACKOUT.0..BLACKOUT.1).contains(&world.hour()) {
+    let on = world.troubles().iter().filter(|one| one.from <= now && one.until.is_some_and(|until| now < until));
+    let mut all: Vec<String> = on.map(|one| format!("{}: {}", one.cloud, one.name)).collect();
+    if (world.plan.blackout.0..world.plan.blackout.1).contains(&world.hour()) {
         all.push("the source of all readings does not answer".into());
     }
     if all.is_empty() { "all is well".into() } else { format!("trouble! {}", all.join("; ")) }
 }
 
-/// What a fault is to somebody who looks on.
-fn fault_name(fault: &sim::Fault) -> &'static str {
-    use sim::Fault;
-    match fault {
-        Fault::Throttle { .. } => "turns calls down as too many",
-        Fault::ErrorAfterEffect => "does what it is told and answers with an error",
-        Fault::ErrorBeforeEffect => "answers with errors",
-        Fault::Unsent => "cannot be reached",
-        Fault::Hang { .. } => "hangs",
-        Fault::OutOfCapacity => "is out of machines in a zone",
-        Fault::SetDesired { .. } => "somebody changed desired by hand",
-        _ => "has a fault",
-    }
-}
-
 fn summary(world: &World, published: &Published, score: &Score, out: &mut Out) -> io::Result<()> {
-    let secs = world.elapsed().as_secs().min(DAY.as_secs());
+    let hours = |time: Duration| time.as_secs_f64() / 3600.0;
+    let secs = world.elapsed().min(world.plan.lasts).as_secs();
     writeln!(out, "\n{}:{:02} hours of load:", secs / 3600, secs / 60 % 60)?;
-    for (workload, score) in WORKLOADS.iter().zip(score.fleets()) {
-        writeln!(
+    for (workload, score) in world.plan.workloads.iter().zip(score.fleets()) {
+        write!(
             out,
             "  {:<9} {:>4} minutes short, {:>6.1} instance hours, {:>4} changes",
             workload.fleet,
             score.short.as_secs() / 60,
-            score.paid.as_secs_f64() / 3600.0,
-            score.changes
+            hours(score.paid),
+            world.changes(workload)
         )?;
+        if let [_, spilled @ ..] = workload.places
+            && !spilled.is_empty()
+        {
+            let places = workload.places.iter().map(|of| format!("{:.1} in {}", hours(world.billed(of)), of.cloud));
+            write!(out, "; {} of the hours", places.collect::<Vec<_>>().join(", "))?;
+        }
+        writeln!(out)?;
     }
     let (over, survived) = faults(world, published);
     writeln!(out, "  {survived} of {over} faults survived")?;

@@ -21,6 +21,7 @@ pub mod release;
 pub mod reload;
 pub mod report;
 pub mod run;
+pub mod sim_cloud;
 pub mod status;
 pub mod table;
 pub mod test;
@@ -105,6 +106,7 @@ enum Command {
     Tune(tune::Tune),
     Check(check::Check),
     Demo(demo::Demo),
+    SimCloud(sim_cloud::SimCloud),
     Iam(iam::Iam),
     Import(import::Import),
     Handover(handover::HandoverArgs),
@@ -135,6 +137,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, out: &mut Out) -> anyh
         Command::Check(command) => command.run(crate::registry::KINDS, out),
         Command::Test(command) => command.run(out),
         Command::Demo(command) => command.run(out),
+        Command::SimCloud(command) => command.run(out),
         Command::Iam(command) => command.run(out),
         Command::Import(command) => command.run(out),
         Command::Handover(command) => command.run(out),

@@ -165,6 +165,16 @@ enum Trouble {
 /// Fleets that are planned and recorded together.
 const DECIDED_AT_ONCE: usize = 256;
 
+impl Fleet {
+    /// Whether a refusal to launch tells something new of a group that has others beside it. A probe's does not: one that
+    /// were decided on at once would be followed by the next.
+    fn is_news(&self, group: usize) -> bool {
+        let of = &self.policy.groups[group];
+        let known = self.memory.offerings.iter().find(|(key, _)| of.is_key(key));
+        self.policy.groups.len() > 1 && !known.is_some_and(|(_, offering)| offering.is_down())
+    }
+}
+
 impl Cycle {
     /// One turn of the loop: fleets that are due begin, fleets that have waited enough are ready, the ready are decided.
     pub async fn turn(&mut self) {
@@ -249,6 +259,7 @@ impl Cycle {
             let Some(group) = fleet.policy.groups.iter().position(same) else { continue };
             let index = u16::try_from(group).unwrap_or(u16::MAX);
             let cannot_launch = end.outcome == Outcome::Refused && Outcome::cannot_launch(end.code);
+            let is_news = cannot_launch && fleet.is_news(group);
             fleet.events.push(Event::Outcome { group: index, outcome: end.outcome, cannot_launch });
             match end.outcome {
                 Outcome::Accepted if end.operations.is_empty() => {}
@@ -261,6 +272,10 @@ impl Cycle {
                 Outcome::Refused => fleet.open.retain(|(_, id)| *id != end.row.id),
                 // What is asked from now on shows what the call has done; an answer on its way may not.
                 Outcome::Unclear => fleet.read_after[group] = tick,
+            }
+            if is_news && let Ok(at) = self.fleets.binary_search_by(|fleet| (*fleet.id).cmp(&end.row.fleet)) {
+                // What it cannot launch has a place elsewhere, and nothing that is still to come would change that.
+                self.due_now(u32::try_from(at).unwrap_or(u32::MAX), self.clock.monotonic());
             }
         }
     }

@@ -72,21 +72,34 @@ pub enum Fault {
 
 /// The faults that are on.
 #[derive(Debug, Default)]
-pub(crate) struct Faults(Vec<(Kind, Fault)>);
+pub(crate) struct Faults {
+    on: Vec<(Injected, Kind, Fault)>,
+    made: u64,
+}
+
+/// A fault that was injected, for whoever ends it alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Injected(u64);
 
 impl Faults {
-    pub fn add(&mut self, kind: Kind, fault: Fault) {
-        self.0.push((kind, fault));
+    pub fn add(&mut self, kind: Kind, fault: Fault) -> Injected {
+        self.made += 1;
+        self.on.push((Injected(self.made), kind, fault));
+        Injected(self.made)
+    }
+
+    pub fn lift(&mut self, injected: Injected) {
+        self.on.retain(|(one, _, _)| *one != injected);
     }
 
     pub fn clear(&mut self) {
-        self.0.clear();
+        self.on.clear();
     }
 
     /// What a request meets; of several the one that was added last.
     pub fn of(&self, kind: Option<Kind>, is_later_page: bool) -> Option<Fault> {
         let kind = kind?;
         let meets = |fault: Fault| fault != Fault::LaterPages || is_later_page;
-        self.0.iter().rev().find(|(of, fault)| *of == kind && meets(*fault)).map(|(_, fault)| *fault)
+        self.on.iter().rev().find(|(_, of, fault)| *of == kind && meets(*fault)).map(|(_, _, fault)| *fault)
     }
 }

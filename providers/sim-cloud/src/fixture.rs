@@ -271,7 +271,7 @@ impl Fixture for Wire {
         let mute = matches!(fault, Fault::Throttle { .. }) && !self.offers.retry_after;
         let fault = if mute { &Fault::Throttle { retry_after: None } } else { fault };
         match broken(fault, self.late) {
-            Some(fault) => self.server.inject(kind, fault),
+            Some(fault) => _ = self.server.inject(kind, fault),
             None => self.server.refuse_connections(),
         }
         ready(Ok(()))

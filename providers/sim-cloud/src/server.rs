@@ -4,7 +4,7 @@
 
 use crate::api::{Api, Kind};
 use crate::exchange::Exchange;
-use crate::faults::{Fault, Faults};
+use crate::faults::{Fault, Faults, Injected};
 use crate::request::{Reply, Request};
 use crate::serve::{Outcome, serve};
 use bytes::Bytes;
@@ -101,14 +101,24 @@ impl Server {
         format!("http://{}", self.at)
     }
 
-    /// From now on requests of this kind meet the fault, until [`Server::clear`].
-    pub fn inject(&self, kind: Kind, fault: Fault) {
-        self.shared.lock().faults.add(kind, fault);
+    /// From now on requests of this kind meet the fault, until [`Server::lift`] or [`Server::clear`].
+    pub fn inject(&self, kind: Kind, fault: Fault) -> Injected {
+        self.shared.lock().faults.add(kind, fault)
     }
 
-    /// From now on every connection is refused, until [`Server::clear`].
+    /// Ends one fault.
+    pub fn lift(&self, injected: Injected) {
+        self.shared.lock().faults.lift(injected);
+    }
+
+    /// From now on every connection is refused, until [`Server::accept_connections`] or [`Server::clear`].
     pub fn refuse_connections(&self) {
         self.open.send_replace(false);
+    }
+
+    /// From now on connections are accepted again.
+    pub fn accept_connections(&self) {
+        self.open.send_replace(true);
     }
 
     /// Ends every fault.

@@ -1,6 +1,7 @@
 //! The day's load: a function of the time of day, the same each time. What a fleet's readings show of it also depends on
 //! how many of its instances serve.
 
+use super::plan::Plan;
 use contract::Timestamp;
 use policies::facts::MissingWhy;
 use skala::sources::Answer;
@@ -10,12 +11,10 @@ use std::sync::Arc;
 /// One fleet of the demo.
 #[derive(Clone, Copy, Debug)]
 pub struct Workload {
-    /// The fleet, which is also its group's name.
+    /// The fleet.
     pub fleet: &'static str,
-    /// Its cloud.
-    pub cloud: &'static str,
-    /// The group's name there.
-    pub group: &'static str,
+    /// Its groups, each with its cloud, the most preferred first.
+    pub places: &'static [Place],
     /// What its load is counted in.
     pub unit: &'static str,
     /// How much of it one instance can do.
@@ -23,23 +22,55 @@ pub struct Workload {
     curve: fn(f64) -> f64,
 }
 
-/// The fleets, in the order of the table.
+/// One group of a fleet.
+#[derive(Clone, Copy, Debug)]
+pub struct Place {
+    /// The cloud.
+    pub cloud: &'static str,
+    /// The group's name among the simulated machines.
+    pub group: &'static str,
+}
+
+const fn at(cloud: &'static str, group: &'static str) -> Place {
+    Place { cloud, group }
+}
+
+const CHECKOUT: Workload = Workload {
+    fleet: "checkout",
+    places: &[at("cirrus", "checkout")],
+    unit: "req/s",
+    capacity: 100.0,
+    curve: checkout,
+};
+const VIDEO: Workload =
+    Workload { fleet: "video", places: &[at("stratus", "video")], unit: "streams", capacity: 100.0, curve: video };
+
+/// The fleets of the day, in the order of the table.
 pub const WORKLOADS: [Workload; 4] = [
-    Workload { fleet: "checkout", cloud: "cirrus", group: "checkout", unit: "req/s", capacity: 100.0, curve: checkout },
-    Workload { fleet: "search", cloud: "nimbus", group: "search", unit: "req/s", capacity: 100.0, curve: search },
-    Workload { fleet: "video", cloud: "stratus", group: "video", unit: "streams", capacity: 100.0, curve: video },
+    CHECKOUT,
+    Workload { fleet: "search", places: &[at("nimbus", "search")], unit: "req/s", capacity: 100.0, curve: search },
+    VIDEO,
     Workload {
         fleet: "billing",
-        cloud: "cellar",
-        group: "servers:billing",
+        places: &[at("cellar", "servers:billing")],
         unit: "jobs",
         capacity: 65.0,
         curve: billing,
     },
 ];
 
-/// While this lasts, the source of all readings does not answer: hours of the day.
-pub const BLACKOUT: (f64, f64) = (13.0, 13.2);
+/// The fleets of the evening over the wire.
+pub const WIRED: [Workload; 3] = [
+    CHECKOUT,
+    VIDEO,
+    Workload {
+        fleet: "reports",
+        places: &[at("cellar", "deployment:default/reports"), at("cirrus", "reports")],
+        unit: "jobs",
+        capacity: 65.0,
+        curve: reports,
+    },
+];
 
 impl Workload {
     /// The load at an hour of the day, 0 to 24.
@@ -51,6 +82,11 @@ impl Workload {
     /// The fewest instances that can do the load.
     pub fn needed(&self, hour: f64) -> u32 {
         (self.load(hour) / self.capacity).ceil() as u32
+    }
+
+    /// Its clouds, for the table.
+    pub fn clouds(&self) -> String {
+        self.places.iter().map(|place| place.cloud).collect::<Vec<_>>().join("+")
     }
 
     /// What a query about this fleet shows.
@@ -69,11 +105,11 @@ impl Workload {
 }
 
 /// Answers a query of the demo's policies. `serving` tells how many instances of a fleet run.
-pub fn answer(query: &str, at: Timestamp, hour: f64, serving: impl Fn(&Workload) -> u32) -> Answer {
-    if (BLACKOUT.0..BLACKOUT.1).contains(&hour) {
+pub fn answer(plan: &Plan, query: &str, at: Timestamp, hour: f64, serving: impl Fn(&Workload) -> u32) -> Answer {
+    if (plan.blackout.0..plan.blackout.1).contains(&hour) {
         return Err(MissingWhy::Unreachable);
     }
-    let about = WORKLOADS.iter().find(|workload| query.contains(&format!("fleet=\"{}\"", workload.fleet)));
+    let about = plan.workloads.iter().find(|workload| query.contains(&format!("fleet=\"{}\"", workload.fleet)));
     let Some(workload) = about else { return Err(MissingWhy::Empty) };
     Ok(Arc::new([SimSource::point(&[], workload.reading(query, hour, serving(workload)), at)]))
 }
@@ -97,6 +133,11 @@ fn billing(hour: f64) -> f64 {
     40.0 + 680.0 * ramp(hour, 1.0, 1.5) * (1.0 - ramp(hour, 4.0, 5.5))
 }
 
+/// The day's reports, all asked for at once when the offices close.
+fn reports(hour: f64) -> f64 {
+    60.0 + 840.0 * ramp(hour, 17.55, 17.65) * (1.0 - ramp(hour, 21.0, 21.5))
+}
+
 /// A day's wave between 0 and 1 with its top at an hour.
 fn wave(hour: f64, top: f64) -> f64 {
     0.5 + 0.5 * ((hour - top) / 24.0 * std::f64::consts::TAU).cos()
@@ -116,11 +157,12 @@ fn noise(seed: u64) -> f64 {
 
 #[cfg(test)]
 mod tests {
+    use super::super::plan::DAY;
     use super::*;
 
     #[test]
     fn every_hour_has_a_load_that_the_clouds_could_serve() {
-        for workload in WORKLOADS {
+        for workload in WORKLOADS.into_iter().chain(WIRED) {
             let hours = || (0..24 * 60).map(|minute| f64::from(minute) / 60.0);
             assert!(hours().all(|hour| workload.load(hour).is_finite() && workload.load(hour) >= 0.0));
             let needed: Vec<u32> = hours().map(|hour| workload.needed(hour)).collect();
@@ -132,14 +174,15 @@ mod tests {
 
     #[test]
     fn readings_follow_from_load_and_serving() {
-        let reading =
-            |query: &str, serving| answer(query, Timestamp::default(), 12.0, |_| serving).map(|points| points[0].value);
+        let reading = |query: &str, serving| {
+            answer(&DAY, query, Timestamp::default(), 12.0, |_| serving).map(|points| points[0].value)
+        };
         let load = reading("sum(rate(requests_total{fleet=\"search\"}[1m]))", 1).unwrap();
         let cpu = reading("avg(cpu_busy_ratio{fleet=\"search\"})", 100).unwrap();
         assert!((cpu - load / 10_000.0).abs() < 1e-9);
         assert_eq!(reading("avg(cpu_busy_ratio{fleet=\"search\"})", 1), Ok(1.0));
         assert!(reading("errors{fleet=\"search\"}", 1).unwrap() > 0.5);
         assert_eq!(reading("up", 1), Err(MissingWhy::Empty));
-        assert_eq!(answer("up", Timestamp::default(), 13.1, |_| 1), Err(MissingWhy::Unreachable));
+        assert_eq!(answer(&DAY, "up", Timestamp::default(), 13.1, |_| 1), Err(MissingWhy::Unreachable));
     }
 }

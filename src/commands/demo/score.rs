@@ -1,8 +1,8 @@
 //! How the day went, judged from outside the daemon: by what the simulated clouds really had and what the load needed.
 
-use super::load::{BLACKOUT, WORKLOADS};
+use super::load::Workload;
 use super::world::World;
-use contract::{GroupId, Timestamp};
+use contract::Timestamp;
 use skala::published::Published;
 use std::time::Duration;
 
@@ -13,35 +13,35 @@ pub struct FleetScore {
     pub short: Duration,
     /// Time that instances were paid for, all together.
     pub paid: Duration,
-    /// Calls that changed the cloud.
-    pub changes: u64,
 }
 
 /// The day so far.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Score {
-    fleets: [FleetScore; WORKLOADS.len()],
+    fleets: Vec<FleetScore>,
     looked: Duration,
 }
 
 impl Score {
+    /// Nothing was seen yet.
+    pub fn new(world: &World) -> Self {
+        Self { fleets: vec![FleetScore::default(); world.plan.workloads.len()], looked: Duration::ZERO }
+    }
+
     /// Looks at the world; the time since the last look is judged by what is seen now, so look often.
     pub fn look(&mut self, world: &World) {
         let elapsed = world.elapsed();
         let passed = elapsed.saturating_sub(self.looked);
         self.looked = elapsed;
-        for (score, workload) in self.fleets.iter_mut().zip(&WORKLOADS) {
+        for (score, workload) in self.fleets.iter_mut().zip(world.plan.workloads) {
             if world.running(workload) < workload.needed(world.hour()) {
                 score.short += passed;
             }
-            if let Some(cloud) = world.cloud(workload) {
-                score.changes = cloud.changes();
-                score.paid = cloud.billed(&GroupId::from(workload.group));
-            }
+            score.paid = workload.places.iter().map(|place| world.billed(place)).sum();
         }
     }
 
-    /// The fleets' scores, in the order of [`WORKLOADS`].
+    /// The fleets' scores, in the order of the table.
     pub fn fleets(&self) -> &[FleetScore] {
         &self.fleets
     }
@@ -56,14 +56,17 @@ pub fn faults(world: &World, published: &Published) -> (usize, usize) {
             return;
         }
         over += 1;
-        let ended = world.midnight.after(until);
-        let met = WORKLOADS.iter().filter(|workload| cloud.is_none_or(|cloud| cloud == workload.cloud));
-        survived += usize::from(met.into_iter().all(|workload| is_past(published, workload.fleet, ended)));
+        let ended = world.begin.after(until);
+        let is_in =
+            |workload: &&Workload| cloud.is_none_or(|cloud| workload.places.iter().any(|place| place.cloud == cloud));
+        let mut met = world.plan.workloads.iter().filter(is_in);
+        survived += usize::from(met.all(|workload| is_past(published, workload.fleet, ended)));
     };
-    for (cloud, script) in world.scripts() {
-        judge(Some(cloud), script.until.map_or(Duration::MAX / 2, |until| until.0));
+    for trouble in world.troubles() {
+        judge(Some(&trouble.cloud), trouble.until.unwrap_or(Duration::MAX / 2));
     }
-    judge(None, Duration::from_secs_f64(BLACKOUT.1 * 3600.0));
+    let blackout = Duration::from_secs_f64(world.plan.blackout.1 * 3600.0);
+    judge(None, blackout.saturating_sub(world.plan.begins));
     (over, survived)
 }
 

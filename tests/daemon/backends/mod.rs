@@ -5,6 +5,7 @@
 
 mod audit;
 mod cloud;
+mod clouds;
 mod daemon;
 mod exporter;
 mod http;
