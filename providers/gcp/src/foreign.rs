@@ -107,6 +107,15 @@ mod tests {
     use super::*;
 
     #[test]
+    fn one_that_holds_its_fleet_is_read_more_often() {
+        let of = |removes| Foreign { name: "autoscaler web".into(), removes };
+        assert_eq!(every(Some(&of(Some(true)))), READ_HOLDING_EVERY);
+        assert_eq!(every(Some(&of(None))), READ_HOLDING_EVERY);
+        assert_eq!(every(Some(&of(Some(false)))), READ_EVERY, "a net that only adds stays for good");
+        assert_eq!(every(None), READ_EVERY, "off");
+    }
+
+    #[test]
     fn an_autoscalers_mode_says_whether_it_removes() {
         let check = |mode: Option<Mode>, expected: Option<Option<bool>>| {
             let policy = model::AutoscalingPolicy::new().set_or_clear_mode(mode.clone());

@@ -173,7 +173,10 @@ async fn a_certificate_of_somebody_else_is_not_spoken_to() {
     let untrusted = sim_cloud::untrusted::Untrusted::start(Arc::clone(&vault.api) as Arc<dyn Api>).await;
     let settings = Settings { credentials: Some(CredentialsKind::Anonymous), ..settings(&untrusted.url) };
     let provider = vault.connect(settings).await.unwrap();
-    let error = look(&provider, &"zones/europe-west1-b/web-1".into()).await.unwrap_err();
-    assert!(matches!(error, ProviderError::Transport { .. }), "{error}");
-    assert!(error.to_string().to_lowercase().contains("certificate"), "{error}");
+    let group = look(&provider, &"zones/europe-west1-b/web-1".into()).await.unwrap_err();
+    let metric = provider.metrics().unwrap().query("a.b/c max 1m", START).await.unwrap_err();
+    for error in [group, metric] {
+        assert!(matches!(error, ProviderError::Transport { .. }), "{error}");
+        assert!(error.to_string().to_lowercase().contains("certificate"), "{error}");
+    }
 }

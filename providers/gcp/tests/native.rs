@@ -179,3 +179,18 @@ async fn trouble_is_typed_and_asking_again_ends_it() {
         stand.wire.server.clear();
     }
 }
+
+#[tokio::test]
+async fn what_is_taken_and_does_not_end_is_unclear() {
+    // Its clock stands still, and so do its operations.
+    let stand = Stand::new().await;
+    let (group, _) = furnished(&stand, "web-2", true);
+    let provider = stand.provider(contract::Deadlines { write: Duration::from_millis(1_800), ..SHORT }).await;
+    let native = provider.native().unwrap();
+    let undo = native.prepare(&group).await.unwrap();
+    let error = native.suspend(&group, &undo).await.unwrap_err();
+    assert!(matches!(error, ProviderError::Unclear { .. }), "{error}");
+    assert!(error.to_string().contains("has not ended yet"), "{error}");
+    native.suspend(&group, &undo).await.unwrap();
+    assert_eq!((mode(&stand, "web-2").as_str(), stand.count("PATCH", "/autoscalers")), ("OFF", 1));
+}
