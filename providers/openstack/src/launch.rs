@@ -77,8 +77,10 @@ impl Groups {
             })
             .collect();
         let results: Vec<_> = futures_util::stream::iter(calls).buffered(CONCURRENT).collect().await;
-        let results = results.into_iter().flatten().collect();
-        self.judge(tag, results)
+        let results = results.into_iter().flatten().map(|(launch, result)| {
+            (launch, result.map_err(|failure| closed_zone(failure, launch.zone.as_deref(), template)))
+        });
+        self.judge(tag, results.collect())
     }
 
     /// One launch refused is an error, a part refused is data: what came is there, and the next observation shows both.
@@ -178,6 +180,20 @@ fn of_a_launch(failure: Failure) -> Failure {
         error => error,
     };
     Failure { error, ..failure }
+}
+
+/// Nova says of a zone in which every host is switched off what it says of one that never was. Beside others it is a zone
+/// without room, so that the others are asked first from now on; alone it is for whoever wrote its name.
+fn closed_zone(failure: Failure, zone: Option<&str>, template: &Template) -> Failure {
+    match (&failure.error, zone) {
+        (ProviderError::Invalid { what }, Some(zone))
+            if template.zones.len() > 1 && what.contains("availability zone is not available") =>
+        {
+            tracing::warn!(zone, what = %what, "no server can be made in this zone");
+            Failure { error: ProviderError::OutOfCapacity { scope: Scope::Zone(zone.into()) }, ..failure }
+        }
+        _ => failure,
+    }
 }
 
 /// The body of `POST /servers`.

@@ -393,6 +393,32 @@ async fn a_quota_that_ends_in_a_scale_out_is_data() {
 }
 
 #[tokio::test]
+async fn a_zone_whose_hosts_are_off_is_asked_last_and_a_wrong_one_is_a_mistake() {
+    let stand = Stand::new().await;
+    let of = |zones: &[&str]| {
+        let zones = zones.iter().map(|zone| (*zone).to_owned()).collect();
+        let template = Template { zones, ..settings().groups["*"].clone() };
+        stand.provider_of(
+            Settings { groups: BTreeMap::from([("web".to_owned(), template)]), ..Settings::default() },
+            &[],
+        )
+    };
+    stand.api.set_up(|setup| setup.closed_zone = Some("az-2"));
+    let provider = of(&["az-1", "az-2"]);
+    provider.raise(&target("web", 1), 2).await.unwrap();
+    let seen = look(&provider, "web").await.unwrap();
+    let told: Vec<_> = seen.launch_failures.iter().map(|failure| (failure.kind, failure.scope.clone())).collect();
+    assert_eq!(told, [(FailureKind::OutOfCapacity, Scope::Zone("az-2".into()))]);
+    assert_eq!(stand.there("web"), 1);
+    // From now on the other one is asked, although it is the fuller one.
+    provider.raise(&target("web", 2), 4).await.unwrap();
+    assert_eq!(stand.there("web"), 4);
+    // To whom it is the only one it may be no zone at all.
+    let error = of(&["az-2"]).raise(&target("web", 3), 5).await.unwrap_err();
+    assert!(error.code() == "invalid" && error.to_string().contains("availability zone"), "{error}");
+}
+
+#[tokio::test]
 async fn a_group_that_nobody_knows_is_not_found() {
     let stand = Stand::new().await;
     stand.group("web", 1);

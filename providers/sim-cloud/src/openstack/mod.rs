@@ -62,6 +62,8 @@ pub struct Setup {
     pub cell_down: bool,
     /// Servers that boot are just being handed to a cell: Nova has each twice, and shows it once.
     pub hands_over: bool,
+    /// Every host of this zone is switched off.
+    pub closed_zone: Option<&'static str>,
     /// Nobody's credentials are good any more.
     pub locked_out: bool,
 }
@@ -77,6 +79,7 @@ impl Default for Setup {
             hides_faults: false,
             cell_down: false,
             hands_over: false,
+            closed_zone: None,
             locked_out: false,
         }
     }

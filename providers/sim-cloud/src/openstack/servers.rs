@@ -160,13 +160,16 @@ impl OpenStack {
             Ok(record) => record,
             Err(message) => return words::bad_request(&message),
         };
+        let zone = body["server"]["availability_zone"].as_str();
+        if zone.is_some() && zone == self.lock().setup.closed_zone {
+            return words::bad_request("The requested availability zone is not available");
+        }
         let group = self.group_of(&record.tags);
         let number = {
             let mut state = self.lock();
             state.made += 1;
             state.made
         };
-        let zone = body["server"]["availability_zone"].as_str();
         let at = self.cloud.now();
         // Nova knows no launch ids: the same request twice makes two servers.
         let id = match self.cloud.start(&group, &format!("request-{number}")) {
