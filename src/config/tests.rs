@@ -119,7 +119,7 @@ fn every_mistake_is_said_once() {
     check(
         "[deamon]\n",
         &[
-            "1:2 unknown key `deamon` | did you mean `daemon`? allowed here: daemon, store, api, provider, source, brakes",
+            "1:2 unknown key `deamon` | did you mean `daemon`? allowed here: daemon, store, api, provider, source, drainer, brakes",
         ],
     );
     check("[daemon]\ninterval = \"0s\"\n", &["2:12 `interval` must be from \"1s\" to \"1h\", not \"0s\""]);

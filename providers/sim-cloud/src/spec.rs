@@ -189,8 +189,7 @@ mod tests {
             let plain = example.split('[').next().unwrap_or(example);
             let valued = example.replace(['[', ']'], "");
             let one = |text: &str| text.parse::<Spec>().unwrap_or_else(|wrong| panic!("{text}: {wrong}"));
-            one(plain);
-            one(&valued);
+            assert_eq!((&*one(plain).text, &*one(&valued).text), (plain, &*valued));
             seen += 1;
         }
         assert_eq!(seen, 18);

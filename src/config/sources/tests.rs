@@ -165,7 +165,7 @@ fn a_command_is_a_program_and_its_arguments() {
         &exec("command = [\"/a\"]\nenv = [\"A=b\"]\nshell = true\ntimeout = \"2m\""),
         &[
             "4:7 `env` has \"A=b\", which is no variable's name | it names variables of skala's own environment that the command gets: env = [\"PATH\"]",
-            "5:1 unknown key `shell` | allowed here: kind, command, timeout, env, trust_time",
+            "5:1 unknown key `shell` | allowed here: kind, command, env, timeout, trust_time",
             "6:11 `timeout` must be from \"100ms\" to \"1m\", not \"2m\"",
         ],
     );
