@@ -222,6 +222,7 @@ mod tests {
         metrics.upkeep();
         metrics.cycle(Duration::from_millis(2));
         metrics.lag(Duration::from_millis(1_500));
+        metrics.drain_request(&Arc::from("balancer"), "drain", "done");
         metrics.fault();
         metrics.late_answer();
         let text = metrics.render(&ProcessStatus { lease_held: true, ..ProcessStatus::default() });
@@ -237,6 +238,7 @@ mod tests {
             r#"provider_request_duration_seconds_bucket{provider="cl\"oud",operation="observe",code="throttled",le="30"} 0"#,
             r#"provider_request_duration_seconds_count{provider="cl\"oud",operation="observe",code="throttled"} 1"#,
             r#"source_request_duration_seconds_count{source="load"} 1"#,
+            r#"drain_requests_total{drainer="balancer",do="drain",outcome="done"} 1"#,
             "cycle_duration_seconds_count 2",
             "cycle_lag_seconds 1.5",
             "faults_total 1",
