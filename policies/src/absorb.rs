@@ -17,7 +17,6 @@ pub fn absorb(policy: &Policy, memory: &mut FleetMemory, events: &[Event], now: 
                 if *cannot_launch && let Some(offering) = offering::of_mut(policy, memory, group) {
                     offering.fail(now);
                 }
-                drain::refused(memory, group);
                 put_back(memory, group);
             }
             Event::Outcome { .. } => {}
@@ -59,6 +58,7 @@ fn put_back(memory: &mut FleetMemory, group: usize) {
 fn count_absence(policy: &Policy, memory: &mut FleetMemory, now: Timestamp) {
     let Some(last) = memory.now else { return };
     let absence = now.since(last);
+    drain::count_absence(memory, absence);
     if absence > policy.gap_max() {
         // The next recommendation finds the gap by itself and starts the window again.
         return;

@@ -2,6 +2,7 @@
 
 use crate::facts::{Authority, FleetFacts, GroupError, GroupFact, Override};
 use crate::memory::{FleetMemory, GroupMemory};
+use crate::placement::drain;
 use crate::placement::{Closed, Sight, Stand, offering};
 use crate::policy::{ForeignPolicy, Mode, OnExternalChange, Policy, Setting};
 use crate::trace::{Hold, HoldReason};
@@ -32,6 +33,8 @@ pub(crate) struct View {
     pub shown: Option<Hold>,
     /// The groups one by one, where there is a choice between them.
     pub stands: Vec<Stand>,
+    /// What drains and can be taken back, in the fleet's numbers.
+    pub drains: Capacity,
 }
 
 impl View {
@@ -85,6 +88,7 @@ pub(crate) fn observe(policy: &Policy, facts: &FleetFacts<'_>, memory: &mut Flee
         block_out: None,
         shown: None,
         stands: Vec::new(),
+        drains: policy.groups.iter().map(|own| drain::asked(memory, own).saturating_mul(own.weight)).sum(),
     };
     block_as_a_whole(policy, facts, memory, &mut view);
     keep_groups(policy, memory);
@@ -132,6 +136,9 @@ pub(crate) fn observe(policy: &Policy, facts: &FleetFacts<'_>, memory: &mut Flee
         // Of what could not be read nothing is forgotten.
         still_running.append(&mut seen_running);
     }
+    // One that is taken back has run all the while.
+    let drains = |id: &contract::InstanceId| memory.draining.values().flatten().any(|one| one.id == *id);
+    still_running.extend(seen_running.into_iter().filter(|(id, _)| drains(id)));
     memory.first_running = still_running;
     if view.current.is_ok() {
         memory.serving.push_level(now, view.serving);
@@ -385,8 +392,8 @@ fn add_stand(
     stand.in_flight = group.in_flight;
     stand.closed = foreign_block(policy, o).map(|hold| Closed(hold.reason));
     // What cannot be bought back is not given up.
-    stand.stays = launches_fail(o, now).is_some();
-    stand.removable = if stand.stays { 0 } else { removable(o) };
+    stand.removable = if launches_fail(o, now).is_some() { 0 } else { removable(o) };
+    stand.asked_back = drain::asked(memory, own);
     if let Ok(current) = &mut view.current {
         *current = current.saturating_add(group.base.saturating_mul(own.weight));
     }
@@ -419,7 +426,7 @@ fn foreign_block(policy: &Policy, o: &Observation) -> Option<Hold> {
 /// Whether launches lately found no capacity or quota; true inside when that holds for the whole group, so that asking for
 /// more cannot help: the cloud said so of the group or region, or zone by zone of every zone that has instances. One zone
 /// alone says nothing of the others, which an observation does not list while they are empty.
-fn launches_fail(o: &Observation, now: Timestamp) -> Option<bool> {
+pub(crate) fn launches_fail(o: &Observation, now: Timestamp) -> Option<bool> {
     let recent = o.launch_failures.iter().filter(|failure| {
         matches!(failure.kind, FailureKind::OutOfCapacity | FailureKind::QuotaExceeded)
             && now.since(failure.at) < OUT_OF_CAPACITY_BACKOFF

@@ -219,6 +219,13 @@ pub enum Action {
         /// Desired afterwards.
         to: Capacity,
     },
+    /// Let these instances let go of their work: nothing is asked of a cloud yet.
+    Drain {
+        /// Which.
+        instances: Vec<InstanceId>,
+        /// Desired, which stays.
+        to: Capacity,
+    },
     /// Lower desired; the cloud picks the victims.
     Lower {
         /// To this.
@@ -233,6 +240,7 @@ impl Action {
             Action::Raise { .. } => "raise",
             Action::CancelUnfilled { .. } => "cancel_unfilled",
             Action::Terminate { .. } => "terminate",
+            Action::Drain { .. } => "drain",
             Action::Lower { .. } => "lower",
         }
     }
@@ -243,6 +251,7 @@ impl Action {
             Action::Raise { to }
             | Action::CancelUnfilled { to }
             | Action::Terminate { to, .. }
+            | Action::Drain { to, .. }
             | Action::Lower { to } => *to,
         }
     }
@@ -252,6 +261,7 @@ impl Action {
             Action::Raise { to }
             | Action::CancelUnfilled { to }
             | Action::Terminate { to, .. }
+            | Action::Drain { to, .. }
             | Action::Lower { to } => to,
         }
     }

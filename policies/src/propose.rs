@@ -37,6 +37,8 @@ pub(crate) struct Walked {
     pub recommendations: Vec<Recommendation>,
     /// The groups' observations, of those that could be read; empty when nothing can come of the proposal.
     pub groups: Vec<Option<Observation>>,
+    /// By how much the clouds' numbers are above those, for what drains.
+    pub beside: Vec<Capacity>,
 }
 
 /// Proposes a capacity for one fleet.
@@ -50,7 +52,7 @@ pub fn propose(policy: &Arc<Policy>, facts: &FleetFacts<'_>, memory: &FleetMemor
     let now = memory.now.map_or(facts.now, |last| last.max(facts.now));
     stages::forget(policy, &mut memory);
     drain::keep(policy, facts, &mut memory, now);
-    let without = drain::leave_out(policy, facts, &memory);
+    let (without, beside) = drain::leave_out(policy, facts, &memory);
     let facts = &rest(facts, &without);
     let mut view = observe(policy, facts, &mut memory, now);
     if drain::is_any_out(&memory) {
@@ -89,7 +91,7 @@ pub fn propose(policy: &Arc<Policy>, facts: &FleetFacts<'_>, memory: &FleetMemor
     stages::pace(&mut walk, policy, &memory);
     let drains = !memory.draining.is_empty();
     let groups = if drains || needs_placement(policy, &walk, facts) { observed(facts) } else { Vec::new() };
-    let walked = Walked { walk, view, recommendations, groups };
+    let walked = Walked { walk, view, recommendations, groups, beside };
     Proposal { policy: Arc::clone(policy), body: Body::Walked(Box::new(walked)), memory }
 }
 

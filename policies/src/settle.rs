@@ -40,7 +40,7 @@ fn one(proposal: Proposal, left: &mut Budget) -> FleetPlan {
         }
         Body::Walked(walked) => *walked,
     };
-    let Walked { mut walk, view, recommendations, groups } = walked;
+    let Walked { mut walk, view, recommendations, groups, beside } = walked;
     stages::brakes(&mut walk, *left);
     let to_place = asked(&policy, &view, &walk, walk.at);
     let current = walk.current;
@@ -58,9 +58,8 @@ fn one(proposal: Proposal, left: &mut Budget) -> FleetPlan {
     };
     let mut draining = memory.draining.clone();
     if policy.drain.is_some() || !draining.is_empty() {
-        let left = spent(&decision, &plans, *left).scale_in;
-        let diversion =
-            Diversion { policy: &policy, groups: &groups, stands: &view.stands, may_leave, left, now: decision.now };
+        let (stands, now) = (&view.stands, decision.now);
+        let diversion = Diversion { policy: &policy, groups: &groups, beside: &beside, stands, may_leave, now };
         diversion.divert(&mut draining, &mut plans);
     }
     let acts = policy.mode != Mode::Observe && view.shown.is_none();
@@ -79,7 +78,9 @@ fn one(proposal: Proposal, left: &mut Budget) -> FleetPlan {
 fn may_leave(walk: &Walk, view: &View) -> bool {
     let is_other = |hold: &Hold| hold.setting != Setting::Drain;
     let wanted = walk.trace.first().and_then(|step| step.after).unwrap_or(walk.current);
-    view.block_in.is_none_or(|hold| !is_other(&hold)) && walk.block_in.is_none() && wanted.max(walk.at) <= walk.current
+    // A min that the brakes keep from being met is wanted all the same.
+    let wanted = wanted.max(walk.limits.min).max(walk.at);
+    view.block_in.is_none_or(|hold| !is_other(&hold)) && walk.block_in.is_none() && wanted <= walk.current
 }
 
 /// A capacity to lay out over several groups.
@@ -171,10 +172,9 @@ pub fn spent(decision: &Decision, plans: &[GroupPlan], left: Budget) -> Budget {
     let (Some(current), Some(desired)) = (decision.current, decision.desired) else { return left };
     let take = |budget: Option<Capacity>, spent: Capacity| budget.map(|budget| budget.saturating_sub(spent));
     let beside: Capacity = plans.iter().map(|plan| plan.repairs.saturating_add(plan.moved)).sum();
-    let drained: Capacity = plans.iter().map(|plan| plan.drained).sum();
     Budget {
         scale_out: take(left.scale_out, desired.saturating_sub(current).saturating_add(beside)),
-        scale_in: take(left.scale_in, current.saturating_sub(desired).saturating_add(drained)),
+        scale_in: take(left.scale_in, current.saturating_sub(desired)),
     }
 }
 
@@ -212,12 +212,21 @@ fn book(policy: &Policy, decision: &Decision, plans: &[GroupPlan], memory: &mut 
     for plan in plans.iter().filter(|plan| plan.acts()) {
         let at = usize::from(plan.group);
         let Some(group) = memory.groups.get_mut(at) else { continue };
-        let from = group.desired.unwrap_or(current);
-        let to = plan.desired.unwrap_or(from);
-        let undo = Undo { change: saturated(plan.change), last_out, last_in };
-        group.in_flight = Some(InFlight { from, to, at: decision.now, undo: Some(undo) });
+        let before = group.desired.unwrap_or(current);
+        let to = plan.desired.unwrap_or(before);
         group.desired = Some(to);
-        memory.changes.push_change(decision.now, saturated(plan.change));
+        // What drains or is taken back has no call that could be refused.
+        let (drain, take_back) = (plan.drain.len(), plan.take_back.len());
+        let weight = i64::from(policy.groups[at].weight);
+        let beside = (i64::try_from(take_back).unwrap_or(0) - i64::try_from(drain).unwrap_or(0)) * weight;
+        memory.changes.push_change(decision.now, saturated(beside));
+        if !plan.actions.is_empty() {
+            let from = before.saturating_add(count(take_back)).saturating_sub(count(drain));
+            let change = saturated(plan.change - beside);
+            group.in_flight =
+                Some(InFlight { from, to, at: decision.now, undo: Some(Undo { change, last_out, last_in }) });
+            memory.changes.push_change(decision.now, change);
+        }
         if let (Some(to), Some(offering)) = (plan.probe, placement::offering::of_mut(policy, memory, at)) {
             offering.ask(decision.now, to);
         }
@@ -233,6 +242,10 @@ fn book(policy: &Policy, decision: &Decision, plans: &[GroupPlan], memory: &mut 
             Direction::None => {}
         }
     }
+}
+
+fn count(n: usize) -> Capacity {
+    Capacity::try_from(n).unwrap_or(Capacity::MAX)
 }
 
 fn saturated(change: i64) -> i32 {

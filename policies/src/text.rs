@@ -161,6 +161,7 @@ impl fmt::Display for PlaceWhy {
             PlaceWhy::TakesOver => "takes over what others cannot launch",
             PlaceWhy::GivesUp => "cannot launch it; asked for elsewhere",
             PlaceWhy::Probe => "a probe: it could not launch lately",
+            PlaceWhy::TakenBack => "drains there, and is wanted again",
             PlaceWhy::Returns => "can launch again, and is preferred",
             PlaceWhy::Withdrawn => "not needed any more, and never came",
             PlaceWhy::LeastPreferred => "the least preferred that can spare it",

@@ -133,6 +133,7 @@ impl<'a> Replayed<'a> {
                     self.groups[0].instances.retain(|instance| !instances.contains(&instance.id));
                 }
                 // Launched in order of time: the youngest are last.
+                Action::Drain { .. } => {}
                 Action::CancelUnfilled { to } | Action::Lower { to } => {
                     self.groups[0].instances.truncate(*to as usize);
                 }

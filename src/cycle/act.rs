@@ -154,6 +154,8 @@ async fn call(provider: &dyn Provider, target: &Target, action: &Action) -> Resu
             Some(terminator) => terminator.terminate(target, instances).await,
             None => Err(lacks("remove instances by name")),
         },
+        // Begun by `drains`, beside the calls.
+        Action::Drain { .. } => Ok(Accepted::default()),
         Action::Lower { to } => match provider.lowerer() {
             Some(lowerer) => lowerer.lower(target, *to).await,
             None => Err(lacks("lower desired")),

@@ -11,7 +11,7 @@ use crate::telemetry::ProcessMetrics;
 use contract::{InstanceId, Timestamp};
 use futures_util::FutureExt;
 use policies::memory::{DrainEnd, DrainStage, Draining, Event};
-use policies::policy::Drain;
+use policies::policy::Mode;
 use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -19,8 +19,12 @@ use std::time::Duration;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::AbortHandle;
 
-/// Drainers asked side by side; a command may take as long as an instance has.
+/// Questions to one drainer side by side; a command may take as long as an instance has.
 const AT_ONCE: usize = 256;
+/// Beside them, those about instances that are taken back: nobody who drains keeps them waiting.
+const RETURNS_AT_ONCE: usize = 64;
+/// The longest that one question about an instance that is taken back may take: no time of its own ends it.
+const RETURN_WITHIN: Duration = Duration::from_secs(10 * 60);
 /// Between two questions about one instance, while it goes on.
 const ASK_EVERY: Duration = Duration::from_secs(5);
 /// After an error it is asked again after this, then after twice that, and so on.
@@ -41,10 +45,16 @@ type Key = (Arc<str>, Box<str>, InstanceId);
 /// The tasks that ask drainers.
 pub(super) struct Drains {
     clock: Arc<dyn Clock>,
-    drainers: Arc<Drainers>,
-    permits: Arc<Semaphore>,
+    drainers: BTreeMap<Arc<str>, Arc<Of>>,
     finished: mpsc::Sender<Finished>,
     running: BTreeMap<Key, Running>,
+}
+
+/// One drainer.
+struct Of {
+    drainer: Arc<dyn Drainer>,
+    drains: Semaphore,
+    returns: Semaphore,
 }
 
 struct Running {
@@ -61,8 +71,9 @@ impl Drop for Running {
 
 impl Drains {
     pub fn new(clock: Arc<dyn Clock>, drainers: Drainers, finished: mpsc::Sender<Finished>) -> Self {
-        let permits = Arc::new(Semaphore::new(AT_ONCE));
-        Self { clock, drainers: Arc::new(drainers), permits, finished, running: BTreeMap::new() }
+        let of = |drainer| Of { drainer, drains: Semaphore::new(AT_ONCE), returns: Semaphore::new(RETURNS_AT_ONCE) };
+        let drainers = drainers.into_iter().map(|(name, drainer)| (name, Arc::new(of(drainer)))).collect();
+        Self { clock, drainers, finished, running: BTreeMap::new() }
     }
 }
 
@@ -83,26 +94,33 @@ impl Cycle {
             key.0 != fleet.id
                 || wanted.get(key).is_some_and(|(one, what)| (one.since, *what) == (running.since, running.what))
         });
-        let Some(drain) = &fleet.policy.drain else { return };
+        // Who does not hold the lease asks for nothing; a fleet that is only watched is asked to take back alone.
+        if self.lease.epoch(self.clock.monotonic()).is_none() {
+            return;
+        }
+        let may_drain = matches!(fleet.policy.mode, Mode::On | Mode::ScaleOutOnly);
         let now = self.clock.now();
         for (key, (one, what)) in wanted {
-            let Some(of) = fleet.policy.groups.iter().find(|group| group.is_key(&key.1)) else {
-                continue;
+            let until = match (what, &fleet.policy.drain) {
+                (DrainDo::Return, _) => None,
+                (DrainDo::Drain, Some(drain)) if may_drain => Some(one.since.after(drain.deadline)),
+                (DrainDo::Drain, _) => continue,
             };
-            let until = until(one, what, drain);
-            if now >= until || self.drains.running.contains_key(&key) {
+            if until.is_some_and(|until| now >= until) || self.drains.running.contains_key(&key) {
                 continue;
             }
+            let Some((provider, group)) = key.1.split_once('/') else { continue };
             let ask = DrainAsk {
                 r#do: what,
                 fleet: (&*fleet.id).into(),
-                provider: of.provider.clone(),
-                group: of.group.as_str().into(),
+                provider: provider.into(),
+                group: group.into(),
                 instance: one.id.clone(),
                 until,
             };
             let metrics = Arc::clone(self.published.metrics());
-            let task = self.drains.begin(&drain.with, key.clone(), one.since, ask, until.since(now), metrics);
+            let within = until.map_or(Duration::MAX, |until| until.since(now));
+            let task = self.drains.begin(&one.with, key.clone(), one.since, ask, within, metrics);
             self.drains.running.insert(key, Running { what, since: one.since, task });
         }
     }
@@ -141,12 +159,14 @@ impl Drains {
     ) -> AbortHandle {
         tracing::info!(fleet = %key.0, group = %key.1, instance = %key.2, drainer = name, "Asks to {}.", ask.r#do.word());
         let known = self.drainers.get_key_value(name);
+        if known.is_none() {
+            tracing::warn!(drainer = name, "skala.toml has no such drainer any more; nobody is asked.");
+        }
         let asker = Asker {
             clock: Arc::clone(&self.clock),
-            drainer: known.map(|(name, of)| (Arc::clone(name), Arc::clone(of))),
-            permits: Arc::clone(&self.permits),
+            of: known.map(|(name, of)| (Arc::clone(name), Arc::clone(of))),
             metrics,
-            end: self.clock.monotonic() + within,
+            end: self.clock.monotonic().saturating_add(within),
             ask,
         };
         let finished = self.finished.clone();
@@ -165,8 +185,7 @@ impl Drains {
 /// Asks about one instance.
 struct Asker {
     clock: Arc<dyn Clock>,
-    drainer: Option<(Arc<str>, Arc<dyn Drainer>)>,
-    permits: Arc<Semaphore>,
+    of: Option<(Arc<str>, Arc<Of>)>,
     metrics: Arc<ProcessMetrics>,
     /// In monotonic time.
     end: Duration,
@@ -176,11 +195,11 @@ struct Asker {
 impl Asker {
     /// Says whether it came to be done in time.
     async fn until_done(&self) -> bool {
-        let Some((name, drainer)) = &self.drainer else { return false };
+        let Some((name, of)) = &self.of else { return false };
         let (mut retry, mut last) = (RETRY, None);
         loop {
             let left = self.end.saturating_sub(self.clock.monotonic());
-            let answer = self.once(&**drainer, left).await;
+            let answer = self.once(of, left).await;
             let outcome = match &answer {
                 Ok(Progress::Done) => "done",
                 Ok(Progress::Going) => "going",
@@ -212,13 +231,19 @@ impl Asker {
         }
     }
 
-    async fn once(&self, drainer: &dyn Drainer, within: Duration) -> Result<Progress, DrainError> {
-        let asked = async {
-            // Never closed.
-            let _permit = self.permits.acquire().await;
-            drainer.ask(&self.ask, within).await
+    async fn once(&self, of: &Of, within: Duration) -> Result<Progress, DrainError> {
+        let (permits, longest) = match self.ask.r#do {
+            DrainDo::Drain => (&of.drains, Duration::MAX),
+            DrainDo::Return => (&of.returns, RETURN_WITHIN),
         };
-        match tokio::time::timeout(within, AssertUnwindSafe(asked).catch_unwind()).await {
+        let Ok(permit) = tokio::time::timeout(within, permits.acquire()).await else {
+            return Err(DrainError("it was busy with others all the time, and was not asked".into()));
+        };
+        let within = within.min(self.end.saturating_sub(self.clock.monotonic())).min(longest);
+        let asked = AssertUnwindSafe(of.drainer.ask(&self.ask, within)).catch_unwind();
+        let answer = tokio::time::timeout(within, asked).await;
+        drop(permit);
+        match answer {
             Ok(Ok(answer)) => answer,
             Ok(Err(_)) => Err(DrainError("the drainer panicked; please report this".into())),
             Err(_) => Err(DrainError(format!("no answer within {within:?}"))),
@@ -239,11 +264,4 @@ fn ends(what: DrainDo) -> DrainEnd {
         DrainDo::Drain => DrainEnd::Drained,
         DrainDo::Return => DrainEnd::Returned,
     }
-}
-
-fn until(one: &Draining, what: DrainDo, drain: &Drain) -> Timestamp {
-    one.since.after(match what {
-        DrainDo::Drain => drain.deadline,
-        DrainDo::Return => drain.return_within(),
-    })
 }

@@ -7,6 +7,7 @@ use super::{Call, Cycle, Trouble};
 use crate::store::ledger::RecordedAction;
 use crate::store::{ActionRow, Record, StoreError};
 use contract::Capacity;
+use policies::memory::Outcome;
 use policies::plan::{Action, Effect, GroupPlan};
 use std::sync::Arc;
 
@@ -70,11 +71,12 @@ impl Cycle {
         }
         match self.store.record(records).await {
             Ok(recorded) => {
-                self.start_calls(batch, recorded);
+                self.start_calls(batch, recorded).await;
                 for (planned, rows) in acting.into_iter().zip(rows) {
                     let fleet = &mut self.fleets[planned.fleet as usize];
-                    fleet.open.extend(rows.iter().map(|row| (row.group, row.id)));
-                    fleet.in_air.extend(rows.iter().map(|row| (row.group, row.id)));
+                    let calls = rows.iter().filter(|row| !is_drain(row)).map(|row| (row.group, row.id));
+                    fleet.open.extend(calls.clone());
+                    fleet.in_air.extend(calls);
                     fleet.learned_inside = false;
                     self.finish(batch, planned, true);
                 }
@@ -120,20 +122,25 @@ impl Cycle {
             let (Some(of), Some(seen)) = (fleet.policy.groups.get(usize::from(group.group)), &group.seen) else {
                 continue;
             };
+            let row = |action: Action, change: i32| ActionRow {
+                id: self.entropy.action_id(),
+                fleet: Arc::clone(&fleet.id),
+                group: group.group,
+                provider: (&*of.provider).into(),
+                group_name: of.group.as_str().into(),
+                change,
+                action,
+                seen: seen.clone(),
+                at: batch.now,
+                expires: batch.now.after(fleet.policy.interval),
+            };
             let mut before = self.desired_before(planned, group);
+            if !group.drain.is_empty() {
+                let instances = group.drain.iter().map(|(id, _)| id.clone()).collect();
+                rows.push(row(Action::Drain { instances, to: before }, drain_change(group, of.weight)));
+            }
             for action in &group.actions {
-                rows.push(ActionRow {
-                    id: self.entropy.action_id(),
-                    fleet: Arc::clone(&fleet.id),
-                    group: group.group,
-                    provider: (&*of.provider).into(),
-                    group_name: of.group.as_str().into(),
-                    change: change(before, action, group, of.weight),
-                    action: action.clone(),
-                    seen: seen.clone(),
-                    at: batch.now,
-                    expires: batch.now.after(fleet.policy.interval),
-                });
+                rows.push(row(action.clone(), change(before, action, group, of.weight)));
                 before = action.to();
             }
         }
@@ -149,11 +156,16 @@ impl Cycle {
     }
 
     /// Books the recorded actions and starts their calls, one chain for each group.
-    fn start_calls(&mut self, batch: &Batch, recorded: Vec<RecordedAction>) {
+    async fn start_calls(&mut self, batch: &Batch, recorded: Vec<RecordedAction>) {
         let mut chain: Vec<RecordedAction> = Vec::new();
+        let mut begun = Vec::new();
         for action in recorded {
             let row = action.row();
             self.brakes.book(row, batch.monotonic);
+            if is_drain(row) {
+                begun.push((row.id, Outcome::Accepted, "accepted".to_string(), batch.now));
+                continue;
+            }
             let call = Call { provider: Arc::clone(&row.provider), group: Arc::clone(&row.group_name) };
             self.calls.insert(row.id, call);
             let same = |last: &RecordedAction| last.row().fleet == row.fleet && last.row().group == row.group;
@@ -164,6 +176,12 @@ impl Cycle {
         }
         if !chain.is_empty() {
             self.hands.start(chain);
+        }
+        // What drains is asked of nobody who could refuse: it is done with being recorded.
+        if !begun.is_empty()
+            && let Err(error) = self.store.outcomes(begun).await
+        {
+            self.note_store_error(&error);
         }
     }
 
@@ -198,6 +216,17 @@ fn acts(planned: &Planned) -> bool {
     }
 }
 
+/// Whether no cloud is asked anything.
+fn is_drain(row: &ActionRow) -> bool {
+    matches!(row.action, Action::Drain { .. })
+}
+
+/// What begins to drain serves no more, so brakes count it then, and not again when it is terminated.
+fn drain_change(plan: &GroupPlan, weight: u32) -> i32 {
+    let units = i64::try_from(plan.drain.len()).unwrap_or(i64::MAX).saturating_mul(i64::from(weight));
+    i32::try_from(-units).unwrap_or(i32::MIN)
+}
+
 /// How much an action starts or removes, as the brakes count it: in the fleet's numbers.
 fn change(before: Capacity, action: &Action, plan: &GroupPlan, weight: u32) -> i32 {
     let units = |after: Capacity| (i64::from(after) - i64::from(before)) * i64::from(weight);
@@ -206,6 +235,7 @@ fn change(before: Capacity, action: &Action, plan: &GroupPlan, weight: u32) -> i
         Action::Raise { to } => {
             units(plan.desired.map_or(*to, |desired| desired + plan.held)) + i64::from(plan.repairs)
         }
+        Action::Terminate { to, .. } => units(*to) + i64::from(plan.drained) * i64::from(weight),
         other => units(other.to()),
     };
     i32::try_from(difference).unwrap_or(if difference < 0 { i32::MIN } else { i32::MAX })

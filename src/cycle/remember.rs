@@ -6,7 +6,7 @@ use super::{Cycle, Trouble, loads};
 use crate::store::{JournalEntry, RunExtension};
 use contract::{Capacity, InstanceId, Timestamp};
 use policies::history;
-use policies::plan::{Effect, FleetPlan};
+use policies::plan::FleetPlan;
 use policies::trace::HoldReason;
 use policies::wire;
 use std::sync::Arc;
@@ -105,9 +105,7 @@ impl Cycle {
             fleet.dirty = true;
             self.dirty.push_back((batch.monotonic, at));
         }
-        if matches!(planned.plan.effect, Effect::Act(_)) {
-            self.tend_drains(at);
-        }
+        self.tend_drains(at);
         self.show(batch, planned);
     }
 

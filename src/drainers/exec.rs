@@ -27,16 +27,16 @@ impl Exec {
 
     fn program(&self, ask: &DrainAsk, within: Duration) -> Program {
         let mut environment = self.environment.clone();
-        let until = format!("{:.0}", ask.until.as_secs_f64());
         let own = [
             ("SKALA_DO", ask.r#do.word()),
             ("SKALA_FLEET", &ask.fleet),
             ("SKALA_PROVIDER", &ask.provider),
             ("SKALA_GROUP", &ask.group),
             ("SKALA_INSTANCE", ask.instance.as_str()),
-            ("SKALA_UNTIL", &until),
         ];
         environment.extend(own.map(|(name, value)| (name.to_owned(), value.into())));
+        let until = ask.until.map(|until| ("SKALA_UNTIL".to_owned(), format!("{:.0}", until.as_secs_f64()).into()));
+        environment.extend(until);
         Program { command: self.command.clone(), environment, timeout: within }
     }
 }
@@ -69,7 +69,7 @@ mod tests {
             provider: "aws".into(),
             group: "web-asg".into(),
             instance: "i-1".into(),
-            until: Timestamp(1_700_000_000_000_000),
+            until: Some(Timestamp(1_700_000_000_000_000)),
         };
         drainer.ask(&ask, Duration::from_millis(800)).await
     }

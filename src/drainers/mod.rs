@@ -24,9 +24,9 @@ pub struct DrainAsk {
     pub group: Box<str>,
     /// Which instance.
     pub instance: InstanceId,
-    /// It is terminated then at the latest; for [`DrainDo::Return`]: nobody asks any more then. Seconds since the epoch.
-    #[serde(serialize_with = "secs")]
-    pub until: Timestamp,
+    /// It is terminated then at the latest; none for [`DrainDo::Return`]. Seconds since the epoch.
+    #[serde(serialize_with = "secs", skip_serializing_if = "Option::is_none")]
+    pub until: Option<Timestamp>,
 }
 
 /// What to do with an instance.
@@ -73,7 +73,7 @@ pub trait Drainer: Send + Sync {
 }
 
 // By reference, as serde hands it over.
-#[allow(clippy::trivially_copy_pass_by_ref)]
-fn secs<S: serde::Serializer>(at: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_f64(at.as_secs_f64())
+#[allow(clippy::ref_option)]
+fn secs<S: serde::Serializer>(at: &Option<Timestamp>, serializer: S) -> Result<S::Ok, S::Error> {
+    at.map(Timestamp::as_secs_f64).serialize(serializer)
 }

@@ -4,7 +4,8 @@
 //! serves nothing, is chosen for nothing and does not count as capacity ([`leave_out`]). Its cloud holds it still, so the
 //! group's plan is put into the cloud's numbers at the end ([`Diversion`]): who is chosen begins to drain instead of being
 //! terminated, who has drained is terminated where scale-in is allowed at that time, and capacity that is wanted again is
-//! taken back from those that drain before anything is launched.
+//! taken back from those that drain before anything is launched. Brakes count an instance when it begins to drain: it serves
+//! no more from then on.
 //!
 //! One batch drains at a time: an average over instances that let go of their work says too little of the others, so
 //! nothing more leaves meanwhile, and the scale-in window begins again afterwards.
@@ -12,13 +13,17 @@
 use super::{Stand, VictimWhy};
 use crate::facts::{FleetFacts, GroupFact};
 use crate::memory::{FleetMemory, GroupMemory};
+use crate::observe::launches_fail;
 use crate::plan::{Action, GroupPlan};
-use crate::policy::{Group, Policy};
+use crate::policy::{Drain, Group, Policy};
 use contract::{Capacity, Instance, InstanceId, InstanceState, Observation, Suspended, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::time::Duration;
+
+/// Whoever drains an instance of a group that has left the policy is told to take it back for this long.
+const RETURN_WITHIN: Duration = Duration::from_secs(10 * 60);
 
 /// An instance on its way out, or back.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,6 +34,8 @@ pub struct Draining {
     pub since: Timestamp,
     /// How far it is.
     pub stage: DrainStage,
+    /// The drainer's name in skala.toml: who drained it has to take it back.
+    pub with: Box<str>,
 }
 
 /// How far an instance is on its way out.
@@ -50,6 +57,14 @@ impl Draining {
         self.stage != DrainStage::Returning
     }
 
+    /// Taken back because its group has left the policy: remembered for as long as anybody is told so.
+    fn goes_back(&mut self, now: Timestamp) -> bool {
+        if self.is_asked() {
+            (self.stage, self.since) = (DrainStage::Returning, now);
+        }
+        self.stage == DrainStage::Returning && now < self.since.after(RETURN_WITHIN)
+    }
+
     fn is_asked(&self) -> bool {
         matches!(self.stage, DrainStage::Draining | DrainStage::Drained)
     }
@@ -61,6 +76,12 @@ pub type Drains = BTreeMap<Box<str>, Vec<Draining>>;
 /// How many instances of a group the cloud holds beside what skala counts.
 pub(crate) fn held(drains: &Drains, key: &str) -> Capacity {
     drains.get(key).map_or(0, |list| count(list.iter().filter(|one| one.is_out()).count()))
+}
+
+/// How many instances of a group drain or have drained, and can be taken back.
+pub(crate) fn asked(memory: &FleetMemory, own: &Group) -> Capacity {
+    let list = memory.draining.iter().find(|(key, _)| own.is_key(key)).map(|(_, list)| list);
+    count(list.into_iter().flatten().filter(|one| one.is_asked()).count())
 }
 
 /// Whether any instance of the fleet is on its way out.
@@ -76,7 +97,11 @@ pub(crate) fn keep(policy: &Policy, facts: &FleetFacts<'_>, memory: &mut FleetMe
     let was_out = is_any_out(memory);
     let mut drains = std::mem::take(&mut memory.draining);
     drains.retain(|key, list| {
-        let Some(at) = policy.groups.iter().position(|group| group.is_key(key)) else { return false };
+        let Some(at) = policy.groups.iter().position(|group| group.is_key(key)) else {
+            // Nobody scales it any more, so what drained there shall serve.
+            list.retain_mut(|one| one.goes_back(now));
+            return !list.is_empty();
+        };
         if let GroupFact::Observed(observation) = &facts.groups[at] {
             let seen = Seen { policy, observation, weight: policy.groups[at].weight, now };
             let mut returned = 0;
@@ -127,10 +152,6 @@ impl Seen<'_> {
         }
         match (one.stage, &self.policy.drain) {
             (DrainStage::Draining, None) => one.stage = DrainStage::Drained,
-            (DrainStage::Returning, None) => return false,
-            (DrainStage::Returning, Some(drain)) => {
-                return self.now < one.since.after(drain.return_within());
-            }
             // It did not take effect: once more.
             (DrainStage::Leaving(at), _) if self.now >= at.after(self.policy.settle()) => {
                 one.stage = DrainStage::Drained;
@@ -152,11 +173,17 @@ impl Seen<'_> {
     }
 }
 
-/// What the groups hold without those that drain: for each group that has any, its observation with them on their way out.
-pub(crate) fn leave_out(policy: &Policy, facts: &FleetFacts<'_>, memory: &FleetMemory) -> Vec<Option<Observation>> {
+/// What the groups hold without those that drain: for each group that has any, its observation with them on their way out,
+/// and by how much what its cloud holds is above that.
+pub(crate) fn leave_out(
+    policy: &Policy,
+    facts: &FleetFacts<'_>,
+    memory: &FleetMemory,
+) -> (Vec<Option<Observation>>, Vec<Capacity>) {
     let one = |(own, fact): (&Group, &GroupFact<'_>)| {
-        let GroupFact::Observed(observation) = fact else { return None };
-        let (key, list) = memory.draining.iter().find(|(key, _)| own.is_key(key))?;
+        let none = (None, 0);
+        let GroupFact::Observed(observation) = fact else { return none };
+        let Some((key, list)) = memory.draining.iter().find(|(key, _)| own.is_key(key)) else { return none };
         let out: Vec<&Draining> = list.iter().filter(|one| one.is_out()).collect();
         let mut rest = (*observation).clone();
         for instance in rest.instances.iter_mut().filter(|instance| out.iter().any(|one| one.id == instance.id)) {
@@ -169,9 +196,13 @@ pub(crate) fn leave_out(policy: &Policy, facts: &FleetFacts<'_>, memory: &FleetM
             let low = desired.saturating_sub(count(out.len()));
             expected.map_or(low, |expected| expected.clamp(low, low.saturating_add(leaving)))
         });
-        Some(rest)
+        let beside = match (observation.desired, rest.desired) {
+            (Some(all), Some(rest)) => all.saturating_sub(rest),
+            _ => count(out.len()),
+        };
+        (Some(rest), beside)
     };
-    policy.groups.iter().zip(&facts.groups).map(one).collect()
+    policy.groups.iter().zip(&facts.groups).map(one).unzip()
 }
 
 /// Puts the plans of groups with instances that drain into the clouds' numbers.
@@ -179,18 +210,18 @@ pub(crate) struct Diversion<'a> {
     pub policy: &'a Policy,
     /// The groups without what drains.
     pub groups: &'a [Option<Observation>],
+    /// By how much the clouds' numbers are above those, by the policy's groups.
+    pub beside: &'a [Capacity],
     /// How the groups stand, where there are several.
     pub stands: &'a [Stand],
     /// Scale-in is allowed and nobody asks for more than there is, so what has drained may leave.
     pub may_leave: bool,
-    /// What the brakes leave for it, in the fleet's numbers.
-    pub left: Option<Capacity>,
     pub now: Timestamp,
 }
 
 impl Diversion<'_> {
     /// Diverts all plans; `drains` is what drains before and after.
-    pub fn divert(mut self, drains: &mut Drains, plans: &mut [GroupPlan]) {
+    pub fn divert(&self, drains: &mut Drains, plans: &mut [GroupPlan]) {
         for (plan, own) in plans.iter_mut().zip(&self.policy.groups) {
             let Some(Some(observation)) = self.groups.get(usize::from(plan.group)) else { continue };
             let key = drains.keys().find(|key| own.is_key(key)).cloned();
@@ -203,22 +234,22 @@ impl Diversion<'_> {
         }
     }
 
-    fn group(&mut self, plan: &mut GroupPlan, own: &Group, observation: &Observation, list: &mut Vec<Draining>) {
-        let before = count(list.iter().filter(|one| one.is_out()).count());
+    fn group(&self, plan: &mut GroupPlan, own: &Group, observation: &Observation, list: &mut Vec<Draining>) {
+        let beside = self.beside.get(usize::from(plan.group)).copied().unwrap_or(0);
         if let Some(seen) = &mut plan.seen {
-            seen.desired = seen.desired.map(|desired| desired.saturating_add(before));
+            seen.desired = seen.desired.map(|desired| desired.saturating_add(beside));
         }
         self.take_back(plan, own, list);
-        let held = count(list.iter().filter(|one| one.is_out()).count());
+        plan.held = beside.saturating_sub(count(plan.take_back.len()));
         for action in &mut plan.actions {
-            *action.to_mut() = action.to().saturating_add(held);
+            *action.to_mut() = action.to().saturating_add(plan.held);
         }
-        if self.policy.drain.is_some() {
-            self.begin(plan, observation, list);
+        if let Some(drain) = &self.policy.drain {
+            self.begin(drain, plan, observation, list);
+            plan.held += count(plan.drain.len());
         }
-        self.end(plan, own, observation, list);
-        let is_held = |one: &&Draining| one.is_out() && one.stage != DrainStage::Leaving(self.now);
-        plan.held = count(list.iter().filter(is_held).count());
+        self.end(plan, observation, list);
+        plan.held = plan.held.saturating_sub(plan.drained);
     }
 
     /// Capacity that is wanted again comes from what drains first: those that have let go of the least of their work.
@@ -237,11 +268,13 @@ impl Diversion<'_> {
         }
         if plan.take_back.len() == more && plan.repairs == 0 {
             plan.actions.retain(|action| !is_raise(action));
+            // Nothing is launched, so nothing is learned of whether it could be.
+            plan.probe = None;
         }
     }
 
     /// Who was chosen to leave and runs drains first.
-    fn begin(&self, plan: &mut GroupPlan, observation: &Observation, list: &mut Vec<Draining>) {
+    fn begin(&self, by: &Drain, plan: &mut GroupPlan, observation: &Observation, list: &mut Vec<Draining>) {
         let runs = |id: &InstanceId| {
             let is_it = |instance: &&Instance| instance.id == *id;
             observation.instances.iter().find(is_it).is_some_and(|instance| instance.state == InstanceState::Running)
@@ -259,22 +292,23 @@ impl Diversion<'_> {
         }
         for (id, why) in drain {
             list.retain(|one| one.id != id);
-            list.push(Draining { id: id.clone(), since: self.now, stage: DrainStage::Draining });
+            let with = by.with.clone();
+            list.push(Draining { id: id.clone(), since: self.now, stage: DrainStage::Draining, with });
             plan.drain.push((id, why));
         }
     }
 
     /// Who has let go of its work, or had the time to, is terminated.
-    fn end(&mut self, plan: &mut GroupPlan, own: &Group, observation: &Observation, list: &mut [Draining]) {
+    fn end(&self, plan: &mut GroupPlan, observation: &Observation, list: &mut [Draining]) {
         let stand = self.stands.get(usize::from(plan.group));
-        let closed = stand.is_some_and(|stand| stand.closed.is_some() || stand.stays)
+        // What cannot be bought back is not given up.
+        let closed = stand.is_some_and(|stand| stand.closed.is_some())
+            || launches_fail(observation, self.now).is_some()
             || observation.suspended.iter().any(|s| matches!(s, Suspended::Terminate | Suspended::Refresh))
             || !observation.abilities.terminate_named;
         let grows = plan.actions.iter().any(|action| matches!(action, Action::Raise { .. }));
         let Some(base) = plan.desired.filter(|_| self.may_leave && !closed && !grows) else { return };
         let deadline = self.policy.drain.as_ref().map_or(Duration::ZERO, |drain| drain.deadline);
-        let within = self.left.map_or(usize::MAX, |left| (left / own.weight) as usize);
-        let held = count(list.iter().filter(|one| one.is_out()).count());
         let mut ended = Vec::new();
         for one in list.iter_mut() {
             let why = match one.stage {
@@ -282,17 +316,14 @@ impl Diversion<'_> {
                 DrainStage::Draining if self.now >= one.since.after(deadline) => VictimWhy::NotDrained,
                 _ => continue,
             };
-            if ended.len() < within {
-                one.stage = DrainStage::Leaving(self.now);
-                ended.push((one.id.clone(), why));
-            }
+            one.stage = DrainStage::Leaving(self.now);
+            ended.push((one.id.clone(), why));
         }
         if ended.is_empty() {
             return;
         }
         plan.drained = count(ended.len());
-        self.left = self.left.map(|left| left.saturating_sub(plan.drained.saturating_mul(own.weight)));
-        let from = plan.actions.last().map_or(base.saturating_add(held), Action::to);
+        let from = plan.actions.last().map_or(base.saturating_add(plan.held), Action::to);
         let (ids, whys): (Vec<_>, Vec<_>) = ended.into_iter().unzip();
         plan.victims.extend(whys);
         match plan.actions.last_mut() {
@@ -322,13 +353,10 @@ pub(crate) fn note(memory: &mut FleetMemory, group: usize, instance: &InstanceId
     }
 }
 
-/// A termination was refused before any effect: who was to leave is there, and has drained.
-pub(crate) fn refused(memory: &mut FleetMemory, group: usize) {
-    let Some(key) = memory.groups.get(group).map(|group| group.key.clone()) else { return };
-    for one in memory.draining.get_mut(&key).into_iter().flatten() {
-        if matches!(one.stage, DrainStage::Leaving(_)) {
-            one.stage = DrainStage::Drained;
-        }
+/// The daemon was away for so long, and nobody was asked to drain meanwhile: the deadlines are that much later.
+pub(crate) fn count_absence(memory: &mut FleetMemory, absence: Duration) {
+    for one in memory.draining.values_mut().flatten().filter(|one| one.stage == DrainStage::Draining) {
+        one.since = one.since.after(absence);
     }
 }
 

@@ -51,6 +51,8 @@ pub enum PlaceWhy {
     GivesUp,
     /// It cannot launch; this much is asked to see whether it can again.
     Probe,
+    /// What drains there is wanted again.
+    TakenBack,
     /// It can launch again, and is preferred to where its capacity is: that leaves when this serves.
     Returns,
     /// What was asked for and has not come is no longer needed.

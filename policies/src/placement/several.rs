@@ -227,6 +227,9 @@ impl<'a> Planner<'a> {
     fn raise(&mut self, goal: &[Capacity], more: Capacity, moving: Capacity) -> Capacity {
         let (mut change, mut move_left) = (more, moving);
         let order = self.order.clone();
+        for &at in &order {
+            self.take_back_drained(at, &mut change, &mut move_left);
+        }
         for (rank, &at) in order.iter().enumerate() {
             let wanted = change + move_left;
             let room = goal[at].saturating_sub(self.parts[at].at);
@@ -246,11 +249,7 @@ impl<'a> Planner<'a> {
             if n == 0 {
                 continue;
             }
-            let units = n * weight;
-            let for_change = units.saturating_sub(move_left.min(units.saturating_sub(change)));
-            let for_moves = units - for_change;
-            change = change.saturating_sub(for_change);
-            move_left = move_left.saturating_sub(for_moves);
+            let (for_change, for_moves) = share(n * weight, &mut change, &mut move_left);
             let is_down = self.asked.stands[at].offering.is_down();
             let why = match (is_down, for_change > 0, rank) {
                 (true, ..) => PlaceWhy::Probe,
@@ -265,6 +264,21 @@ impl<'a> Planner<'a> {
             part.probe = is_down.then_some(part.at);
         }
         moving - move_left
+    }
+
+    /// What drains in a group runs there already, and is taken back before anything is launched anywhere: nothing that
+    /// stands in the way of a launch stands in its way.
+    fn take_back_drained(&mut self, at: usize, change: &mut Capacity, move_left: &mut Capacity) {
+        let (stand, weight) = (&self.asked.stands[at], self.weight(at));
+        let n = stand.asked_back.min((*change + *move_left) / weight);
+        if n == 0 || !self.is_open(at) {
+            return;
+        }
+        let (for_change, for_moves) = share(n * weight, change, move_left);
+        let part = &mut self.parts[at];
+        part.change += i64::from(for_change);
+        part.moved += for_moves;
+        part.step(part.at + n, PlaceWhy::TakenBack);
     }
 
     /// Withdraws from groups that cannot launch what found a place elsewhere, the least preferred first.
@@ -369,6 +383,15 @@ impl<'a> Planner<'a> {
             part.step(part.at, PlaceWhy::KeptServing);
         }
     }
+}
+
+/// How much of so many units is for the fleet's change and how much for moves, and takes both off.
+fn share(units: Capacity, change: &mut Capacity, move_left: &mut Capacity) -> (Capacity, Capacity) {
+    let for_change = units.saturating_sub((*move_left).min(units.saturating_sub(*change)));
+    let for_moves = units - for_change;
+    *change = change.saturating_sub(for_change);
+    *move_left = move_left.saturating_sub(for_moves);
+    (for_change, for_moves)
 }
 
 impl Layout {

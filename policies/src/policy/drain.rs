@@ -7,9 +7,6 @@ use std::time::Duration;
 /// An instance leaves at the latest after this, unless the policy says otherwise.
 const DEADLINE_DEFAULT: Duration = Duration::from_secs(5 * 60);
 
-/// An instance that is taken back is told so for this long at least.
-const RETURN_WITHIN: Duration = Duration::from_secs(10 * 60);
-
 /// What is done before an instance is terminated.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Drain {
@@ -17,13 +14,6 @@ pub struct Drain {
     pub with: Box<str>,
     /// An instance that has not finished by then is terminated all the same.
     pub deadline: Duration,
-}
-
-impl Drain {
-    /// For how long a drainer is told that an instance is taken back.
-    pub fn return_within(&self) -> Duration {
-        self.deadline.max(RETURN_WITHIN)
-    }
 }
 
 /// Reads `[drain]`.

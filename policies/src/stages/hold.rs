@@ -23,6 +23,14 @@ pub(crate) fn hold(walk: &mut Walk, view: &View, place: impl FnOnce() -> Option<
     } else {
         view.shown
     };
+    // What drains runs, so it can be had where nothing can be launched.
+    let out = |hold: Hold| walk.wants_out() && hold.reason == HoldReason::OutOfCapacity;
+    let back = if block.is_some_and(out) { view.drains.min(walk.at - walk.current) } else { 0 };
+    if back > 0 {
+        let why = if walk.current + back == walk.at { Why::Nothing } else { Why::Placed { asked: walk.at } };
+        walk.step(Stage::Hold, walk.current + back, why, None);
+        return;
+    }
     let placed = if block.is_none() { place() } else { None };
     if let Some(Placed { achieved, cause }) = placed.filter(|placed| placed.achieved != walk.at) {
         let hold = if walk.at == walk.current { None } else { Some(cause) };

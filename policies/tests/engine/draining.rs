@@ -302,8 +302,6 @@ fn a_termination_without_effect_is_tried_again() {
     assert_eq!(terminated(&world.says(&ids[0], "drained").step()), [ids[0].as_str()]);
     assert!(terminated(&world.step()).is_empty(), "it may be on its way");
     world.next.push(("outcomes", json!([{ "group": "web", "result": "refused" }])));
-    assert_eq!(terminated(&world.step()), [ids[0].as_str()], "refused before any effect");
-    world.next.push(("outcomes", json!([{ "group": "web", "result": "unclear" }])));
     let mut again = Vec::new();
     for step in 0..12 {
         let decision = world.step();
@@ -312,7 +310,7 @@ fn a_termination_without_effect_is_tried_again() {
             again.push(step);
         }
     }
-    assert!(!again.is_empty() && again[0] > 1, "once it had the time to show: {again:?}");
+    assert!(!again.is_empty() && again[0] >= 1, "once it had the time to show: {again:?}");
     world.deaf = false;
     world.run(20);
     assert_eq!(world.desired, 8, "the other one had its five minutes");
@@ -382,14 +380,18 @@ fn without_a_drainer_what_drains_leaves() {
 }
 
 #[test]
-fn brakes_count_who_leaves() {
+fn brakes_count_an_instance_when_it_begins_to_drain() {
     let mut world = World::new(&web(""), 10);
-    let ids = world.two_drain();
-    world.says(&ids[0], "drained").says(&ids[1], "drained").next.push(("budget", json!({ "in": 1 })));
-    assert_eq!(terminated(&world.step()).len(), 1);
-    world.next.push(("budget", json!({ "in": 0 })));
-    assert_eq!(terminated(&world.step()).len(), 0);
-    assert_eq!(terminated(&world.step()).len(), 1);
+    world.load(100.0).run(4);
+    world.load(80.0);
+    for _ in 0..3 {
+        world.next.push(("budget", json!({ "in": 1 })));
+        world.step();
+    }
+    assert_eq!(world.draining.len(), 1);
+    let id = world.draining.iter().next().cloned().unwrap();
+    world.says(&id, "drained").next.push(("budget", json!({ "in": 0 })));
+    assert_eq!(terminated(&world.step()), [id], "it was counted then, and not twice");
 }
 
 #[test]
@@ -430,6 +432,164 @@ fn a_place_that_is_left_alone_keeps_what_has_drained() {
         let leaves = decision["groups"][1]["terminate"].as_array().unwrap().len();
         assert_eq!(leaves, usize::from(key == "none"), "{key}: {decision}");
     }
+}
+
+#[test]
+fn what_runs_is_taken_back_where_nothing_can_be_launched_and_is_not_given_up_there() {
+    let mut world = World::new(&web(""), 10);
+    let ids = world.two_drain();
+    // One that serves dies, and the cloud has no other.
+    let lost = world.instances.keys().find(|id| !ids.contains(id)).cloned().unwrap();
+    world.instances.remove(&lost);
+    world.deaf = true;
+    world.group = json!({ "launch_failures": [{ "kind": "out_of_capacity", "scope": "group", "at": world.now }] });
+    world.says(&ids[0], "drained").says(&ids[1], "drained");
+    let decision = world.step();
+    assert!(terminated(&decision).is_empty(), "what cannot be had again: {decision}");
+    let decision = world.load(100.0).step();
+    assert_eq!(decision["desired"], json!(10), "{decision}");
+    assert_eq!(decision["groups"][0]["take_back"].as_array().map(Vec::len), Some(2), "{decision}");
+}
+
+#[test]
+fn a_refused_call_undoes_nothing_of_what_drains_or_came_back() {
+    for keeps in [true, false] {
+        let mut world = World::new(&web(""), 10);
+        world.keeps = keeps;
+        world.two_drain();
+        world.deaf = true;
+        let decision = world.load(130.0).step();
+        assert_eq!(decision["desired"], json!(13));
+        world.draining.clear();
+        world.next.push(("outcomes", json!([{ "group": "web", "result": "refused" }])));
+        let decision = world.load(100.0).step();
+        assert_eq!((&decision["current"], &decision["desired"]), (&json!(10), &json!(10)), "{keeps}: {decision}");
+        // Scale-in goes on as soon as its window allows: nobody else has changed anything.
+        world.deaf = false;
+        world.load(80.0).run(8);
+        assert_eq!(world.draining.len(), 2, "{keeps}");
+
+        let mut world = World::new(&web(""), 10);
+        world.keeps = keeps;
+        world.load(100.0).run(3);
+        world.instances.insert("i-004".into(), json!({ "state": "pending", "running_since": null }));
+        world.load(80.0);
+        world.deaf = true;
+        let mut decision = world.step();
+        for _ in 0..3 {
+            if decision["desired"] != json!(10) {
+                break;
+            }
+            decision = world.step();
+        }
+        assert_eq!(terminated(&decision), ["i-004"], "{keeps}: {decision}");
+        world.next.push(("outcomes", json!([{ "group": "web", "result": "refused" }])));
+        let decision = world.step();
+        assert_eq!(decision["current"], json!(9), "one drains, the other was not terminated: {keeps}: {decision}");
+        let desired =
+            decision["groups"][0]["desired"].as_u64().unwrap() + decision["groups"][0]["held"].as_u64().unwrap();
+        assert!(desired <= 10, "{keeps}: {decision}");
+    }
+}
+
+#[test]
+fn nobody_loses_its_time_while_the_daemon_is_away() {
+    let mut world = World::new(&web(""), 10);
+    let ids = world.two_drain();
+    world.now += 600.0;
+    world.next.push(("restarted", json!(true)));
+    assert!(terminated(&world.step()).is_empty(), "nobody was asked meanwhile");
+    assert!(terminated(&world.run(17)).is_empty());
+    let mut gone = Vec::new();
+    for _ in 0..4 {
+        gone.extend(terminated(&world.step()).into_iter().map(str::to_owned));
+    }
+    assert_eq!(gone, ids);
+}
+
+#[test]
+fn who_is_taken_back_is_remembered_until_somebody_says_that_it_is() {
+    let mut world = World::new(&web(""), 10);
+    let ids = world.two_drain();
+    world.load(100.0).run(100);
+    let draining = |world: &mut World| -> Value {
+        let memory: Value = serde_json::from_str(&world.decider.save()).unwrap();
+        memory["fleets"]["web"]["draining"].clone()
+    };
+    assert_eq!(draining(&mut world)["cloud/web"].as_array().map(Vec::len), Some(2));
+    world.says(&ids[0], "returned").says(&ids[1], "returned").step();
+    assert_eq!(draining(&mut world), json!({}));
+}
+
+#[test]
+fn the_clouds_numbers_are_right_while_a_termination_shows_bit_by_bit() {
+    let mut world = World::new(&web(""), 10);
+    let ids = world.two_drain();
+    world.deaf = true;
+    world.says(&ids[0], "drained").step();
+    world.desired = 9;
+    let decision = world.load(130.0).step();
+    let group = &decision["groups"][0];
+    assert_eq!(group["take_back"], json!([ids[1]]), "who is dying cannot be: {decision}");
+    assert_eq!(group["desired"].as_u64().unwrap() + group["held"].as_u64().unwrap_or(0), 13, "{decision}");
+}
+
+#[test]
+fn who_is_taken_back_has_run_all_the_while() {
+    let mut world = World::new(&web("").replace("warmup = \"0s\"", "warmup = \"5m\""), 10);
+    for instance in world.instances.values_mut() {
+        *instance = json!({ "running_since": null });
+    }
+    world.load(100.0).run(30);
+    world.load(80.0);
+    while world.draining.len() < 2 {
+        world.step();
+    }
+    world.run(2);
+    world.load(100.0).step();
+    let decision = world.step();
+    assert_eq!((&decision["current"], &decision["serving"]), (&json!(10), &json!(10)), "{decision}");
+}
+
+#[test]
+fn a_min_that_brakes_keep_from_being_met_is_wanted_all_the_same() {
+    let mut world = World::new(&web(""), 10);
+    let ids = world.two_drain();
+    world.says(&ids[0], "drained").says(&ids[1], "drained").next.push(("budget", json!({ "out": 0 })));
+    world.group = json!({ "cloud_min": 10 });
+    let decision = world.step();
+    assert!(terminated(&decision).is_empty(), "{decision}");
+}
+
+#[test]
+fn what_drains_in_one_place_is_taken_back_before_another_launches() {
+    let groups = ["a", "b"].map(|name| format!("[[fleet.web.group]]\nprovider = \"{name}\"\ngroup = \"web\"\n"));
+    let policy = format!(
+        "[fleet.web]\nmode = \"on\"\nmin = 0\nmax = 100\nwarmup = \"0s\"\n{}{DRAIN}{}{FREE}",
+        groups.concat(),
+        rps(10.0)
+    );
+    let mut decider = decider(&policy);
+    let mut now = EPOCH as f64;
+    let mut step = |load: f64| -> Value {
+        let group = |name: &str| {
+            let one =
+                |at: i64| json!({ "id": format!("{name}-{at}"), "state": "running", "launched": EPOCH - 9_000 + at });
+            json!({ "provider": name, "group": "web", "desired": 3, "instances": (0..3).map(one).collect::<Vec<_>>() })
+        };
+        let reading = json!({ "value": load, "at": now });
+        let groups = [group("a"), group("b")];
+        let line = json!({ "fleet": "web", "now": now, "readings": { "rps": reading }, "groups": groups });
+        now += 15.0;
+        serde_json::from_str(&decider.line(&line.to_string()).unwrap()).unwrap()
+    };
+    (0..4).for_each(|_| drop(step(40.0)));
+    assert_eq!(step(40.0)["groups"][1]["held"], json!(2));
+    let decision = step(70.0);
+    let (a, b) = (&decision["groups"][0], &decision["groups"][1]);
+    assert_eq!((&a["desired"], &b["desired"]), (&json!(4), &json!(3)), "{decision}");
+    assert_eq!(b["take_back"].as_array().map(Vec::len), Some(2), "{decision}");
+    assert_eq!(b["steps"][0]["why"], "drains there, and is wanted again");
 }
 
 #[test]

@@ -53,7 +53,12 @@ fn version_5_is_as_it_was_written() {
     let since = memory.now.expect("a time");
     let stages =
         [DrainStage::Draining, DrainStage::Drained, DrainStage::Leaving(since), DrainStage::Returning].into_iter();
-    let one = |(n, stage): (usize, DrainStage)| Draining { id: format!("i-{n}").as_str().into(), since, stage };
+    let one = |(n, stage): (usize, DrainStage)| Draining {
+        id: format!("i-{n}").as_str().into(),
+        since,
+        stage,
+        with: "lb".into(),
+    };
     memory.draining.insert("aws-prod/checkout-web".into(), stages.enumerate().map(one).collect());
     assert_eq!(hex(&memory.encode()), hex(&golden("v5.hex")));
     assert_eq!(FleetMemory::decode(&golden("v5.hex")), Ok(memory));

@@ -11,7 +11,7 @@ fn ask() -> DrainAsk {
         provider: "aws".into(),
         group: "web-asg".into(),
         instance: "i-1".into(),
-        until: Timestamp(1_700_000_000_500_000),
+        until: Some(Timestamp(1_700_000_000_500_000)),
     }
 }
 

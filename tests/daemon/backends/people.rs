@@ -122,7 +122,7 @@ fn a_hold_and_its_end() {
     let mut scene = Scene::start("hold", Start::default());
     scene.until_settled();
     let at = super::now();
-    let (code, _, error) = scene.daemon.run(&["hold", "hold", "--for", "12s", "--reason", "a drill"]);
+    let (code, _, error) = scene.daemon.run(&["hold", "hold", "--for", "25s", "--reason", "a drill"]);
     assert_eq!(code, 0, "{error}");
     scene.load(850.0);
     scene.until_hold("override", SOON);
@@ -132,7 +132,7 @@ fn a_hold_and_its_end() {
     scene.daemon.kill();
     scene.daemon.start();
     scene.until_hold("override", SOON);
-    scene.pass(12.0 - (super::now() - at) - 0.5);
+    scene.pass(25.0 - (super::now() - at) - 0.5);
     assert_eq!(scene.desired(), 6);
     scene.until_desired(9, SOON);
     // The world is held by a file.

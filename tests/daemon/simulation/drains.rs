@@ -4,6 +4,9 @@ use super::for_seeds;
 use super::watch::Promise;
 use super::world::{World, cloud, load, policy, secs};
 use contract::{BoxFuture, GroupId, InstanceState};
+use policies::policy::{Amount, Rate};
+use skala::app::Settings;
+use skala::cycle::brakes::BrakeSettings;
 use skala::drainers::{DrainAsk, DrainDo, DrainError, Drainer, Progress};
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
@@ -100,7 +103,7 @@ fn instances_leave_when_they_have_drained() {
         assert!(instances(&asked, DrainDo::Return).is_empty());
         let (at, ask) = asked.lock().unwrap()[0].clone();
         assert_eq!((&*ask.fleet, &*ask.provider, &*ask.group), ("web", "cloud", "web"));
-        let until = ask.until.since(super::world::EPOCH.after(at));
+        let until = ask.until.unwrap().since(super::world::EPOCH.after(at));
         assert!(until > secs(239) && until <= secs(240), "{until:?}");
         world.witness.judge(&world.clouds["cloud"], "web", PROMISE);
     });
@@ -186,4 +189,17 @@ fn what_has_drained_stays_while_a_person_holds_the_fleet() {
         tokio::time::sleep(secs(400)).await;
         assert_eq!(there(&world), 6);
     });
+}
+
+#[test]
+fn brakes_over_all_fleets_hold_what_may_drain_and_over_a_crash() {
+    let (mut world, asked) = world(1, |_, _| Ok(Some(Progress::Going)), 600.0);
+    let scale_in = Some(Rate { amount: Amount::Instances(2), per: secs(3_600) });
+    world.settings = Settings { brakes: BrakeSettings { scale_in, scale_out: None }, ..Settings::default() };
+    world.live(async |life| until(&world, &life, 760).await);
+    assert_eq!(instances(&asked, DrainDo::Drain).len(), 2, "the rest has to wait");
+    world.time.pass(secs(5));
+    world.live(async |life| until(&world, &life, 1_500).await);
+    assert_eq!(instances(&asked, DrainDo::Drain).len(), 2, "what was spent is known after a crash, too");
+    assert_eq!(there(&world), 8, "they left at their deadline, which was counted once");
 }
