@@ -101,6 +101,8 @@ pub struct GroupStatus {
     pub instances: [Capacity; 4],
     /// Why it could not be read; a code like `timeout`, `not_found`, `throttled`.
     pub unknown: Option<Arc<str>>,
+    /// The provider's words for that, which say what to do.
+    pub trouble: Option<Arc<str>>,
     /// When the cloud was asked.
     pub at: Option<Timestamp>,
     /// A call is under way.

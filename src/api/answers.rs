@@ -129,6 +129,9 @@ pub struct Group {
     pub instances: BTreeMap<String, Capacity>,
     /// Why it could not be read.
     pub unknown: Option<String>,
+    /// The provider's words for that, which say what to do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trouble: Option<String>,
 }
 
 /// One reading: a value with its age, or why there is none.
@@ -283,6 +286,7 @@ fn groups(fleet: &FleetStatus) -> Vec<Group> {
             _ => BTreeMap::new(),
         },
         unknown: status.unknown.as_deref().map(str::to_owned),
+        trouble: status.trouble.as_deref().filter(|text| !text.is_empty()).map(str::to_owned),
     };
     fleet.policy.groups.iter().zip(&fleet.groups).map(one).collect()
 }

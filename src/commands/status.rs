@@ -104,7 +104,11 @@ fn fleet_notes(fleet: &Fleet, now: f64, notes: &mut Vec<String>) {
     }
     for group in &fleet.groups {
         if let Some(why) = &group.unknown {
-            notes.push(format!("{name}: group {} of {} cannot be observed: {why}", group.group, group.provider));
+            let trouble = group.trouble.as_ref().map_or(String::new(), |text| format!(": {text}"));
+            notes.push(format!(
+                "{name}: group {} of {} cannot be observed: {why}{trouble}",
+                group.group, group.provider
+            ));
         }
         if group.draining > 0 {
             notes.push(format!("{name}: {} of {} drain before they are terminated", group.draining, group.group));

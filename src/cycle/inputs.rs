@@ -1,10 +1,12 @@
 //! A cycle's first half: what the due fleets need is asked once for all of them, and answers go to the board. In: fleets
 //! that are due, finished polls. Out: fleets that have all their inputs. Nothing here waits.
 
-use super::observe::{self, Answered, Finished, Frame};
+use super::observe::{self, Answered, Finished, Frame, Unread};
 use super::{Cycle, Waits};
 use crate::board::Tick;
 use contract::Ask;
+use policies::facts::GroupError;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Groups that a provider is asked for together. Many of any cloud's pages, so that batches stay whole; few enough that
@@ -91,6 +93,8 @@ impl Cycle {
             match poll.what {
                 Answered::Groups { groups, answers } => {
                     for (group, answer) in groups.into_iter().zip(answers) {
+                        self.unread.remove(&group);
+                        let answer = answer.map_err(|unread| self.note_unread(group, unread));
                         self.board.put_group(group, poll.tick, answer);
                         for at in 0..self.index.readers_of_group(group).len() {
                             self.input_came(self.index.readers_of_group(group)[at], poll.tick);
@@ -108,6 +112,20 @@ impl Cycle {
                 }
             }
         }
+    }
+
+    /// Keeps a provider's own words for people, and logs them when they change.
+    fn note_unread(&mut self, group: u32, unread: Unread) -> GroupError {
+        let Unread { error, text } = unread;
+        let name = &self.index.providers[self.provider_of(group) as usize];
+        if let Some(text) = &text
+            && self.complaints.get(name).is_none_or(|last| last != text)
+        {
+            tracing::warn!(provider = %name, group = %self.index.groups[group as usize].group, error = %text, "A group cannot be read.");
+            self.complaints.insert(Arc::clone(name), Arc::clone(text));
+        }
+        self.unread.insert(group, text.unwrap_or_default());
+        error
     }
 
     fn input_came(&mut self, fleet: u32, tick: Tick) {

@@ -73,6 +73,10 @@ pub(crate) struct Cycle {
     histories: history::Histories,
     drains: drains::Drains,
     calls: BTreeMap<ActionId, Call>,
+    /// Why groups could not be read, in their providers' words.
+    unread: BTreeMap<u32, Arc<str>>,
+    /// The last of them that was logged, by provider.
+    complaints: BTreeMap<Arc<str>, Arc<str>>,
     trouble: Trouble,
     held_all: Option<InForce>,
     store_id: Arc<str>,

@@ -37,11 +37,35 @@ pub(crate) struct Finished {
     pub what: Answered,
 }
 
+/// Why a group could not be read: for the core, and for people in the provider's own words, which say what to do.
+#[derive(Clone, Debug)]
+pub(crate) struct Unread {
+    pub error: GroupError,
+    pub text: Option<Arc<str>>,
+}
+
+impl From<GroupError> for Unread {
+    fn from(error: GroupError) -> Self {
+        Self { error, text: None }
+    }
+}
+
+impl From<ProviderError> for Unread {
+    fn from(error: ProviderError) -> Self {
+        let text = Some(super::act::chain_text(&error).into());
+        let error = match error {
+            ProviderError::NotFound { .. } => GroupError::NotFound,
+            other => GroupError::Other(other.code().into()),
+        };
+        Self { error, text }
+    }
+}
+
 /// What came back.
 #[derive(Debug)]
 pub(crate) enum Answered {
     /// Groups of one provider, in the order of `groups`.
-    Groups { groups: Vec<u32>, answers: Vec<Result<Observation, GroupError>> },
+    Groups { groups: Vec<u32>, answers: Vec<Result<Observation, Unread>> },
     /// What was learned from a source's records.
     History(Box<Learned>),
     /// A drainer is done with an instance.
@@ -158,12 +182,8 @@ impl Polls {
     }
 }
 
-async fn observe(
-    of: Option<Arc<dyn Provider>>,
-    asks: &[Ask],
-    deadline: Duration,
-) -> Vec<Result<Observation, GroupError>> {
-    let all = |error: GroupError| vec![Err(error); asks.len()];
+async fn observe(of: Option<Arc<dyn Provider>>, asks: &[Ask], deadline: Duration) -> Vec<Result<Observation, Unread>> {
+    let all = |error: GroupError| vec![Err(Unread::from(error)); asks.len()];
     let Some(provider) = of else {
         return all(GroupError::Other("no provider of this name in skala.toml".into()));
     };
@@ -173,15 +193,8 @@ async fn observe(
         Ok(Err(_)) => return all(GroupError::Other("the provider panicked".into())),
         Err(_) => return all(GroupError::Timeout),
     };
-    let mut answers: Vec<_> = answers.into_iter().map(|answer| answer.map_err(group_error)).collect();
+    let mut answers: Vec<_> = answers.into_iter().map(|answer| answer.map_err(Unread::from)).collect();
     // A provider that answers for fewer groups than it was asked for says nothing of the others.
-    answers.resize_with(asks.len(), || Err(GroupError::NotListed));
+    answers.resize_with(asks.len(), || Err(GroupError::NotListed.into()));
     answers
-}
-
-fn group_error(error: ProviderError) -> GroupError {
-    match error {
-        ProviderError::NotFound { .. } => GroupError::NotFound,
-        other => GroupError::Other(other.code().into()),
-    }
 }

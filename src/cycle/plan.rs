@@ -202,6 +202,10 @@ impl Cycle {
         let status = |(place, group): (usize, &GroupFact<'_>)| match group {
             GroupFact::Unknown(error) => GroupStatus {
                 unknown: Some(error.to_string().into()),
+                trouble: self.index.fleets[at as usize]
+                    .groups
+                    .get(place)
+                    .and_then(|group| self.unread.get(group).cloned()),
                 call_in_air: in_air(place),
                 ..GroupStatus::default()
             },

@@ -107,6 +107,7 @@ impl Cycle {
         old.for_each(|gone| self.keep(gone));
         self.drop_history();
         self.drop_drains();
+        self.unread.clear();
         self.set = set;
         self.find_calls();
         self.ready.clear();

@@ -80,6 +80,8 @@ impl Cycle {
             current: 0,
             kept: BTreeMap::new(),
             calls: BTreeMap::new(),
+            unread: BTreeMap::new(),
+            complaints: BTreeMap::new(),
             trouble: Trouble::None,
             held_all: None,
             store_id: Arc::from(""),

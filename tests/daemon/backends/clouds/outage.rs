@@ -2,7 +2,7 @@
 
 use super::stand::Stand;
 use sim_cloud::CloudKind::{Aws, Gcp, Kubernetes};
-use sim_cloud::{Fault, Kind};
+use sim_cloud::{Fault, Kind, Refusal};
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
@@ -80,4 +80,26 @@ fn a_cloud_that_is_down_keeps_its_fleets_from_shrinking_and_no_others() {
     }
     stand.cloud(Aws).server.accept_connections();
     stand.until("it shrinks once all is known", |stand| held(stand).0 + held(stand).1 == 2);
+}
+
+#[test]
+fn what_a_cloud_says_of_a_refusal_is_shown_and_logged_once() {
+    let mut stand = Stand::new(&[Aws, Gcp]);
+    for (kind, fleet) in [(Aws, "shop"), (Gcp, "api")] {
+        let group = stand.cloud(kind).group("web", 3);
+        stand.fleet(fleet, &[(kind, &group, 1)], 300.0);
+    }
+    stand.start("1s");
+    for (kind, fleet) in [(Aws, "shop"), (Gcp, "api")] {
+        stand.cloud(kind).server.inject(Kind::Read, Fault::Refuse(Refusal::Denied));
+        stand.until("it is denied", |stand| stand.shown(fleet)["groups"][0]["unknown"] == "denied");
+        let trouble = stand.shown(fleet)["groups"][0]["trouble"].as_str().unwrap().to_owned();
+        assert!(trouble.len() > "denied".len() + 10, "in the cloud's words, with what to do: {trouble}");
+        println!("{fleet}: {trouble}");
+        let notes = stand.printed();
+        assert!(notes.contains(&format!("cannot be observed: denied: {trouble}")), "{notes}");
+    }
+    std::thread::sleep(Duration::from_secs(3));
+    let log = stand.log();
+    assert_eq!(log.matches("A group cannot be read.").count(), 2, "{log}");
 }

@@ -232,6 +232,18 @@ impl Stand {
         fleets.into_iter().find(|shown| shown["fleet"] == fleet).unwrap_or_default()
     }
 
+    /// What `skala status` prints.
+    pub fn printed(&self) -> String {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_skala"));
+        command.args(["status", "--config"]).arg(self.dir.path().join("skala.toml"));
+        String::from_utf8(command.output().unwrap().stdout).unwrap()
+    }
+
+    /// The daemon's log.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.dir.path().join("skala.log")).unwrap()
+    }
+
     /// One sample of /metrics without labels.
     pub fn metric(&self, name: &str) -> Option<f64> {
         let answer = tcp(self.listen, "GET", "/metrics", "text/plain", "", Duration::from_secs(5))?;
