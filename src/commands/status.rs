@@ -104,11 +104,13 @@ fn fleet_notes(fleet: &Fleet, now: f64, notes: &mut Vec<String>) {
     }
     for group in &fleet.groups {
         if let Some(why) = &group.unknown {
-            let trouble = group.trouble.as_ref().map_or(String::new(), |text| format!(": {text}"));
-            notes.push(format!(
-                "{name}: group {} of {} cannot be observed: {why}{trouble}",
-                group.group, group.provider
-            ));
+            // The provider's words mostly begin with the code.
+            let why = match &group.trouble {
+                Some(text) if text.starts_with(why.as_str()) => text.clone(),
+                Some(text) => format!("{why}: {text}"),
+                None => why.clone(),
+            };
+            notes.push(format!("{name}: group {} of {} cannot be observed: {why}", group.group, group.provider));
         }
         if group.draining > 0 {
             notes.push(format!("{name}: {} of {} drain before they are terminated", group.draining, group.group));

@@ -97,7 +97,7 @@ fn what_a_cloud_says_of_a_refusal_is_shown_and_logged_once() {
         assert!(trouble.len() > "denied".len() + 10, "in the cloud's words, with what to do: {trouble}");
         println!("{fleet}: {trouble}");
         let notes = stand.printed();
-        assert!(notes.contains(&format!("cannot be observed: denied: {trouble}")), "{notes}");
+        assert!(notes.contains(&format!("cannot be observed: {trouble}")), "{notes}");
     }
     std::thread::sleep(Duration::from_secs(3));
     let log = stand.log();
