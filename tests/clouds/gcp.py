@@ -5,10 +5,12 @@
 
 First Google's own clients speak to the server at URL: google-cloud-compute, and google-api-python-client over the
 published descriptions of the APIs. Then every exchange of EXCHANGES.jsonl (what skala's provider and the server said to
-each other) is held against those descriptions: path, method, parameters, body and reply. Exits with 1 and says what does
-not fit.
+each other) is held against those descriptions: path, method, parameters, body and reply. Of an answer that was broken on
+purpose, and is no refusal, the request alone is. With - instead of URL the exchanges are all that is judged. Exits with 1
+and says what does not fit.
 """
 
+import collections
 import json
 import re
 import sys
@@ -17,15 +19,6 @@ import time
 import googleapiclient.errors
 from google.api_core import exceptions
 from google.auth.credentials import AnonymousCredentials
-from google.cloud import compute_v1
-from google.cloud.compute_v1.services.instance_group_managers.transports.rest import (
-    InstanceGroupManagersRestTransport,
-)
-from google.cloud.compute_v1.services.region_instance_group_managers.transports.rest import (
-    RegionInstanceGroupManagersRestTransport,
-)
-from google.cloud.compute_v1.services.region_operations.transports.rest import RegionOperationsRestTransport
-from google.cloud.compute_v1.services.zone_operations.transports.rest import ZoneOperationsRestTransport
 from googleapiclient.discovery import build
 from googleapiclient.discovery_cache import get_static_doc
 
@@ -165,8 +158,8 @@ class Schema:
             self.check(f"{where} body", method["request"], json.loads(exchange["body"] or "{}"))
         elif exchange["body"] not in ("", "{}"):
             self.wrong(where, f"a body where none belongs: {exchange['body']}")
-        # What was broken on purpose says nothing of the API.
-        if exchange["broken"] or exchange["status"] == 0:
+        # What was broken on purpose says nothing of the API; a refusal is in its own words all the same.
+        if exchange["status"] < 400 and (exchange["broken"] or exchange["status"] == 0):
             return None
         reply = json.loads(exchange["reply"])
         if exchange["status"] == 200:
@@ -185,17 +178,24 @@ def expect(holds, what):
 
 def typed_client(url, project):
     """google-cloud-compute: groups of a zone and of a region, from listing to an operation's end."""
+    # Loading it takes seconds, which exchanges alone do not need.
+    from google.cloud import compute_v1
+    from google.cloud.compute_v1.services.instance_group_managers.transports import rest as zonal_groups
+    from google.cloud.compute_v1.services.region_instance_group_managers.transports import rest as regional_groups
+    from google.cloud.compute_v1.services.region_operations.transports import rest as region_operations
+    from google.cloud.compute_v1.services.zone_operations.transports import rest as zone_operations
+
     common = {"host": url.removeprefix("http://"), "url_scheme": "http", "credentials": AnonymousCredentials()}
-    zonal = compute_v1.InstanceGroupManagersClient(transport=InstanceGroupManagersRestTransport(**common))
+    zonal = compute_v1.InstanceGroupManagersClient(transport=zonal_groups.InstanceGroupManagersRestTransport(**common))
     regional = compute_v1.RegionInstanceGroupManagersClient(
-        transport=RegionInstanceGroupManagersRestTransport(**common)
+        transport=regional_groups.RegionInstanceGroupManagersRestTransport(**common)
     )
     # The clients would follow operations at Google's own address, whatever theirs is.
     zonal.transport._extended_operations_services["zone_operations"] = compute_v1.ZoneOperationsClient(
-        transport=ZoneOperationsRestTransport(**common)
+        transport=zone_operations.ZoneOperationsRestTransport(**common)
     )
     regional.transport._extended_operations_services["region_operations"] = compute_v1.RegionOperationsClient(
-        transport=RegionOperationsRestTransport(**common)
+        transport=region_operations.RegionOperationsRestTransport(**common)
     )
     found = {}
     request = compute_v1.AggregatedListInstanceGroupManagersRequest(project=project, max_results=2)
@@ -338,12 +338,14 @@ def described_metrics(url, project):
 
 def main():
     url, exchanges, project = sys.argv[1:4]
-    typed_client(url, project)
-    described_client(url, project)
-    described_metrics(url, project)
+    if url != "-":
+        typed_client(url, project)
+        described_client(url, project)
+        described_metrics(url, project)
     compute = Schema(json.loads(get_static_doc("compute", "v1")), "/compute/v1/")
     monitoring = Schema(json.loads(get_static_doc("monitoring", "v3")), "/")
-    counts = {"/compute/": 0, "/v3/": 0}
+    # Whoever brings exchanges alone need not have asked for metrics.
+    counts = {"/compute/": 0, "/v3/": 0} if url != "-" else collections.Counter({"/compute/": 0})
     with open(exchanges, encoding="utf-8") as lines:
         for number, line in enumerate(lines, 1):
             exchange = json.loads(line)

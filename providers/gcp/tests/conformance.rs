@@ -5,7 +5,9 @@ mod stand;
 
 use conformance::{Call, Fault, Offers};
 use contract::Suspended;
-use stand::{LONG, SHORT, Stand};
+use stand::{LONG, PROJECT, SHORT, Stand};
+use std::collections::BTreeSet;
+use std::process::Command;
 use std::time::Duration;
 
 /// The cases that say nothing of a managed instance group. Its guard is a read before the write, it has its own removal by
@@ -53,8 +55,23 @@ fn throttles(case: &str) -> bool {
     case.contains("throttled")
 }
 
+/// What the suite said and heard is held against the published description too, where the judge is installed.
+fn assert_described(said: &BTreeSet<String>) {
+    let Ok(venv) = std::env::var("SKALA_VENV") else { return };
+    let exchanges = std::env::temp_dir().join(format!("skala-gcp-suite-{}.jsonl", std::process::id()));
+    std::fs::write(&exchanges, said.iter().map(String::as_str).collect::<String>()).unwrap();
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/clouds/gcp.py");
+    let verdict = Command::new(format!("{venv}/bin/python")).args([script, "-"]).arg(&exchanges).arg(PROJECT).output();
+    let verdict = verdict.expect("SKALA_VENV has no python");
+    let words = format!("{}{}", String::from_utf8_lossy(&verdict.stdout), String::from_utf8_lossy(&verdict.stderr));
+    _ = std::fs::remove_file(&exchanges);
+    assert!(verdict.status.success(), "{words}");
+    assert!(words.contains("exchanges fit the published descriptions of the APIs"), "{words}");
+}
+
 #[tokio::test]
 async fn managed_instance_groups_hold_the_contract() {
+    let mut said = BTreeSet::new();
     for late in [false, true] {
         let mut stand = Stand::with_page(20).await;
         let provider = stand.provider(SHORT).await;
@@ -62,7 +79,9 @@ async fn managed_instance_groups_hold_the_contract() {
         stand.wire.late = late;
         let report = conformance::run_if(&provider, &mut stand.wire, |case| !throttles(case)).await.unwrap();
         report.assert_not_applicable(&[NOT_OF_GROUPS, NOT_OF_THE_STAND].concat());
+        said.extend(stand.wire.server.exchanges_as_lines().split_inclusive('\n').map(str::to_owned));
     }
+    assert_described(&said);
 }
 
 #[tokio::test]
