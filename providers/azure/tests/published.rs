@@ -3,9 +3,9 @@
 //!
 //! They are in the repository azure-rest-api-specs of Azure on GitHub, and are not copied into this one: a sparse clone
 //! (`git clone --depth 1 --filter=blob:none --sparse`, then `git sparse-checkout set specification/compute
-//! specification/monitor`) gets them. `SKALA_AZURE_EXAMPLES` is the full path of it, or of any folder with such files; without
-//! that variable nothing of that runs, and each test says so. Of each call those count whose `api-version` is the one that the provider asks
-//! for, so a folder without them is an error.
+//! specification/monitor`) gets them. `SKALA_AZURE_EXAMPLES` is the full path of it, or of any folder with such files;
+//! without that variable nothing of this runs, and each test says so. Of each call those count whose `api-version` is the
+//! one that the provider asks for, so a folder without them is an error.
 
 // A test that cannot go on stops.
 #![allow(clippy::unwrap_used, clippy::print_stderr)]
