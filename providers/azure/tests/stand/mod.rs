@@ -2,6 +2,9 @@
 
 #![allow(dead_code, reason = "each test uses its own part")]
 
+pub mod everything;
+pub mod published;
+
 use aws_lc_rs::encoding::{AsDer, Pkcs8V1Der};
 use azure::{AuthKind, Azure, Deadlines, Settings};
 use contract::{
