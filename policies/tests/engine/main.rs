@@ -20,4 +20,5 @@ mod queueing;
 mod rules;
 mod safety;
 mod several;
+mod victims;
 mod wire;
