@@ -162,6 +162,7 @@ impl fmt::Display for PlaceWhy {
             PlaceWhy::GivesUp => "cannot launch it; asked for elsewhere",
             PlaceWhy::Probe => "a probe: it could not launch lately",
             PlaceWhy::Returns => "can launch again, and is preferred",
+            PlaceWhy::Spreads => "others hold more than their bounds or share",
             PlaceWhy::Withdrawn => "not needed any more, and never came",
             PlaceWhy::LeastPreferred => "the least preferred that can spare it",
             PlaceWhy::Bounds => "its own min",

@@ -26,10 +26,15 @@ struct Place {
     pending: u64,
     /// No more instances than this can be launched.
     room: Option<u64>,
+    /// What has no room is waited for, and no launch is said to have failed.
+    silent: bool,
     failed_at: Option<f64>,
     error: Option<&'static str>,
     min: u64,
     max: Option<u64>,
+    protected: bool,
+    /// Instances are spread evenly over so many zones, one if 0.
+    zones: u64,
 }
 
 /// The clouds of one fleet.
@@ -64,7 +69,8 @@ impl World {
         }
         let instance = |n: u64, state: &str| {
             let launched = EPOCH as f64 - 9_000.0 + n as f64;
-            json!({ "id": format!("{name}-{n}"), "state": state, "launched": launched, "zone": "z" })
+            let zone = format!("z{}", n % place.zones.max(1));
+            json!({ "id": format!("{name}-{n}"), "state": state, "launched": launched, "zone": zone, "protected": place.protected })
         };
         let running = (0..place.running).map(|n| instance(n, "running"));
         let pending = (place.running..place.running + place.pending).map(|n| instance(n, "pending"));
@@ -101,7 +107,7 @@ impl World {
             let wanted = desired.saturating_sub(place.running);
             let room = place.room.map_or(u64::MAX, |room| room.saturating_sub(place.running));
             place.pending = wanted.min(room);
-            if wanted > room {
+            if wanted > room && !place.silent {
                 place.failed_at = Some(now - 1.0);
             }
         }
@@ -392,6 +398,67 @@ fn with_every_place_full_the_fleet_says_so_and_probes() {
 }
 
 #[test]
+fn what_does_not_come_within_the_deadline_is_withdrawn_and_asked_for_elsewhere() {
+    // A cloud that tries for ever and never says that it fails: our own deadline of 15 minutes ends it.
+    let mut world = World::new(&policy("", TWO, ""), &[("a", 4), ("b", 0)]);
+    (world.place("a").room, world.place("a").silent) = (Some(6), true);
+    world.run(100.0, 1);
+    let asked_at = world.now;
+    while world.desired() == [10, 0] {
+        assert!(world.now - asked_at <= 16.0 * 60.0, "{}", world.last);
+        world.step();
+    }
+    assert!(world.now - asked_at >= 15.0 * 60.0, "too early: {}", world.last);
+    assert_eq!((world.desired(), world.why("a").as_str()), (vec![6, 4], "cannot launch it; asked for elsewhere"));
+    assert!(world.why("b").contains("takes over"), "{}", world.last);
+    // Withdrawn, not removed: what runs there stays.
+    assert_eq!((&world.last["groups"][0]["terminate"], &world.last["current"]), (&json!([]), &json!(10)));
+    for _ in 0..(2 * 60 * 4) {
+        world.step();
+        let asked = world.place("a").desired;
+        assert!(asked <= 7 && world.running() == 10, "at most a probe is asked of it: {}", world.last);
+    }
+}
+
+#[test]
+fn a_fleet_of_one_group_asks_on_after_the_deadline() {
+    let mut world = World::new(&policy("", &TWO[..1], ""), &[("a", 4)]);
+    (world.place("a").room, world.place("a").silent) = (Some(6), true);
+    world.run(100.0, 80);
+    assert_eq!((world.reason(), &world.last["serving"]), ("on_target", &json!(6)), "{}", world.last);
+    assert_eq!((world.desired(), world.running()), (vec![10], 6), "there is nowhere else: {}", world.last);
+    world.place("a").room = None;
+    world.run(100.0, 2);
+    assert_eq!(world.running(), 10);
+}
+
+#[test]
+fn nothing_is_removed_where_it_could_not_be_had_again() {
+    let groups = &["provider = \"a\"\ngroup = \"web\"\npriority = 1\nmax = 4", TWO[1]];
+    let mut world = World::new(&policy("", groups, ""), &[("a", 4), ("b", 6)]);
+    world.place("b").room = Some(6);
+    world.run(120.0, 4);
+    assert_eq!((world.desired(), world.running()), (vec![4, 8], 10));
+    // b is the least preferred and would give first. What was asked of it and never came does; what runs there stays.
+    let still_fails = |world: &mut World, name: &str| world.place(name).failed_at = Some(world.now - 1.0);
+    for _ in 0..20 {
+        still_fails(&mut world, "b");
+        world.run(70.0, 1);
+        assert_eq!(world.last["groups"][1]["terminate"], json!([]), "{}", world.last);
+    }
+    assert_eq!((world.desired(), world.running()), (vec![1, 6], 7), "{}", world.last);
+    for _ in 0..20 {
+        still_fails(&mut world, "a");
+        still_fails(&mut world, "b");
+        world.run(20.0, 1);
+        assert_eq!(world.desired(), [1, 6], "{}", world.last);
+    }
+    assert_eq!(world.reason(), "out_of_capacity", "{}", world.last);
+    world.run(20.0, 60);
+    assert_eq!(world.desired(), [2, 0], "both can launch again: {}", world.last);
+}
+
+#[test]
 fn a_foreign_controller_on_one_group_leaves_it_alone() {
     let mut world = World::new(&policy("", TWO, ""), &[("a", 4), ("b", 0)]);
     world.load = 80.0;
@@ -424,6 +491,43 @@ fn a_fleet_that_must_survive_the_loss_of_a_cloud_has_enough_in_the_others() {
     assert!(why.contains("10 of it to survive the loss of a cloud"), "{why}");
 }
 
+/// What is left when the zone with the most is lost.
+fn left_without_the_largest_zone(world: &World) -> u64 {
+    let mut zones = BTreeMap::new();
+    for (name, place) in &world.places {
+        for n in 0..place.running {
+            *zones.entry((name, n % place.zones.max(1))).or_insert(0) += 1;
+        }
+    }
+    world.running() - zones.values().max().copied().unwrap_or(0)
+}
+
+#[test]
+fn a_fleet_that_must_survive_the_loss_of_a_zone_has_enough_in_the_others() {
+    let groups = &[TWO[0], TWO[1], "provider = \"c\"\ngroup = \"web\"\npriority = 3"];
+    let spread = "[fleet.web.spread]\nshare_max = { zone = \"40%\" }\nsurvive = \"zone\"\n";
+    let mut world = World::new(&policy("", groups, spread), &[("a", 12), ("b", 0), ("c", 0)]);
+    world.run(120.0, 12);
+    assert_eq!(world.desired(), [8, 8, 4], "12 are needed, and 12 are left of 20 without either zone of 8");
+    let why = world.last["trace"][0]["why"].as_str().unwrap();
+    assert!(why.contains("8 of it to survive the loss of a zone"), "{why}");
+    for load in (1_u64..=40).chain((1..40).rev()) {
+        world.run(load as f64 * 10.0, 8);
+        let (left, all) = (left_without_the_largest_zone(&world), world.running());
+        assert!(left >= load, "{left} of {all} are left for {load}: {}", world.last);
+        assert!(all <= load * 5 / 3 + 1, "{all} for {load}: {}", world.last);
+    }
+}
+
+#[test]
+fn a_group_over_two_zones_may_hold_two_zones_shares() {
+    let spread = "[fleet.web.spread]\nshare_max = { zone = \"40%\" }\nsurvive = \"zone\"\n";
+    let mut world = World::new(&policy("", TWO, spread), &[("a", 12), ("b", 0)]);
+    world.place("a").zones = 2;
+    world.run(120.0, 6);
+    assert_eq!((world.desired(), left_without_the_largest_zone(&world)), (vec![16, 4], 12));
+}
+
 #[test]
 fn zones_of_single_zone_groups_share_too() {
     let groups =
@@ -432,6 +536,41 @@ fn zones_of_single_zone_groups_share_too() {
     let mut world = World::new(&policy("", groups, spread), &[("a", 0), ("b", 0)]);
     world.run(100.0, 4);
     assert_eq!(world.desired(), [5, 5], "zones of two clouds are two zones, whatever they are called");
+}
+
+#[test]
+fn what_is_above_its_share_moves_without_a_gap() {
+    let spread = "[fleet.web.spread]\nshare_max = { cloud = \"60%\" }\n";
+    let mut world = World::new(&policy("", TWO, spread), &[("a", 20), ("b", 0)]);
+    let mut why = String::new();
+    for _ in 0..80 {
+        world.run(200.0, 1);
+        if why.is_empty() {
+            why = world.why("b");
+        }
+        assert!(world.running() >= 20, "{}", world.last);
+    }
+    assert_eq!((world.desired(), why.as_str()), (vec![12, 8], "others hold more than their bounds or share"));
+    // What one cloud could not hold returns to it once it can.
+    world.place("b").room = Some(8);
+    world.run(300.0, 12);
+    assert_eq!(world.running(), 30);
+    world.place("b").room = None;
+    world.run(300.0, 240);
+    assert_eq!(world.desired(), [18, 12], "{}", world.last);
+}
+
+#[test]
+fn nothing_is_launched_to_replace_what_cannot_leave() {
+    let mut world = World::new(&policy("", TWO, ""), &[("a", 1), ("b", 6)]);
+    world.place("b").protected = true;
+    for _ in 0..80 {
+        world.run(70.0, 1);
+        assert_eq!(world.desired(), [1, 6], "{}", world.last);
+    }
+    world.place("b").protected = false;
+    world.run(70.0, 80);
+    assert_eq!(world.desired(), [7, 0]);
 }
 
 #[test]
