@@ -107,11 +107,13 @@ fn placed(asked: &Asked<'_>, current: Capacity) -> Option<Placed> {
     let layout = placement::lay_out(asked);
     let at = |reason, group: usize| Hold { reason, setting: Setting::Group(u16::try_from(group).unwrap_or(0)) };
     let down = asked.stands.iter().position(|stand| stand.offering.is_down());
+    let stays = asked.stands.iter().position(|stand| stand.stays);
     let boots = asked.stands.iter().position(|stand| stand.offering.waits_since.is_some());
     let cause = match (asked.desired > current, layout.kept_serving) {
         (true, _) => at(HoldReason::OutOfCapacity, down.unwrap_or(0)),
         (false, true) => at(HoldReason::InFlight, boots.unwrap_or(0)),
-        (false, false) => at(HoldReason::Protected, 0),
+        // What could not be had again is not given up.
+        (false, false) => stays.map_or(at(HoldReason::Protected, 0), |group| at(HoldReason::OutOfCapacity, group)),
     };
     Some(Placed { achieved: layout.achieved, cause })
 }

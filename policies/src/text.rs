@@ -163,6 +163,7 @@ impl fmt::Display for PlaceWhy {
             PlaceWhy::Probe => "a probe: it could not launch lately",
             PlaceWhy::TakenBack => "drains there, and is wanted again",
             PlaceWhy::Returns => "can launch again, and is preferred",
+            PlaceWhy::Spreads => "others hold more than their bounds or share",
             PlaceWhy::Withdrawn => "not needed any more, and never came",
             PlaceWhy::LeastPreferred => "the least preferred that can spare it",
             PlaceWhy::Bounds => "its own min",

@@ -28,14 +28,19 @@ pub(super) struct Layout {
 
 /// Lays out `need`; `shares` are the largest shares of the domains.
 pub(super) fn fill(slots: &[Slot], need: Capacity, shares: &[f64]) -> Layout {
+    let limits: Vec<f64> = shares.iter().map(|share| limit(*share, need)).collect();
     let need = u64::from(need);
-    let limits: Vec<f64> = shares.iter().map(|share| (share * need as f64 - 1e-9).ceil()).collect();
     let mut filling = Filling { slots, instances: slots.iter().map(|slot| slot.low).collect() };
     filling.add(need, Some(&limits));
     let strict = filling.total();
     filling.add(need, None);
     let total = filling.total();
     Layout { instances: filling.instances, rest: need.saturating_sub(total), relaxed: total > strict }
+}
+
+/// What a share of a capacity is, in whole numbers: the least that is no less.
+pub(super) fn limit(share: f64, need: Capacity) -> f64 {
+    (share * f64::from(need) - 1e-9).ceil()
 }
 
 struct Filling<'s> {

@@ -55,6 +55,8 @@ pub enum PlaceWhy {
     TakenBack,
     /// It can launch again, and is preferred to where its capacity is: that leaves when this serves.
     Returns,
+    /// Others hold more than their own bounds or their share allow: that leaves when this serves.
+    Spreads,
     /// What was asked for and has not come is no longer needed.
     Withdrawn,
     /// It is the least preferred that has more than it would be given.

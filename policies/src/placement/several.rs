@@ -5,7 +5,7 @@
 //! again gets its capacity back from less preferred ones, slowly: it is given more, and what is then too much leaves by the
 //! fleet's own scale-in. What serves never leaves before as much serves elsewhere.
 
-use super::fill::{Slot, fill};
+use super::fill::{Slot, fill, limit};
 use super::single::{lost, remove, version};
 use super::spread::{Domains, domains};
 use super::stand::{Closed, Stand};
@@ -294,8 +294,8 @@ impl<'a> Planner<'a> {
         }
     }
 
-    /// Gives a preferred group a part of what less preferred ones have in its place. They lose it by the fleet's own
-    /// scale-in, once it serves.
+    /// Gives a preferred group a part of what less preferred ones have in its place, and any group a part of what has to
+    /// leave another. They lose it by the fleet's own scale-in, once it serves.
     fn take_back(&mut self, moves: Capacity) {
         if self.asked.stands.iter().any(|stand| stand.in_flight || stand.closed.is_some()) {
             return;
@@ -304,24 +304,46 @@ impl<'a> Planner<'a> {
         let step = (self.asked.desired / RETURN_PARTS).max(1);
         let left = moves.min(self.asked.ceiling.saturating_sub(self.total()));
         for &at in &self.order {
-            let surplus = |other: usize| {
-                let too_much = self.parts[other].at.saturating_sub(goal[other]);
-                // What is above a group's own bounds has to leave, wherever it goes.
-                let is_above = self.parts[other].at > self.asked.stands[other].high;
-                if self.is_better(at, other) || is_above { too_much * self.weight(other) } else { 0 }
-            };
-            let elsewhere: Capacity = (0..self.parts.len()).filter(|other| *other != at).map(surplus).sum();
+            let moves_to = |other: &usize| *other != at && (self.is_better(at, *other) || self.has_to_give(*other));
+            let givers: Vec<usize> = (0..self.parts.len()).filter(moves_to).collect();
+            let elsewhere: Capacity = givers.iter().map(|other| self.spare(*other, goal[*other])).sum();
             let (room, weight) = (goal[at].saturating_sub(self.parts[at].at), self.weight(at));
             let n = room.min(elsewhere.min(left) / weight).min(step.div_ceil(weight));
             if n > 0 {
-                let is_down = self.asked.stands[at].offering.is_down();
+                let is_better =
+                    givers.iter().any(|other| self.is_better(at, *other) && self.spare(*other, goal[*other]) > 0);
+                let why = match (self.asked.stands[at].offering.is_down(), is_better) {
+                    (true, _) => PlaceWhy::Probe,
+                    (_, true) => PlaceWhy::Returns,
+                    (_, false) => PlaceWhy::Spreads,
+                };
                 let part = &mut self.parts[at];
                 part.moved += n * weight;
-                part.step(part.at + n, if is_down { PlaceWhy::Probe } else { PlaceWhy::Returns });
-                part.probe = is_down.then_some(part.at);
+                part.step(part.at + n, why);
+                part.probe = (why == PlaceWhy::Probe).then_some(part.at);
                 return;
             }
         }
+    }
+
+    /// What is above a group's own bounds, or above its share, has to leave, wherever it goes.
+    fn has_to_give(&self, at: usize) -> bool {
+        let part_of = |of: usize, domain: usize| {
+            self.domains.of[of].iter().filter(|(in_domain, _)| *in_domain == domain).map(|(_, part)| part).sum::<f64>()
+        };
+        let holds = |of: usize| f64::from(self.parts[of].at) * f64::from(self.weight(of));
+        let exceeds = |domain: usize| {
+            let used: f64 = (0..self.parts.len()).map(|of| part_of(of, domain) * holds(of)).sum();
+            used > limit(self.domains.shares[domain], self.asked.desired) + 1e-9
+        };
+        self.parts[at].at > self.asked.stands[at].high || self.domains.of[at].iter().any(|(domain, _)| exceeds(*domain))
+    }
+
+    /// What a group has above its part and can let go of, in the fleet's numbers. What cannot leave is replaced nowhere: it
+    /// would be the replacement that leaves again.
+    fn spare(&self, at: usize, goal: Capacity) -> Capacity {
+        let stand = &self.asked.stands[at];
+        self.parts[at].at.saturating_sub(goal).min(stand.unfilled.saturating_add(stand.removable)) * self.weight(at)
     }
 
     /// What capacity shrinks to: first what the best layout would not give a group, then whatever there is, always the

@@ -1,154 +1,8 @@
 //! Fleets of several groups: where capacity goes, what happens when a place cannot launch, and how it comes back. Lines in,
 //! decisions out, with a small cloud between that does what it is told as far as it can.
 
-use crate::fleet::{EPOCH, FREE, decider, rps};
-use policies::wire::Decider;
+use crate::places::{TWO, World, policy};
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
-
-/// A fleet with these groups, a load of 10 for each instance, and no limit of pace.
-fn policy(keys: &str, groups: &[&str], more: &str) -> String {
-    let groups: String = groups.iter().map(|group| format!("[[fleet.web.group]]\n{group}\n")).collect();
-    format!(
-        "[fleet.web]\nmode = \"on\"\nmin = 0\nmax = 1000\nwarmup = \"0s\"\n{keys}\n{groups}{}{FREE}{more}",
-        rps(10.0)
-    )
-}
-
-const TWO: &[&str] =
-    &["provider = \"a\"\ngroup = \"web\"\npriority = 1", "provider = \"b\"\ngroup = \"web\"\npriority = 2"];
-
-/// One group in its cloud.
-#[derive(Clone, Default)]
-struct Place {
-    desired: u64,
-    running: u64,
-    pending: u64,
-    /// No more instances than this can be launched.
-    room: Option<u64>,
-    failed_at: Option<f64>,
-    error: Option<&'static str>,
-    min: u64,
-    max: Option<u64>,
-}
-
-/// The clouds of one fleet.
-struct World {
-    decider: Decider,
-    now: f64,
-    places: BTreeMap<&'static str, Place>,
-    load: f64,
-    last: Value,
-}
-
-impl World {
-    fn new(policy: &str, places: &[(&'static str, u64)]) -> Self {
-        let full = |n: u64| Place { desired: n, running: n, ..Place::default() };
-        let places: BTreeMap<_, _> = places.iter().map(|(name, n)| (*name, full(*n))).collect();
-        Self { decider: decider(policy), now: EPOCH as f64, places, load: 0.0, last: Value::Null }
-    }
-
-    fn place(&mut self, name: &str) -> &mut Place {
-        self.places.get_mut(name).expect("a place of the test")
-    }
-
-    fn line(&self) -> Value {
-        let groups: Vec<Value> = self.places.iter().map(|(name, place)| self.group(name, place)).collect();
-        let load = json!({ "value": self.load, "at": self.now });
-        json!({ "fleet": "web", "now": self.now, "groups": groups, "readings": { "rps": load } })
-    }
-
-    fn group(&self, name: &str, place: &Place) -> Value {
-        if let Some(error) = place.error {
-            return json!({ "provider": name, "group": "web", "error": error });
-        }
-        let instance = |n: u64, state: &str| {
-            let launched = EPOCH as f64 - 9_000.0 + n as f64;
-            json!({ "id": format!("{name}-{n}"), "state": state, "launched": launched, "zone": "z" })
-        };
-        let running = (0..place.running).map(|n| instance(n, "running"));
-        let pending = (place.running..place.running + place.pending).map(|n| instance(n, "pending"));
-        let mut group = json!({
-            "provider": name, "group": "web", "desired": place.desired, "cloud_min": place.min,
-            "instances": running.chain(pending).collect::<Vec<_>>(),
-        });
-        if let Some(max) = place.max {
-            group["cloud_max"] = json!(max);
-        }
-        if let Some(at) = place.failed_at {
-            group["launch_failures"] = json!([{ "kind": "out_of_capacity", "scope": "group", "at": at }]);
-        }
-        group
-    }
-
-    /// One decision, which the clouds then carry out; what was launched before boots meanwhile.
-    fn step(&mut self) -> Value {
-        let answer = self.decider.line(&self.line().to_string()).expect("an answer");
-        let decision: Value = serde_json::from_str(&answer).expect("JSON");
-        assert!(decision.get("error").is_none(), "{decision}");
-        crate::fleet::assert_trace_law(&decision);
-        self.check(&decision);
-        self.now += 15.0;
-        for group in decision["groups"].as_array().expect("groups") {
-            let name = group["provider"].as_str().expect("a name");
-            let now = self.now;
-            let place = self.places.get_mut(name).expect("known");
-            let Some(desired) = group["desired"].as_u64() else { continue };
-            place.running += std::mem::take(&mut place.pending);
-            let removed = group["terminate"].as_array().map_or(0, Vec::len) as u64;
-            place.running -= removed;
-            place.desired = desired;
-            let wanted = desired.saturating_sub(place.running);
-            let room = place.room.map_or(u64::MAX, |room| room.saturating_sub(place.running));
-            place.pending = wanted.min(room);
-            if wanted > room {
-                place.failed_at = Some(now - 1.0);
-            }
-        }
-        self.last = decision.clone();
-        decision
-    }
-
-    /// What holds for every plan: the steps of each group begin where it was, end where it goes, and follow each other.
-    fn check(&self, decision: &Value) {
-        for group in decision["groups"].as_array().expect("groups") {
-            let steps = group["steps"].as_array().cloned().unwrap_or_default();
-            for pair in steps.windows(2) {
-                assert_eq!(pair[0]["after"], pair[1]["before"], "{decision}");
-            }
-            if let (Some(last), Some(desired)) = (steps.last(), group["desired"].as_u64()) {
-                assert_eq!(last["after"], json!(desired), "{decision}");
-            }
-        }
-    }
-
-    fn run(&mut self, load: f64, steps: usize) -> &mut Self {
-        self.load = load;
-        for _ in 0..steps {
-            self.step();
-        }
-        self
-    }
-
-    fn desired(&self) -> Vec<u64> {
-        self.places.values().map(|place| place.desired).collect()
-    }
-
-    fn running(&self) -> u64 {
-        self.places.values().map(|place| place.running).sum()
-    }
-
-    fn why(&self, provider: &str) -> String {
-        let groups = self.last["groups"].as_array().expect("groups");
-        let group = groups.iter().find(|group| group["provider"] == provider).expect("known");
-        let whys = group["steps"].as_array().into_iter().flatten().filter_map(|step| step["why"].as_str());
-        whys.collect::<Vec<_>>().join("; ")
-    }
-
-    fn reason(&self) -> &str {
-        self.last["hold"]["reason"].as_str().unwrap_or("")
-    }
-}
 
 #[test]
 fn the_preferred_group_is_filled_first_then_the_next_with_room() {
@@ -392,6 +246,67 @@ fn with_every_place_full_the_fleet_says_so_and_probes() {
 }
 
 #[test]
+fn what_does_not_come_within_the_deadline_is_withdrawn_and_asked_for_elsewhere() {
+    // A cloud that tries for ever and never says that it fails: our own deadline of 15 minutes ends it.
+    let mut world = World::new(&policy("", TWO, ""), &[("a", 4), ("b", 0)]);
+    (world.place("a").room, world.place("a").silent) = (Some(6), true);
+    world.run(100.0, 1);
+    let asked_at = world.now;
+    while world.desired() == [10, 0] {
+        assert!(world.now - asked_at <= 16.0 * 60.0, "{}", world.last);
+        world.step();
+    }
+    assert!(world.now - asked_at >= 15.0 * 60.0, "too early: {}", world.last);
+    assert_eq!((world.desired(), world.why("a").as_str()), (vec![6, 4], "cannot launch it; asked for elsewhere"));
+    assert!(world.why("b").contains("takes over"), "{}", world.last);
+    // Withdrawn, not removed: what runs there stays.
+    assert_eq!((&world.last["groups"][0]["terminate"], &world.last["current"]), (&json!([]), &json!(10)));
+    for _ in 0..(2 * 60 * 4) {
+        world.step();
+        let asked = world.place("a").desired;
+        assert!(asked <= 7 && world.running() == 10, "at most a probe is asked of it: {}", world.last);
+    }
+}
+
+#[test]
+fn a_fleet_of_one_group_asks_on_after_the_deadline() {
+    let mut world = World::new(&policy("", &TWO[..1], ""), &[("a", 4)]);
+    (world.place("a").room, world.place("a").silent) = (Some(6), true);
+    world.run(100.0, 80);
+    assert_eq!((world.reason(), &world.last["serving"]), ("on_target", &json!(6)), "{}", world.last);
+    assert_eq!((world.desired(), world.running()), (vec![10], 6), "there is nowhere else: {}", world.last);
+    world.place("a").room = None;
+    world.run(100.0, 2);
+    assert_eq!(world.running(), 10);
+}
+
+#[test]
+fn nothing_is_removed_where_it_could_not_be_had_again() {
+    let groups = &["provider = \"a\"\ngroup = \"web\"\npriority = 1\nmax = 4", TWO[1]];
+    let mut world = World::new(&policy("", groups, ""), &[("a", 4), ("b", 6)]);
+    world.place("b").room = Some(6);
+    world.run(120.0, 4);
+    assert_eq!((world.desired(), world.running()), (vec![4, 8], 10));
+    // b is the least preferred and would give first. What was asked of it and never came does; what runs there stays.
+    let still_fails = |world: &mut World, name: &str| world.place(name).failed_at = Some(world.now - 1.0);
+    for _ in 0..20 {
+        still_fails(&mut world, "b");
+        world.run(70.0, 1);
+        assert_eq!(world.last["groups"][1]["terminate"], json!([]), "{}", world.last);
+    }
+    assert_eq!((world.desired(), world.running()), (vec![1, 6], 7), "{}", world.last);
+    for _ in 0..20 {
+        still_fails(&mut world, "a");
+        still_fails(&mut world, "b");
+        world.run(20.0, 1);
+        assert_eq!(world.desired(), [1, 6], "{}", world.last);
+    }
+    assert_eq!(world.reason(), "out_of_capacity", "{}", world.last);
+    world.run(20.0, 60);
+    assert_eq!(world.desired(), [2, 0], "both can launch again: {}", world.last);
+}
+
+#[test]
 fn a_foreign_controller_on_one_group_leaves_it_alone() {
     let mut world = World::new(&policy("", TWO, ""), &[("a", 4), ("b", 0)]);
     world.load = 80.0;
@@ -404,34 +319,16 @@ fn a_foreign_controller_on_one_group_leaves_it_alone() {
 }
 
 #[test]
-fn no_cloud_holds_more_than_its_share() {
-    let spread = "[fleet.web.spread]\nshare_max = { cloud = \"60%\" }\n";
-    let mut world = World::new(&policy("", TWO, spread), &[("a", 0), ("b", 0)]);
-    world.run(100.0, 4);
-    assert_eq!(world.desired(), [6, 4]);
-    world.place("b").room = Some(4);
-    world.run(200.0, 6);
-    assert_eq!(world.desired(), [16, 4], "missing capacity is worse than capacity in one place");
-}
-
-#[test]
-fn a_fleet_that_must_survive_the_loss_of_a_cloud_has_enough_in_the_others() {
-    let spread = "[fleet.web.spread]\nshare_max = { cloud = \"50%\" }\nsurvive = \"cloud\"\n";
-    let mut world = World::new(&policy("", TWO, spread), &[("a", 5), ("b", 0)]);
-    world.run(100.0, 6);
-    assert_eq!(world.desired(), [10, 10], "either is enough for the load of 10");
-    let why = world.last["trace"][0]["why"].as_str().unwrap();
-    assert!(why.contains("10 of it to survive the loss of a cloud"), "{why}");
-}
-
-#[test]
-fn zones_of_single_zone_groups_share_too() {
-    let groups =
-        &["provider = \"a\"\ngroup = \"web\"\nzone = \"z1\"", "provider = \"b\"\ngroup = \"web\"\nzone = \"z1\""];
-    let spread = "[fleet.web.spread]\nshare_max = { zone = \"50%\" }\n";
-    let mut world = World::new(&policy("", groups, spread), &[("a", 0), ("b", 0)]);
-    world.run(100.0, 4);
-    assert_eq!(world.desired(), [5, 5], "zones of two clouds are two zones, whatever they are called");
+fn nothing_is_launched_to_replace_what_cannot_leave() {
+    let mut world = World::new(&policy("", TWO, ""), &[("a", 1), ("b", 6)]);
+    world.place("b").protected = true;
+    for _ in 0..80 {
+        world.run(70.0, 1);
+        assert_eq!(world.desired(), [1, 6], "{}", world.last);
+    }
+    world.place("b").protected = false;
+    world.run(70.0, 80);
+    assert_eq!(world.desired(), [7, 0]);
 }
 
 #[test]
