@@ -221,6 +221,32 @@ def removal():
     until("the other one's end", lambda: ids() == names[4:])
 
 
+def draining():
+    hook = {**WEB, "LifecycleHookName": "drain"}
+    with refused("ValidationError", "transition"):
+        asg.put_lifecycle_hook(**hook, LifecycleTransition="autoscaling:EC2_INSTANCE_NAP")
+    transition = "autoscaling:EC2_INSTANCE_TERMINATING"
+    asg.put_lifecycle_hook(**hook, LifecycleTransition=transition, HeartbeatTimeout=7200)
+    leaving = ids()[0]
+    asg.terminate_instance_in_auto_scaling_group(InstanceId=leaving, ShouldDecrementDesiredCapacity=True)
+    # Far longer than a termination takes here.
+    time.sleep(0.5)
+    expect("a hook that holds an end", states() == ["InService", "InService", "Terminating:Wait"])
+    expect("desired does not wait", group()["DesiredCapacity"] == 2)
+    expect("shown by its activity, too", activities()[0]["StatusCode"] == "MidLifecycleAction")
+    (shown,) = ec2.describe_instances(InstanceIds=[leaving])["Reservations"]
+    expect("to EC2 it still runs", shown["Instances"][0]["State"]["Name"] == "running")
+    with refused("ValidationError", "No active Lifecycle Action"):
+        asg.complete_lifecycle_action(
+            **WEB, LifecycleHookName="warm", InstanceId=leaving, LifecycleActionResult="CONTINUE"
+        )
+    asg.complete_lifecycle_action(**hook, InstanceId=leaving, LifecycleActionResult="CONTINUE")
+    with refused("ValidationError", "No active Lifecycle Action"):
+        asg.complete_lifecycle_action(**hook, InstanceId=leaving, LifecycleActionResult="CONTINUE")
+    until("its end after the drain", lambda: leaving not in ids())
+    expect("which was one", activities()[0]["StatusCode"] == "Successful" and len(ids()) == 2)
+
+
 def functions():
     asg.suspend_processes(**WEB, ScalingProcesses=["Launch", "AZRebalance"])
     asg.set_desired_capacity(**WEB, DesiredCapacity=2)
@@ -248,6 +274,7 @@ def functions():
     waiting = next(i["InstanceId"] for i in group()["Instances"] if i["LifecycleState"] == "Pending:Wait")
     asg.complete_lifecycle_action(**hook, InstanceId=waiting, LifecycleActionResult="CONTINUE")
     expect("until it is completed", states() == ["InService"] * 3)
+    draining()
     asg.start_instance_refresh(**WEB)
     refreshes = asg.describe_instance_refreshes(**WEB)["InstanceRefreshes"]
     expect("a refresh runs", refreshes[0]["Status"] == "InProgress")

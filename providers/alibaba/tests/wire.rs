@@ -225,6 +225,29 @@ async fn an_instance_behind_a_launch_hook_is_pending() {
 }
 
 #[tokio::test]
+async fn an_instance_behind_a_removal_hook_is_gone_already() {
+    let stand = Stand::new().await;
+    let id = stand.group("web", 3);
+    assert!(stand.wire.cloud.set_drain(&"web".into(), MINUTE * 5));
+    let named = [stand.look(&id).await.unwrap().instances[0].id.clone()];
+    let terminator = stand.provider.terminator().unwrap();
+    terminator.terminate(&target(&id, 3), &named).await.unwrap();
+    stand.wire.clock.pass(MINUTE * 4);
+    let seen = stand.look(&id).await.unwrap();
+    let shown = stand.wire.server.exchanges();
+    assert!(shown.iter().any(|exchange| exchange.reply.contains("Removing:Wait")), "it drains");
+    let left = seen.instances.iter().find(|instance| instance.id == named[0]).unwrap();
+    assert_eq!((left.state, seen.desired, seen.unfilled()), (InstanceState::Terminating, Some(2), 0));
+    assert_eq!(seen.alive().count(), 2);
+    // Named again, it is passed over, and desired stays.
+    let accepted = terminator.terminate(&target(&id, 2), &named).await.unwrap();
+    assert_eq!((&accepted.skipped[..], accepted.operations.len()), (&named[..], 0));
+    stand.wire.clock.pass(MINUTE * 2);
+    let seen = stand.look(&id).await.unwrap();
+    assert_eq!((seen.instances.len(), seen.desired), (2, Some(2)));
+}
+
+#[tokio::test]
 async fn a_refresh_stops_terminations() {
     let stand = Stand::new().await;
     let id = stand.group("web", 3);

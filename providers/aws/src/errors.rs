@@ -77,7 +77,11 @@ fn unsent<E>(operation: &str, error: SdkError<E, HttpResponse>) -> Failure
 where
     E: Error + Send + Sync + 'static,
 {
-    let words = cut(&format!("{operation}: {}", deepest(&error)), 300);
+    let advice = match is_distrust(&error) {
+        true => "; check endpoint_url, or let this machine trust the certificate's authority (SSL_CERT_FILE)",
+        false => "",
+    };
+    let words = cut(&format!("{operation}: {}{advice}", deepest(&error)), 300);
     let error = match credentials_error(&error) {
         Some(CredentialsError::InvalidConfiguration(_)) => ProviderError::Invalid { what: words },
         Some(CredentialsError::ProviderTimedOut(_)) | None => {
@@ -218,6 +222,12 @@ where
         }
         _ => true,
     }
+}
+
+/// Whether the server's certificate is not trusted, or not the server's. The TLS library's own error is not among this
+/// crate's types, so its words have to do, as above.
+fn is_distrust(error: &(dyn Error + 'static)) -> bool {
+    chain(error).any(|cause| cause.to_string().starts_with("invalid peer certificate"))
 }
 
 fn credentials_error<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a CredentialsError> {

@@ -147,6 +147,57 @@ async fn a_refresh_is_shown_while_instances_move_and_no_instance_is_removed_unde
     assert_eq!((seen.desired, seen.suspended), (Some(2), vec![]));
 }
 
+/// The cloud's own drain: what a hook holds on its way out is gone for whoever counts, and nobody's victim again.
+#[tokio::test]
+async fn a_hook_that_drains_holds_what_is_gone_already() {
+    let scene = Scene::of(3).await;
+    let (asg, name) = (&scene.stand.asg, scene.group.as_str());
+    let hook = asg.put_lifecycle_hook().auto_scaling_group_name(name).lifecycle_hook_name("drain");
+    let hook = hook.lifecycle_transition("autoscaling:EC2_INSTANCE_TERMINATING").heartbeat_timeout(3600);
+    hook.send().await.unwrap();
+    let terminator = scene.stand.provider.terminator().unwrap();
+    let two: Vec<_> = scene.look().await.instances[..2].iter().map(|instance| instance.id.clone()).collect();
+    terminator.terminate(&scene.target(3), &two).await.unwrap();
+    // Long after a termination without a hook.
+    scene.pass(600);
+    let waiting = async || {
+        let shown = asg.describe_auto_scaling_groups().auto_scaling_group_names(name).send().await.unwrap();
+        let states = shown.auto_scaling_groups()[0].instances().iter().map(|i| i.lifecycle_state().unwrap().as_str());
+        states.filter(|state| *state == "Terminating:Wait").count()
+    };
+    let leaving = |seen: &Observation| {
+        let leaving = seen.instances.iter().filter(|i| i.state == InstanceState::Terminating);
+        leaving.map(|instance| instance.id.clone()).collect::<Vec<_>>()
+    };
+    let seen = scene.look().await;
+    assert_eq!((waiting().await, leaving(&seen)), (2, two.clone()));
+    assert_eq!((seen.desired, seen.unfilled(), seen.alive().count()), (Some(1), 0, 1));
+
+    // Named again, they are passed over, and desired is not lowered a second time.
+    let writes = scene.stand.count("TerminateInstanceInAutoScalingGroup");
+    let accepted = terminator.terminate(&scene.target(1), &two).await.unwrap();
+    assert_eq!((accepted.skipped, accepted.operations.len()), (two.clone(), 0));
+    assert_eq!(scene.stand.count("TerminateInstanceInAutoScalingGroup"), writes);
+
+    // A raise gets new ones beside them, as many as are missing, and calls none back.
+    scene.raise(1, 3).await.unwrap();
+    scene.pass(60);
+    let seen = scene.look().await;
+    assert_eq!((waiting().await, leaving(&seen)), (2, two.clone()));
+    assert_eq!((seen.desired, seen.unfilled(), seen.alive().count()), (Some(3), 0, 3));
+
+    // One drain is done, the other one's time is over: both end, and nothing takes their place.
+    let done = asg.complete_lifecycle_action().auto_scaling_group_name(name).lifecycle_hook_name("drain");
+    let done = done.instance_id(two[0].as_str()).lifecycle_action_result("CONTINUE");
+    done.send().await.unwrap();
+    assert_eq!((waiting().await, leaving(&scene.look().await)), (1, two.clone()));
+    scene.pass(21);
+    assert_eq!(leaving(&scene.look().await), two[1..]);
+    scene.pass(3600);
+    let seen = scene.look().await;
+    assert_eq!((leaving(&seen).len(), seen.desired, seen.alive().count()), (0, Some(3), 3));
+}
+
 #[tokio::test]
 async fn a_hundred_instances_go_in_one_call() {
     let scene = Scene::of(40).await;

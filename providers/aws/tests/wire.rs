@@ -10,6 +10,7 @@ use aws::{Aws, Deadlines, Settings};
 use contract::{ActionId, Ask, Epoch, InstanceId, InstanceState, Observation, Owner, Provider, ProviderError, Target};
 use contract::{Timestamp, Version};
 use server::{Reply, Server, answer, error, group, instance};
+use sim_cloud::untrusted::Untrusted;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -407,4 +408,30 @@ async fn every_call_is_told_to_whoever_counts() {
         calls,
         [("DescribeAutoScalingGroups", "ok"), ("DescribePolicies", "ok"), ("DescribeScheduledActions", "ok")]
     );
+}
+
+#[tokio::test]
+async fn a_certificate_that_does_not_match_is_not_trusted() {
+    let cloud = sim::Cloud::new(sim::Settings::default(), Arc::new(|| NOW)).unwrap();
+    cloud.create("web", &sim::GroupSettings { desired: 3, ..sim::GroupSettings::default() }).unwrap();
+    let api = Arc::new(sim_cloud::aws::Aws::new(cloud.clone()));
+    let untrusted = Untrusted::start(api as Arc<dyn sim_cloud::Api>).await;
+    let provider = provider(&untrusted.url).await;
+    let mut errors = Vec::new();
+    // Auto Scaling's client, and EC2's.
+    for (group, seen) in ["web", "ec2:web"].iter().zip(observe(&provider, &["web", "ec2:web"]).await) {
+        errors.push(seen.unwrap_err());
+        errors.push(provider.raise(&Target { group: (*group).into(), ..target(3) }, 5).await.unwrap_err());
+    }
+    errors.push(provider.metrics().unwrap().query("Jobs:Depth{Queue=\"a\"} Maximum 1m", NOW).await.unwrap_err());
+    for error in errors {
+        let words = error.to_string();
+        assert_eq!(error.code(), "transport", "{words}");
+        for part in ["certificate", "check endpoint_url", "SSL_CERT_FILE"] {
+            assert!(words.contains(part), "{part}: {words}");
+        }
+    }
+    // Nothing was asked of who is not trusted.
+    assert_eq!(cloud.truth(&"web".into()).unwrap().desired, Some(3));
+    assert_eq!(cloud.groups().len(), 1);
 }

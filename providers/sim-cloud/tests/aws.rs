@@ -195,6 +195,44 @@ async fn a_hook_holds_until_it_is_completed_or_over() {
 }
 
 #[tokio::test]
+async fn a_hook_on_ends_drains_until_it_is_completed_or_over() {
+    let stand = Stand::new(Settings::default()).await;
+    stand.group("web", 3);
+    let hook = [WEB, ("LifecycleHookName", "drain")];
+    let ending = ("LifecycleTransition", "autoscaling:EC2_INSTANCE_TERMINATING");
+    stand.call("PutLifecycleHook", &[&hook[..], &[ending, ("HeartbeatTimeout", "300")]].concat()).await;
+    let ids = stand.described("web", "InstanceId").await;
+    for id in &ids[..2] {
+        let gone = [("InstanceId", id.as_str()), ("ShouldDecrementDesiredCapacity", "true")];
+        assert_eq!(stand.call("TerminateInstanceInAutoScalingGroup", &gone).await.0, 200);
+    }
+    stand.pass(299);
+    let waiting = "Terminating:Wait";
+    assert_eq!(stand.described("web", "LifecycleState").await, [waiting, waiting, "InService"]);
+    assert_eq!(stand.activities("web").await[0].0, "MidLifecycleAction");
+    let (_, text) = stand.ec2("DescribeInstances", &[("InstanceId.1", ids[0].as_str())]).await;
+    assert!(text.contains("<name>running</name>") && !text.contains("stateReason"), "{text}");
+    // Abandoned or not: there is no way back.
+    let complete = [&hook[..], &[("InstanceId", ids[0].as_str()), ("LifecycleActionResult", "ABANDON")]].concat();
+    assert_eq!(stand.call("CompleteLifecycleAction", &complete).await.0, 200);
+    assert_eq!(stand.call("CompleteLifecycleAction", &complete).await.0, 400, "it waits no more");
+    assert_eq!(stand.described("web", "LifecycleState").await, ["Terminating:Proceed", waiting, "InService"]);
+    let (_, text) = stand.ec2("DescribeInstances", &[("InstanceId.1", ids[0].as_str())]).await;
+    assert!(text.contains("<name>shutting-down</name>"), "{text}");
+    // Nobody says anything of the other one.
+    stand.pass(1);
+    assert_eq!(stand.described("web", "LifecycleState").await[1], "Terminating:Proceed");
+    stand.pass(20);
+    assert_eq!(stand.described("web", "InstanceId").await, ids[2..]);
+    let ended = stand.activities("web").await;
+    assert!(ended.iter().all(|(status, _)| status == "Successful") && ended.len() == 2, "{ended:?}");
+    assert_eq!(stand.described("web", "DesiredCapacity").await, ["1"]);
+    // EC2 itself waits for nothing.
+    assert_eq!(stand.ec2("TerminateInstances", &[("InstanceId.1", ids[2].as_str())]).await.0, 200);
+    assert_eq!(stand.described("web", "LifecycleState").await[0], "Terminating:Proceed");
+}
+
+#[tokio::test]
 async fn functions_tags_controllers_and_refreshes_are_kept() {
     let stand = Stand::new(Settings::default()).await;
     stand.group("web", 1);

@@ -6,6 +6,7 @@ use crate::cloud::{Cloud, State};
 use crate::group::{Group, Kind, Rules};
 use contract::{Capacity, GroupId, InstanceId, InstanceState, LaunchFailure, Observation, Suspended, Timestamp};
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 /// Why the cloud refuses a request of its API.
 #[derive(Clone, Debug, PartialEq)]
@@ -110,6 +111,29 @@ impl Cloud {
             group.balance(at, rules);
             started.map_err(|failures| failures.into_iter().next().map_or(Refused::NotThisKind, Refused::NoMachine))
         })
+    }
+
+    /// What goes from now on is held back for so long before it ends, like a hook that waits for a drain does; zero: not at
+    /// all. False when there is no such group.
+    pub fn set_drain(&self, group: &GroupId, most: Duration) -> bool {
+        self.change(group, |group, _, _| group.drain = most).is_some()
+    }
+
+    /// Until when an instance on its way out is, or was, held back; `None` when it never was.
+    pub fn held_until(&self, group: &GroupId, instance: &InstanceId) -> Option<Timestamp> {
+        self.change(group, |group, _, _| {
+            group.machines.iter().find(|machine| machine.shown.id == *instance)?.held_until
+        })?
+    }
+
+    /// Lets go an instance that is held back on its way out; false when it is not.
+    pub fn let_go(&self, group: &GroupId, instance: &InstanceId) -> bool {
+        let done = self.change(group, |group, at, rules| {
+            let done = group.let_go(at, rules, instance);
+            group.changed(at, rules);
+            done
+        });
+        done.unwrap_or(false)
     }
 
     /// An instance is there, broken: what a launch that was taken and then failed leaves behind. False when it is not.

@@ -4,7 +4,7 @@
 //! ```text
 //!  launch --> Pending --boot--> Running --dies--> gone
 //!     |           \                \
-//!     |            `--terminated----`--> Terminating --> gone
+//!     |            `--terminated----`--> Terminating (held back first, where the group drains) --> gone
 //!     `--fails--> failure data (and, where nobody but skala sizes the group, a Failed instance that stays)
 //! ```
 
@@ -81,6 +81,8 @@ pub(crate) struct Machine {
     boots_at: Timestamp,
     dies_at: Option<Timestamp>,
     leaves_at: Option<Timestamp>,
+    /// Until when it is, or was, held back on its way out.
+    pub held_until: Option<Timestamp>,
 }
 
 impl Machine {
@@ -116,6 +118,8 @@ pub(crate) struct Group {
     /// Other controllers that were suspended.
     pub resting: Vec<Foreign>,
     pub suspended: Vec<Suspended>,
+    /// How long what is on its way out is held back at most, unless it is let go.
+    pub drain: Duration,
     /// Grows with every write by anybody; the atomic guard's token.
     pub revision: u64,
     pub price_per_hour: f64,
@@ -151,6 +155,7 @@ impl Group {
             foreign: settings.foreign.clone(),
             resting: Vec::new(),
             suspended: Vec::new(),
+            drain: Duration::ZERO,
             revision: 1,
             price_per_hour: settings.price_per_hour,
             billed: Duration::ZERO,
@@ -243,10 +248,21 @@ impl Group {
 
     /// Sends these instances on their way out; the caller has checked that they may go.
     pub fn dismiss(&mut self, at: Timestamp, rules: &Rules, ids: &BTreeSet<InstanceId>) {
+        let held_until = at.after(self.drain);
         for machine in self.machines.iter_mut().filter(|m| ids.contains(&m.shown.id)) {
             machine.shown.state = InstanceState::Terminating;
-            machine.leaves_at = Some(at.after(rules.settings.terminating.0));
+            machine.held_until = Some(held_until).filter(|until| *until > at);
+            machine.leaves_at = Some(held_until.after(rules.settings.terminating.0));
         }
+    }
+
+    /// Lets go what is held back on its way out; false when it is not.
+    pub fn let_go(&mut self, at: Timestamp, rules: &Rules, id: &InstanceId) -> bool {
+        let mut held = self.machines.iter_mut().filter(|machine| machine.held_until.is_some_and(|until| until > at));
+        let Some(machine) = held.find(|machine| machine.shown.id == *id) else { return false };
+        machine.held_until = Some(at);
+        machine.leaves_at = Some(at.after(rules.settings.terminating.0));
+        true
     }
 
     /// A share of the instances dies, in a zone or everywhere.
@@ -365,7 +381,7 @@ impl Group {
             protected: false,
             outdated: false,
         };
-        self.machines.push(Machine { shown, launch, boots_at, dies_at, leaves_at: None });
+        self.machines.push(Machine { shown, launch, boots_at, dies_at, leaves_at: None, held_until: None });
         id
     }
 

@@ -74,7 +74,7 @@ impl Alibaba {
             "StandbyCapacity": 0,
             "StoppedCapacity": 0,
             "RemovingCapacity": count("Removing"),
-            "RemovingWaitCapacity": 0,
+            "RemovingWaitCapacity": count("Removing:Wait"),
             "InitCapacity": 0,
             "SpotCapacity": 0,
             "ActiveScalingConfigurationId": CONFIGURATION,
@@ -95,12 +95,14 @@ impl Alibaba {
         })
     }
 
-    /// The state in ESS' words; a hook holds back what has only just booted.
+    /// The state in ESS' words; a hook holds back what has only just booted, another one what is on its way out.
     fn lifecycle(&self, group: &GroupId, instance: &Instance, at: Timestamp) -> &'static str {
         let holds = self.lock().hooks.get(group).copied().unwrap_or_default();
         let waits = instance.running_since.is_some_and(|since| at.since(since) < holds);
+        let drains = self.cloud.held_until(group, &instance.id).is_some_and(|until| until > at);
         match instance.state {
             InstanceState::Pending => "Pending",
+            InstanceState::Terminating if drains => "Removing:Wait",
             InstanceState::Terminating => "Removing",
             InstanceState::Running if waits => "Pending:Wait",
             InstanceState::Running | InstanceState::Failed if instance.protected => "Protected",

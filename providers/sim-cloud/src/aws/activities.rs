@@ -33,8 +33,9 @@ pub(super) struct Noted {
     begun: bool,
 }
 
-/// A hook on launches.
+/// A hook on launches; one on ends is the machines' own drain.
 pub(super) struct Hook {
+    pub name: String,
     pub timeout: Duration,
     /// Instances that were there before it know nothing of it.
     pub before: BTreeSet<InstanceId>,
@@ -58,13 +59,15 @@ impl Hook {
     }
 }
 
-/// An instance's state in the API's words.
-pub(super) fn lifecycle(instance: &Instance, waits: bool) -> &'static str {
-    match instance.state {
-        InstanceState::Pending => "Pending",
-        InstanceState::Running if waits => "Pending:Wait",
-        InstanceState::Running | InstanceState::Failed => "InService",
-        InstanceState::Terminating => "Terminating",
+/// An instance's state in the API's words; `waits`: whether a hook holds it, none when no hook has to do with it.
+pub(super) fn lifecycle(instance: &Instance, waits: Option<bool>) -> &'static str {
+    match (instance.state, waits) {
+        (InstanceState::Pending, _) => "Pending",
+        (InstanceState::Running, Some(true)) => "Pending:Wait",
+        (InstanceState::Running | InstanceState::Failed, _) => "InService",
+        (InstanceState::Terminating, None) => "Terminating",
+        (InstanceState::Terminating, Some(true)) => "Terminating:Wait",
+        (InstanceState::Terminating, Some(false)) => "Terminating:Proceed",
     }
 }
 
@@ -74,6 +77,7 @@ impl Aws {
         for group in self.cloud.groups().iter().filter(|group| is_group(group)) {
             self.abandon(group);
             self.note(group);
+            self.note_drains(group);
         }
     }
 
@@ -176,6 +180,26 @@ impl Aws {
         }
     }
 
+    /// Whether a hook holds an instance now; none when no hook has to do with it.
+    pub(super) fn waits(&self, group: &GroupId, instance: &Instance, at: Timestamp) -> Option<bool> {
+        if instance.state == InstanceState::Terminating {
+            return self.cloud.held_until(group, &instance.id).map(|until| until > at);
+        }
+        let state = self.lock();
+        state.hooks.get(group).map(|hook| hook.holds(&state.released, instance, at))
+    }
+
+    /// Notes which ends a hook holds back.
+    fn note_drains(&self, group: &GroupId) {
+        let at = self.cloud.now();
+        let mut state = self.lock();
+        let ends = |each: &&mut Activity| !each.launches && each.ended.is_none() && each.group == *group;
+        for end in state.activities.iter_mut().filter(ends) {
+            let until = end.instance.as_ref().and_then(|id| self.cloud.held_until(group, id));
+            end.status = if until.is_some_and(|until| until > at) { "MidLifecycleAction" } else { "InProgress" };
+        }
+    }
+
     /// The activity of an instance's end.
     pub(super) fn end_of(&self, group: &GroupId, id: &InstanceId) -> Option<Value> {
         let state = self.lock();
@@ -205,30 +229,41 @@ impl Aws {
 
     pub(super) fn put_hook(&self, params: &Params) -> Result<Value, Refused> {
         let group = self.group_of(params)?;
-        if params.need("LifecycleTransition")? != "autoscaling:EC2_INSTANCE_LAUNCHING" {
-            return Err(invalid("only launches are held back here"));
+        let name = params.need("LifecycleHookName")?.to_owned();
+        let timeout = Duration::from_secs(params.number("HeartbeatTimeout")?.unwrap_or(3_600).into());
+        match params.need("LifecycleTransition")? {
+            "autoscaling:EC2_INSTANCE_LAUNCHING" => {
+                let before = self.look(&group)?.instances.into_iter().map(|instance| instance.id).collect();
+                self.lock().hooks.insert(group, Hook { name, timeout, before });
+            }
+            "autoscaling:EC2_INSTANCE_TERMINATING" => {
+                self.cloud.set_drain(&group, timeout);
+                self.lock().drains.insert(group, name);
+            }
+            other => return Err(invalid(format!("{other} is not a lifecycle transition"))),
         }
-        let secs = params.number("HeartbeatTimeout")?.unwrap_or(3_600);
-        let before = self.look(&group)?.instances.into_iter().map(|instance| instance.id).collect();
-        let hook = Hook { timeout: Duration::from_secs(secs.into()), before };
-        self.lock().hooks.insert(group, hook);
         Ok(json!({}))
     }
 
     pub(super) fn complete_hook(&self, params: &Params) -> Result<Value, Refused> {
         let group = self.group_of(params)?;
         let id = InstanceId::from(params.need("InstanceId")?);
-        let seen = self.look(&group)?;
-        let waits = {
-            let state = self.lock();
-            let instance = seen.instances.iter().find(|instance| instance.id == id);
-            let hook = state.hooks.get(&group);
-            hook.zip(instance).is_some_and(|(hook, instance)| hook.holds(&state.released, instance, seen.at))
+        let (seen, result) = (self.look(&group)?, params.need("LifecycleActionResult")?);
+        let none = || invalid(format!("No active Lifecycle Action found with instance ID {id}"));
+        let instance = seen.instances.iter().find(|instance| instance.id == id).ok_or_else(none)?;
+        let ends = instance.state == InstanceState::Terminating;
+        let of_this_hook = {
+            let (state, name) = (self.lock(), params.need("LifecycleHookName")?);
+            let hook = if ends { state.drains.get(&group) } else { state.hooks.get(&group).map(|hook| &hook.name) };
+            hook.is_some_and(|hook| hook == name)
         };
-        if !waits {
-            return Err(invalid(format!("No active Lifecycle Action found with instance ID {id}")));
+        if !of_this_hook || self.waits(&group, instance, seen.at) != Some(true) {
+            return Err(none());
         }
-        if params.need("LifecycleActionResult")? == "CONTINUE" {
+        if ends {
+            // Whatever the result is: there is no way back.
+            self.cloud.let_go(&group, &id);
+        } else if result == "CONTINUE" {
             self.lock().released.insert(id);
         } else {
             self.throw_away(&group, vec![id], "Lifecycle Action was completed with ABANDON Result");

@@ -57,6 +57,7 @@ impl Aws {
         let mut state = self.lock();
         state.tags.remove(&group);
         state.hooks.remove(&group);
+        state.drains.remove(&group);
         state.noted.remove(&group);
         state.policies.remove(&group);
         state.schedules.remove(&group);
@@ -118,8 +119,7 @@ impl Aws {
     }
 
     fn shown_member(&self, group: &GroupId, instance: &Instance, at: Timestamp) -> Value {
-        let state = self.lock();
-        let waits = state.hooks.get(group).is_some_and(|hook| hook.holds(&state.released, instance, at));
+        let waits = self.waits(group, instance, at);
         json!({
             "InstanceId": instance.id.as_str(),
             "InstanceType": TYPE,

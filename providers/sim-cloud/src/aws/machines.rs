@@ -33,6 +33,8 @@ struct Machine {
     group: GroupId,
     instance: Instance,
     gone: bool,
+    /// A hook of its group keeps it running on its way out.
+    held: bool,
 }
 
 impl Aws {
@@ -59,7 +61,7 @@ impl Aws {
                 Err(_) => break,
             }
         }
-        let machine = |instance| Machine { group: group.clone(), instance, gone: false };
+        let machine = |instance| Machine { group: group.clone(), instance, gone: false, held: false };
         let shown: Vec<Value> = started.into_iter().map(|instance| self.shown(&machine(instance))).collect();
         Ok(json!({ "reservationId": format!("r-{:017x}", shown.len()), "ownerId": ACCOUNT, "instancesSet": shown }))
     }
@@ -150,6 +152,8 @@ impl Aws {
                 let removed = self.cloud.remove(&machine.group, &ids, removal);
                 removed.map_err(|refused| (500, "InternalError", format!("{refused:?}")))?;
             }
+            // EC2 waits for no hook.
+            self.cloud.let_go(&machine.group, &machine.instance.id);
             let after = if machine.gone { before } else { (32, "shutting-down") };
             changes.push(json!({
                 "instanceId": machine.instance.id.as_str(),
@@ -184,15 +188,18 @@ impl Aws {
     fn machines(&self) -> Vec<Machine> {
         let mut all = Vec::new();
         for group in self.cloud.groups() {
-            let instances = self.cloud.look(&group).map(|seen| seen.instances).unwrap_or_default();
-            all.extend(instances.into_iter().map(|instance| Machine { group: group.clone(), instance, gone: false }));
+            let Some(seen) = self.cloud.look(&group) else { continue };
+            for instance in seen.instances {
+                let held = self.cloud.held_until(&group, &instance.id).is_some_and(|until| until > seen.at);
+                all.push(Machine { group: group.clone(), instance, gone: false, held });
+            }
         }
         let there: BTreeSet<InstanceId> = all.iter().map(|machine| machine.instance.id.clone()).collect();
         let now = self.cloud.now();
         for launch in self.lock().launches.values_mut().filter(|launch| !there.contains(&launch.instance.id)) {
             if now.since(*launch.gone.get_or_insert(now)) < SHOWN {
                 let (group, instance) = (launch.group.clone(), launch.instance.clone());
-                all.push(Machine { group, instance, gone: true });
+                all.push(Machine { group, instance, gone: true, held: false });
             }
         }
         all
@@ -236,6 +243,7 @@ fn state(machine: &Machine) -> (u16, &'static str) {
         _ if machine.gone => (48, "terminated"),
         InstanceState::Pending => (0, "pending"),
         InstanceState::Running => (16, "running"),
+        InstanceState::Terminating if machine.held => (16, "running"),
         InstanceState::Terminating => (32, "shutting-down"),
         // What did not start ends by itself.
         InstanceState::Failed => (48, "terminated"),
@@ -246,7 +254,7 @@ fn state(machine: &Machine) -> (u16, &'static str) {
 fn reason(machine: &Machine) -> Option<(&'static str, &'static str)> {
     match machine.instance.state {
         InstanceState::Failed => Some(("Client.InternalError", "Client.InternalError: Client error on launch")),
-        InstanceState::Terminating => {
+        InstanceState::Terminating if !machine.held => {
             Some(("Client.UserInitiatedShutdown", "Client.UserInitiatedShutdown: User initiated shutdown"))
         }
         _ => None,

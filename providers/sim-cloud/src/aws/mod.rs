@@ -45,6 +45,8 @@ struct State {
     /// What was seen of each group's machines.
     noted: BTreeMap<GroupId, activities::Noted>,
     hooks: BTreeMap<GroupId, activities::Hook>,
+    /// The names of the hooks on ends.
+    drains: BTreeMap<GroupId, String>,
     /// Instances that a hook has let go.
     released: BTreeSet<InstanceId>,
     /// What failed launches say, where it is not what the machines say.
