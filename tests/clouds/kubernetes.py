@@ -1,10 +1,10 @@
-"""Judges the simulated Kubernetes API, and what skala said to it: kubernetes.py URL EXCHANGES.jsonl
+"""Judges the simulated Kubernetes API, and what skala said to it: kubernetes.py [URL] EXCHANGES.jsonl
 
 Two programs that nobody here wrote do their daily work against the server at URL: kubectl (from the wheel that AWS' CDK
 ships it in) and the official Python client. Then every exchange of EXCHANGES.jsonl, one JSON object a line, is held
 against the client's models: each body must be one that the model takes, and hold no field that the model does not know.
 The server has a Deployment shop/web with three pods and an HPA, a StatefulSet shop/db with two and a ScaledObject, a
-Rollout shop/canary with one.
+Rollout shop/canary with one. Without a URL the exchanges alone are judged. Prints how many of each kind, as JSON.
 """
 
 import glob
@@ -25,7 +25,7 @@ sys.path.pop(0)
 import kubernetes.client as k8s
 from kubernetes.client.exceptions import ApiException
 
-URL, EXCHANGES = sys.argv[1], sys.argv[2]
+*URLS, EXCHANGES = sys.argv[1:]
 
 
 def kubectl_binary(folder):
@@ -41,13 +41,14 @@ def kubectl_binary(folder):
 
 
 class Kubectl:
-    def __init__(self, folder):
+    def __init__(self, url, folder):
+        self.url = url
         self.path = kubectl_binary(folder)
         self.cache = os.path.join(folder, "cache")
 
     def run(self, *words, fails=None):
         """Runs kubectl; `fails` is a pattern of what it must say when it must not succeed."""
-        command = [self.path, "--server", URL, "--cache-dir", self.cache, "-n", "shop", *words]
+        command = [self.path, "--server", self.url, "--cache-dir", self.cache, "-n", "shop", *words]
         done = subprocess.run(
             command, capture_output=True, text=True, timeout=60, env={"KUBECONFIG": os.devnull, "HOME": self.cache}
         )
@@ -64,8 +65,8 @@ class Kubectl:
         return json.loads(self.run(*words, "-o", "json"))
 
 
-def judge_with_kubectl(folder):
-    kubectl = Kubectl(folder)
+def judge_with_kubectl(url, folder):
+    kubectl = Kubectl(url, folder)
     assert "v1.33" in kubectl.run("version")
     resources = kubectl.run("api-resources")
     for line in ["deployments +deploy", "statefulsets +sts", "rollouts +ro", "horizontalpodautoscalers +hpa"]:
@@ -248,7 +249,7 @@ def hold(client, body, model, where):
 
 
 def judge_exchanges(client):
-    judged, kinds = 0, {}
+    kinds = {}
     with open(EXCHANGES, encoding="utf-8") as lines:
         exchanges = [json.loads(line) for line in lines]
     for exchange in exchanges:
@@ -265,16 +266,9 @@ def judge_exchanges(client):
             hold(client, body, MODELS[kind, body["apiVersion"]], where)
         if exchange["method"] == "PATCH":
             judge_patch(client, exchange, where)
-        judged, kinds[kind] = judged + 1, kinds.get(kind, 0) + 1
-    for kind in ["DeploymentList", "StatefulSetList", "PodList", "Scale", "HorizontalPodAutoscalerList", "Status"] + [
-        "HorizontalPodAutoscaler",
-        "ScaledObject",
-        "EventList",
-    ]:
-        assert kinds.get(kind), f"no {kind} was exchanged: {kinds}"
-    patches = [exchange for exchange in exchanges if exchange["method"] == "PATCH"]
-    assert any(exchange["status"] == 200 for exchange in patches)
-    print(f"{judged} exchanges judged: {kinds}")
+        judged = f"{exchange['method']} {kind}"
+        kinds[judged] = kinds.get(judged, 0) + 1
+    print(json.dumps(kinds))
 
 
 def judge_patch(client, exchange, where):
@@ -301,13 +295,13 @@ def judge_patch(client, exchange, where):
 
 
 def main():
-    configuration = k8s.Configuration()
-    configuration.host = URL
-    client = k8s.ApiClient(configuration)
-    with tempfile.TemporaryDirectory() as folder:
-        judge_with_kubectl(folder)
-    judge_with_the_official_client(client)
-    judge_exchanges(client)
+    for url in URLS:
+        configuration = k8s.Configuration()
+        configuration.host = url
+        with tempfile.TemporaryDirectory() as folder:
+            judge_with_kubectl(url, folder)
+        judge_with_the_official_client(k8s.ApiClient(configuration))
+    judge_exchanges(k8s.ApiClient())
 
 
 main()
