@@ -315,21 +315,26 @@ def is_metrics(exchange, match, reply):
 
 
 def judge(exchange):
-    """Returns what it was."""
+    """Returns what it was; of one that was broken on purpose the request alone is judged."""
     method, path = exchange["method"], exchange["path"]
     query, headers = dict(exchange["query"]), dict(exchange["headers"])
-    reply = json.loads(exchange["reply"]) if exchange["reply"] else None
+    broken, refused = exchange["broken"], exchange["status"] >= 400
+    reply = json.loads(exchange["reply"]) if exchange["reply"] and not broken else None
     where = f"{method} {path}"
     if path.endswith("/oauth2/v2.0/token"):
         return "token"
     check("api-version" in query, f"{where} has an api-version")
-    if exchange["status"] >= 400:
+    if refused and not broken:
         # Azure Monitor's stand alone.
         error = reply if METRICS.match(path) and "error" not in reply else reply["error"]
         check({"code", "message"} <= set(error), f"{where}: an error of ARM's: {reply}")
-        return "refusal"
+    unanswered = "request alone" if broken else "refusal" if refused else None
+    if unanswered and any(other.match(path) for other in (SETTING, METRICS, OPERATION)):
+        return unanswered
     if AUTOSCALE.match(path):
         check(method == "GET" and query["api-version"] == "2022-10-01", where)
+        if unanswered:
+            return unanswered
         for item in reply["value"]:
             is_autoscale(item)
         return "autoscale"
@@ -357,6 +362,8 @@ def judge(exchange):
             matches(json.loads(exchange["body"]), request_model, f"{where} body")
         else:
             check(not exchange["body"], f"{where} has no body")
+        if unanswered:
+            return unanswered
         if isinstance(reply_model, list):
             check(set(reply) <= {"value", "nextLink"}, f"{where}: a page: {set(reply)}")
             for index, item in enumerate(reply["value"]):
@@ -392,9 +399,8 @@ def main():
         exchanges = [json.loads(line) for line in file]
     judged = {}
     for exchange in exchanges:
-        if not exchange["broken"]:
-            kind = judge(exchange)
-            judged[kind] = judged.get(kind, 0) + 1
+        kind = judge(exchange)
+        judged[kind] = judged.get(kind, 0) + 1
     if not alone:
         verify(exchanges, sys.argv[3])
     print(json.dumps(judged, sort_keys=True))
