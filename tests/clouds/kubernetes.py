@@ -2,13 +2,15 @@
 
 Two programs that nobody here wrote do their daily work against the server at URL: kubectl (from the wheel that AWS' CDK
 ships it in) and the official Python client. Then every exchange of EXCHANGES.jsonl, one JSON object a line, is held
-against the client's models: each body must be one that the model takes, and hold no field that the model does not know.
+against the client: each request's path and query must be one that the client could send, each body one that its models
+take, without a field that they do not know.
 The server has a Deployment shop/web with three pods and an HPA, a StatefulSet shop/db with two and a ScaledObject, a
 Rollout shop/canary with one. Without a URL the exchanges alone are judged. Prints how many of each kind, as JSON.
 """
 
 import glob
 import importlib.util
+import inspect
 import io
 import json
 import os
@@ -23,6 +25,7 @@ import zipfile
 sys.path.pop(0)
 
 import kubernetes.client as k8s
+from kubernetes.client.api import apps_v1_api, autoscaling_v2_api, core_v1_api, custom_objects_api
 from kubernetes.client.exceptions import ApiException
 
 *URLS, EXCHANGES = sys.argv[1:]
@@ -248,6 +251,32 @@ def hold(client, body, model, where):
     assert not left, f"{where}: {model} knows no {left}"
 
 
+def requests_of(*modules):
+    """What the client's modules can ask for: method, pattern of the path, names of the query's parameters."""
+    for module in modules:
+        for function in inspect.getsource(module).split("    def ")[1:]:
+            sent = re.search(r"method='(\w+)',\s+resource_path='([^']+)'", function)
+            if sent:
+                pattern = "[^/]+".join(map(re.escape, re.split(r"\{\w+\}", sent[2])))
+                yield sent[1], re.compile(pattern), set(re.findall(r"_query_params.append\(\('(\w+)'", function))
+
+
+PUBLISHED = list(requests_of(core_v1_api, apps_v1_api, autoscaling_v2_api))
+CUSTOM = list(requests_of(custom_objects_api))
+# Which versions a group has: published for each group by name, so for none of a custom kind.
+CUSTOM.append(("GET", re.compile("/apis/[^/]+"), set()))
+
+
+def judge_request(exchange, where):
+    ours = re.match("/api/|/apis/(apps|autoscaling)/", exchange["path"])
+    names = {name for name, _ in exchange["query"]}
+    for method, path, known in PUBLISHED if ours else CUSTOM:
+        if method == exchange["method"] and path.fullmatch(exchange["path"]):
+            assert names <= known, f"{where}: no such parameter: {names - known}"
+            return
+    raise AssertionError(f"{where}: no such request")
+
+
 def judge_exchanges(client):
     kinds = {}
     with open(EXCHANGES, encoding="utf-8") as lines:
@@ -255,6 +284,7 @@ def judge_exchanges(client):
     for exchange in exchanges:
         where = f"{exchange['method']} {exchange['path']} {exchange['query']} -> {exchange['status']}"
         # What the answer was says nothing of what was asked.
+        judge_request(exchange, where)
         if exchange["method"] == "PATCH":
             judge_patch(client, exchange, where)
         if exchange["broken"] or exchange["status"] == 404 and exchange["reply"].startswith("404"):
