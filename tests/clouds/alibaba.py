@@ -1,15 +1,16 @@
 #!/usr/bin/env python3
 """Judges the simulated Elastic Scaling Service with Alibaba Cloud's own client, which its authors did not write.
 
-    alibaba.py URL EXCHANGES.jsonl KEY_ID KEY_SECRET REGION
+    alibaba.py EXCHANGES.jsonl [URL KEY_ID KEY_SECRET REGION]
 
 First the official client (alibabacloud_ess20220222) speaks to the server at URL: it signs, scales, removes, follows and is
 refused. Then every exchange of EXCHANGES.jsonl (what skala's provider and the server said to each other) is held against the
 client's models, which are the published schema: no parameter, field or type that they do not know. Prints what was judged as
-JSON; exits with 1 and says what does not fit.
+JSON; exits with 1 and says what does not fit. Without a URL the exchanges alone are judged.
 """
 
 import datetime
+import functools
 import inspect
 import json
 import re
@@ -23,7 +24,7 @@ from alibabacloud_tea_openapi import utils
 from alibabacloud_tea_openapi.utils_models import Config
 from darabonba.runtime import RuntimeOptions
 
-URL, EXCHANGES, KEY_ID, KEY_SECRET, REGION = sys.argv[1:]
+EXCHANGES, URL, KEY_ID, KEY_SECRET, REGION = (sys.argv[1:] + [""] * 4)[:5]
 RUNTIME = RuntimeOptions(autoretry=False, max_attempts=1)
 judged = {}
 
@@ -184,12 +185,18 @@ def check(kind, value, where):
         check_model(kind, value, where)
 
 
+@functools.cache
+def described(model):
+    """The keys that a model knows, and the types of its attributes."""
+    known = set(re.findall(r"m\.get\('(\w+)'\)", inspect.getsource(model.from_map)))
+    return known, typing.get_type_hints(model.__init__, vars(inspect.getmodule(model)))
+
+
 def check_model(model, value, where):
     if not isinstance(value, dict):
         problems.append(f"{where}: {value!r} is no object")
         return
-    known = set(re.findall(r"m\.get\('(\w+)'\)", inspect.getsource(model.from_map)))
-    hints = typing.get_type_hints(model.__init__, vars(inspect.getmodule(model)))
+    known, hints = described(model)
     blank = vars(model())
     for key, item in value.items():
         if key not in known:
@@ -244,12 +251,15 @@ def typed(model, key, text):
 def judge(exchange):
     headers = dict(exchange["headers"])
     action = headers.get("x-acs-action")
-    if action is None or exchange["broken"]:
+    if action is None:
         return
     assert headers["x-acs-version"] == "2022-02-22" and exchange["method"] == "POST" and exchange["path"] == "/"
     request = getattr(models, action + "Request")
     asked = {key: typed(request, key, value) for key, value in nested(exchange["query"]).items()}
     check_model(request, asked, f"{action} request")
+    if exchange["broken"]:
+        count("request alone")
+        return
     reply = json.loads(exchange["reply"])
     if exchange["status"] == 200:
         check_model(getattr(models, action + "ResponseBody"), reply, f"{action} reply")
@@ -259,9 +269,10 @@ def judge(exchange):
         count("exchange refused")
 
 
-scale_and_follow()
-other_controllers()
-refusals()
+if URL:
+    scale_and_follow()
+    other_controllers()
+    refusals()
 for line in open(EXCHANGES, encoding="utf-8"):
     judge(json.loads(line))
 if problems:

@@ -1,15 +1,18 @@
 """Judges the simulated Azure, and what skala says to it, with Microsoft's own client libraries.
 
     azure.py URL EXCHANGES.jsonl CERTIFICATE.pem
+    azure.py EXCHANGES.jsonl
 
 First azure-mgmt-compute and azure-mgmt-monitor use the simulated API themselves, with their own paging, conditional writes
 and long-running operations. Then every exchange between skala and it is held against the same libraries' request builders
 and models: method, path, query, headers, and every key and type of every body. Last, the assertion with which skala logged
-in is verified by PyJWT against the certificate. Prints what it judged; ends with 1 at the first thing that is wrong.
+in is verified by PyJWT against the certificate. Of exchanges alone only the second is done. Prints what it judged; ends with 1
+at the first thing that is wrong.
 """
 
 import datetime
 import enum
+import functools
 import json
 import re
 import sys
@@ -204,6 +207,19 @@ METRICS = re.compile(r"(?P<of>/.+)/providers/Microsoft.Insights/metrics$")
 OPERATION = re.compile(r"/subscriptions/[^/]+/providers/Microsoft.Compute/locations/[^/]+/operations/[^/]+$")
 
 
+@functools.cache
+def described(model):
+    """The attributes of a model by the keys that it knows, and their types."""
+    model({})  # the library finishes its classes at their first use
+    fields = {field._rest_name: attribute for attribute, field in model._attr_to_rest_field.items()}
+    hints = {}
+    for base in reversed(model.__mro__):
+        spaces = {**vars(sys.modules[base.__module__]), "_models": models}
+        for name, annotation in vars(base).get("__annotations__", {}).items():
+            hints[name] = typing.get_type_hints(type("One", (), {"__annotations__": {name: annotation}}), spaces)[name]
+    return fields, hints
+
+
 def matches(value, hint, where):
     """A JSON value is what the library's annotation says, with no key that it does not know."""
     if value is None or hint is typing.Any:
@@ -227,13 +243,7 @@ def matches(value, hint, where):
             matches(item, args[1], f"{where}.{key}")
     elif isinstance(hint, type) and hasattr(hint, "_is_model"):
         check(isinstance(value, dict), f"{where} is an object: {value!r}")
-        hint({})  # the library finishes its classes at their first use
-        fields = {field._rest_name: attribute for attribute, field in hint._attr_to_rest_field.items()}
-        hints = {}
-        for base in reversed(hint.__mro__):
-            spaces = {**vars(sys.modules[base.__module__]), "_models": models}
-            for name, annotation in vars(base).get("__annotations__", {}).items():
-                hints[name] = typing.get_type_hints(type("One", (), {"__annotations__": {name: annotation}}), spaces)[name]
+        fields, hints = described(hint)
         for key, item in value.items():
             check(key in fields, f"{where}.{key} is not a key of {hint.__name__}")
             matches(item, hints[fields[key]], f"{where}.{key}")
@@ -305,21 +315,26 @@ def is_metrics(exchange, match, reply):
 
 
 def judge(exchange):
-    """Returns what it was."""
+    """Returns what it was; of one that was broken on purpose the request alone is judged."""
     method, path = exchange["method"], exchange["path"]
     query, headers = dict(exchange["query"]), dict(exchange["headers"])
-    reply = json.loads(exchange["reply"]) if exchange["reply"] else None
+    broken, refused = exchange["broken"], exchange["status"] >= 400
+    reply = json.loads(exchange["reply"]) if exchange["reply"] and not broken else None
     where = f"{method} {path}"
     if path.endswith("/oauth2/v2.0/token"):
         return "token"
     check("api-version" in query, f"{where} has an api-version")
-    if exchange["status"] >= 400:
+    if refused and not broken:
         # Azure Monitor's stand alone.
         error = reply if METRICS.match(path) and "error" not in reply else reply["error"]
         check({"code", "message"} <= set(error), f"{where}: an error of ARM's: {reply}")
-        return "refusal"
+    unanswered = "request alone" if broken else "refusal" if refused else None
+    if unanswered and any(other.match(path) for other in (SETTING, METRICS, OPERATION)):
+        return unanswered
     if AUTOSCALE.match(path):
         check(method == "GET" and query["api-version"] == "2022-10-01", where)
+        if unanswered:
+            return unanswered
         for item in reply["value"]:
             is_autoscale(item)
         return "autoscale"
@@ -347,6 +362,8 @@ def judge(exchange):
             matches(json.loads(exchange["body"]), request_model, f"{where} body")
         else:
             check(not exchange["body"], f"{where} has no body")
+        if unanswered:
+            return unanswered
         if isinstance(reply_model, list):
             check(set(reply) <= {"value", "nextLink"}, f"{where}: a page: {set(reply)}")
             for index, item in enumerate(reply["value"]):
@@ -375,16 +392,17 @@ def verify(exchanges, pem):
 
 
 def main():
-    url, exchanges, pem = sys.argv[1:]
-    use_as_a_customer(url)
-    with open(exchanges, encoding="utf-8") as file:
+    alone = len(sys.argv) == 2
+    if not alone:
+        use_as_a_customer(sys.argv[1])
+    with open(sys.argv[1 if alone else 2], encoding="utf-8") as file:
         exchanges = [json.loads(line) for line in file]
     judged = {}
     for exchange in exchanges:
-        if not exchange["broken"]:
-            kind = judge(exchange)
-            judged[kind] = judged.get(kind, 0) + 1
-    verify(exchanges, pem)
+        kind = judge(exchange)
+        judged[kind] = judged.get(kind, 0) + 1
+    if not alone:
+        verify(exchanges, sys.argv[3])
     print(json.dumps(judged, sort_keys=True))
 
 

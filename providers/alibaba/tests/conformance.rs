@@ -1,4 +1,5 @@
-//! The suite that every provider passes, over the simulated ESS: signed calls, real pages, its own error codes.
+//! The suite that every provider passes, over the simulated ESS: signed calls, real pages, its own error codes, and every
+//! exchange judged by the official client's models.
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 mod stand;
@@ -25,6 +26,20 @@ const NOT_APPLICABLE: &[&str] = &[
     "a_slow_answer_is_stamped_before_it",
 ];
 
+/// What is said of every group.
+const EXCHANGED: &[&str] = &[
+    "exchange DescribeAlarms",
+    "exchange DescribeInstanceRefreshes",
+    "exchange DescribeScalingActivities",
+    "exchange DescribeScalingGroups",
+    "exchange DescribeScalingInstances",
+    "exchange DescribeScalingRules",
+    "exchange DescribeScheduledTasks",
+    "exchange RemoveInstances",
+    "exchange ScaleWithAdjustment",
+    "exchange TagResources",
+];
+
 async fn hold(late: bool) {
     let Stand { wire, provider, .. } = Stand::new().await;
     let mut wire = wire.without(&[(Call::Read, Fault::EmptyPages), (Call::Read, Fault::Slow(Duration::ZERO))]);
@@ -32,6 +47,7 @@ async fn hold(late: bool) {
     wire.late = late;
     let report = conformance::run(&provider, &mut wire).await.unwrap();
     report.assert_not_applicable(NOT_APPLICABLE);
+    sim_cloud::judge("alibaba.py", &[&wire.server], EXCHANGED);
 }
 
 #[tokio::test]

@@ -74,7 +74,7 @@ async fn the_official_client_judges_the_simulated_cloud() {
     let judge = Command::new(format!("{venv}/bin/python"))
         // Without the script's folder in the search path.
         .args(["-P", concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/clouds/alibaba.py")])
-        .args([server.url().as_str(), exchanges.to_str().unwrap(), KEY_ID, KEY_SECRET, REGION])
+        .args([exchanges.to_str().unwrap(), server.url().as_str(), KEY_ID, KEY_SECRET, REGION])
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()

@@ -2,7 +2,7 @@
 //!
 //! moto is a cloud API server that nobody here wrote; it is taken from `SKALA_MOTO_URL`, or started from the venv that
 //! `SKALA_VENV` names. What it cannot show (slow boots, unfilled groups, launch failures, wrong answers in the API's own
-//! form) the simulated AWS shows, which boto3 judges.
+//! form) the simulated AWS shows, which boto3 judges; and botocore's description of the services judges every exchange.
 
 // A test that cannot go on stops; and not every test needs all of the stand.
 #![allow(clippy::unwrap_used, dead_code)]
@@ -11,6 +11,7 @@ mod stand;
 
 use conformance::{Call, Fault, Fixture};
 use contract::{Ask, Epoch, InstanceId, Provider, Target, Version};
+use sim_cloud::fixture::Wire;
 use stand::fixture::Groups;
 use stand::simulated::{self, Stand};
 use stand::tagged::Tagged;
@@ -69,6 +70,24 @@ const NOT_OF_TAGS: &[&str] = &[
     "terminate_in_a_gone_group_is_not_found",
 ];
 
+/// What is said of every group.
+const SAID_OF_GROUPS: &[&str] = &[
+    "exchange CreateOrUpdateTags",
+    "exchange DescribeAutoScalingGroups",
+    "exchange DescribeInstanceRefreshes",
+    "exchange DescribeInstances",
+    "exchange DescribePolicies",
+    "exchange DescribeScalingActivities",
+    "exchange DescribeScheduledActions",
+    "exchange SetDesiredCapacity",
+    "exchange TerminateInstanceInAutoScalingGroup",
+];
+
+fn judge(wires: &[Wire], expected: &[&str]) {
+    let servers: Vec<_> = wires.iter().map(|wire| &wire.server).collect();
+    sim_cloud::judge("aws.py", &servers, expected);
+}
+
 fn target(group: &str, seen: u32) -> Target {
     Target {
         group: group.into(),
@@ -102,17 +121,21 @@ async fn groups_at_moto_hold_the_contract() {
 
 #[tokio::test]
 async fn groups_at_the_simulated_aws_hold_the_contract() {
+    let mut wires = Vec::new();
     for late in [false, true] {
         let Stand { wire, provider, .. } = Stand::new(simulated::settings(), "", 40).await;
         let mut wire = wire.without(&[(Call::Write, Fault::OutOfCapacity), (Call::Write, Fault::QuotaExceeded)]);
         wire.late = late;
         let report = conformance::run(&provider, &mut wire).await.unwrap();
         report.assert_not_applicable(NOT_OF_GROUPS);
+        wires.push(wire);
     }
+    judge(&wires, SAID_OF_GROUPS);
 }
 
 #[tokio::test]
 async fn tagged_instances_at_the_simulated_aws_hold_the_contract() {
+    let mut wires = Vec::new();
     for late in [false, true] {
         let Stand { wire, provider, .. } = Stand::new(simulated::settings(), "servers:", 5).await;
         let mut wire = wire.without(&[(Call::Read, Fault::OutOfRange)]);
@@ -120,7 +143,9 @@ async fn tagged_instances_at_the_simulated_aws_hold_the_contract() {
         let report = conformance::run(&provider, &mut wire).await.unwrap();
         // No number in EC2's answers could be out of range.
         report.assert_not_applicable(&[NOT_OF_TAGS, &["a_number_out_of_range_is_unknown"]].concat());
+        wires.push(wire);
     }
+    judge(&wires, &["exchange DescribeInstances", "exchange RunInstances", "exchange TerminateInstances"]);
 }
 
 #[tokio::test]

@@ -1,4 +1,5 @@
-//! The suite that every provider passes, over the wire: Uniform and Flexible scale sets of a simulated Azure.
+//! The suite that every provider passes, over the wire: Uniform and Flexible scale sets of a simulated Azure, with every
+//! exchange judged by the models of Microsoft's client libraries.
 
 #![allow(clippy::unwrap_used)]
 
@@ -30,6 +31,20 @@ const NOT_APPLICABLE: &[&str] = &[
     "a_slow_answer_is_stamped_before_it",
 ];
 
+/// What is said of every set.
+const EXCHANGED: &[&str] = &[
+    "autoscale",
+    "operation",
+    "refusal",
+    "token",
+    "virtual_machine_scale_sets_list_all",
+    "virtual_machine_scale_sets_get",
+    "virtual_machine_scale_sets_update",
+    "virtual_machine_scale_sets_delete_instances",
+    "virtual_machine_scale_set_vms_list",
+    "virtual_machine_scale_set_rolling_upgrades_get_latest",
+];
+
 async fn run(flexible: bool, late: bool) {
     let clock = stand::clock();
     let cloud = stand::cloud(0, &clock);
@@ -46,6 +61,8 @@ async fn run(flexible: bool, late: bool) {
     let provider = stand::provider(&wire.server.url(), &clock).await;
     let report = conformance::run(&provider, &mut wire).await.unwrap();
     report.assert_not_applicable(NOT_APPLICABLE);
+    let own: &[&str] = if flexible { &["virtual_machines_list_all"] } else { &[] };
+    sim_cloud::judge("azure.py", &[&wire.server], &[EXCHANGED, own].concat());
 }
 
 #[tokio::test]

@@ -1,4 +1,5 @@
-//! The conformance suite over the simulated cluster, for each kind of object.
+//! The conformance suite over the simulated cluster, for each kind of object, with every exchange judged by the official
+//! client's models.
 #![allow(clippy::unwrap_used)]
 
 mod stand;
@@ -41,7 +42,17 @@ const NEVER: &[&str] = &[
     "a_clock_that_is_off_is_typed",
 ];
 
-async fn run(prefix: &'static str, suspends: Vec<Suspended>, late: bool, not_applicable: &[&str]) {
+/// What is said of every kind of object.
+const ALWAYS: &[&str] =
+    &["GET HorizontalPodAutoscalerList", "GET PodList", "PATCH Scale", "PATCH PartialObjectMetadata", "GET Status"];
+
+async fn run(
+    prefix: &'static str,
+    suspends: Vec<Suspended>,
+    late: bool,
+    not_applicable: &[&str],
+    exchanged: &[&'static str],
+) {
     let mut stand = Stand::start(prefix, PAGE).await;
     let provider = stand.provider().await;
     let said = [
@@ -59,20 +70,24 @@ async fn run(prefix: &'static str, suspends: Vec<Suspended>, late: bool, not_app
     stand.wire.offers.counts_calls = !prefix.contains("rollouts");
     let report = conformance::run(&provider, &mut stand.wire).await.unwrap();
     report.assert_not_applicable(&[NEVER, not_applicable].concat());
+    sim_cloud::judge("kubernetes.py", &[&stand.wire.server], &[ALWAYS, exchanged].concat());
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn deployments() {
-    run("deployment:shop/", vec![Suspended::Other("rollout paused".into())], false, &[]).await;
+    let paused = Suspended::Other("rollout paused".into());
+    run("deployment:shop/", vec![paused], false, &[], &["GET DeploymentList", "GET Deployment"]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn stateful_sets() {
     // They have no rollouts to pause.
-    run("deployment:shop/statefulset/", vec![], true, &["suspension_is_shown"]).await;
+    let exchanged = ["GET StatefulSetList", "GET StatefulSet"];
+    run("deployment:shop/statefulset/", vec![], true, &["suspension_is_shown"], &exchanged).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn other_kinds_with_a_scale() {
-    run("deployment:shop/rollouts.argoproj.io/", vec![], false, &["suspension_is_shown"]).await;
+    let exchanged = ["GET APIResourceList", "GET PartialObjectMetadataList", "GET Scale"];
+    run("deployment:shop/rollouts.argoproj.io/", vec![], false, &["suspension_is_shown"], &exchanged).await;
 }

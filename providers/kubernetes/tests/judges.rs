@@ -1,6 +1,6 @@
 //! The simulated cluster, and what the provider says to it, judged by software that nobody here wrote: kubectl, and the
 //! official Python client with its models (`tests/clouds/kubernetes.py`).
-#![allow(clippy::unwrap_used, clippy::print_stdout)]
+#![allow(clippy::unwrap_used)]
 
 mod stand;
 
@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use sim::Script;
 use sim_cloud::kubernetes::Keda;
 use stand::{Stand, look, target};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -87,6 +88,20 @@ async fn shop(page: usize) -> Stand {
     stand
 }
 
+/// What must have been said.
+const EXPECTED: &[&str] = &[
+    "GET DeploymentList",
+    "GET EventList",
+    "GET HorizontalPodAutoscalerList",
+    "GET PodList",
+    "GET StatefulSetList",
+    "GET Scale",
+    "GET Status",
+    "PATCH HorizontalPodAutoscaler",
+    "PATCH Scale",
+    "PATCH ScaledObject",
+];
+
 #[tokio::test(flavor = "multi_thread")]
 async fn kubectl_and_the_official_client_agree() {
     let stand = shop(2).await;
@@ -108,5 +123,7 @@ async fn kubectl_and_the_official_client_agree() {
         .unwrap_or_else(|error| panic!("{}: {error}; tests/run installs it", python().display()));
     let (out, err) = (String::from_utf8_lossy(&done.stdout), String::from_utf8_lossy(&done.stderr));
     assert!(done.status.success(), "{out}\n{err}");
-    println!("{out}");
+    let found: BTreeMap<String, u64> = serde_json::from_str(&out).unwrap();
+    let missing: Vec<_> = EXPECTED.iter().filter(|kind| !found.contains_key(**kind)).collect();
+    assert!(missing.is_empty(), "{missing:?} were not judged: {found:?}");
 }

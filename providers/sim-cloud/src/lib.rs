@@ -25,6 +25,8 @@ mod spec;
 #[cfg(feature = "fixture")]
 pub mod fixture;
 #[cfg(feature = "fixture")]
+mod judge;
+#[cfg(feature = "fixture")]
 pub mod untrusted;
 
 pub use api::{Api, Kind};
@@ -32,6 +34,8 @@ pub use clouds::{Access, CloudKind};
 pub use exchange::Exchange;
 pub use faults::{Fault, Garble, Injected, Refusal};
 pub use gcp::{Gcp, GcpSeries};
+#[cfg(feature = "fixture")]
+pub use judge::judge;
 pub use live::{Live, LiveGroup, Noted, Timer};
 pub use request::{Reply, Request};
 pub use server::{Calls, Server};
