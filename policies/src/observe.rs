@@ -392,7 +392,8 @@ fn add_stand(
     stand.in_flight = group.in_flight;
     stand.closed = foreign_block(policy, o).map(|hold| Closed(hold.reason));
     // What cannot be bought back is not given up.
-    stand.removable = if launches_fail(o, now).is_some() { 0 } else { removable(o) };
+    stand.stays = launches_fail(o, now).is_some();
+    stand.removable = if stand.stays { 0 } else { removable(o) };
     stand.asked_back = drain::asked(memory, own);
     if let Ok(current) = &mut view.current {
         *current = current.saturating_add(group.base.saturating_mul(own.weight));

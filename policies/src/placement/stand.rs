@@ -23,6 +23,8 @@ pub(crate) struct Stand {
     pub removable: Capacity,
     /// Of them, those that do not run.
     pub idle: Capacity,
+    /// Nothing of it is removed: it could not be had again.
+    pub stays: bool,
     /// Instances that drain and can be taken back; they are not in `base`.
     pub asked_back: Capacity,
     /// Its bounds by policy and cloud.
@@ -44,6 +46,7 @@ impl Stand {
             serving,
             unfilled: 0,
             removable: 0,
+            stays: false,
             asked_back: 0,
             idle: 0,
             low: own.min.unwrap_or(0),
@@ -76,6 +79,7 @@ impl Stand {
             // Where the cloud keeps no desired, skala knows alone what it asked for.
             unfilled: if o.abilities.keeps_desired { o.unfilled() } else { base.saturating_sub(alive) },
             removable: 0,
+            stays: false,
             asked_back: 0,
             idle: count(idle.filter(|instance| !instance.protected).count()),
             low: bound(own.min, o.cloud_min, Capacity::max).unwrap_or(0).min(high),
