@@ -112,6 +112,10 @@ fn fleet_notes(fleet: &Fleet, now: f64, notes: &mut Vec<String>) {
             };
             notes.push(format!("{name}: group {} of {} cannot be observed: {why}", group.group, group.provider));
         }
+        let there: u32 = ["pending", "running"].iter().filter_map(|state| group.instances.get(*state)).sum();
+        if let Some(asked) = group.current.filter(|asked| *asked > there && group.unknown.is_none()) {
+            notes.push(format!("{name}: {} of the {asked} asked of {} are not there", asked - there, group.group));
+        }
         if group.draining > 0 {
             notes.push(format!("{name}: {} of {} drain before they are terminated", group.draining, group.group));
         }

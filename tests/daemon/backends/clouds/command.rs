@@ -148,6 +148,10 @@ fn a_daemon_with_what_it_prints_scales_every_cloud() {
         ["azure", "kubernetes", "alibaba", "openstack"].iter().all(|cloud| held(look, cloud).1 == 7)
     });
     assert_eq!(held(&clouds.look(), "aws").1, 5, "no machines");
+    let mut status = Command::new(env!("CARGO_BIN_EXE_skala"));
+    let status = status.args(["status", "--config"]).arg(dir.path().join("skala.toml")).output().unwrap();
+    let status = String::from_utf8(status.stdout).unwrap();
+    assert!(status.contains("aws: 2 of the 7 asked of web are not there"), "{status}");
     clouds.until("the one that was down is back", |look| held(look, "gcp").1 == 7);
     assert!(clouds.look()["gcp"]["calls"]["reads"].as_u64() > reads);
     assert_eq!(clouds.look()["aws"]["faults"][0]["fault"], "out-of-capacity,group=web");
