@@ -76,11 +76,10 @@ fn one(proposal: Proposal, left: &mut Budget) -> FleetPlan {
 /// Whether what has drained may leave now: it was chosen under an earlier decision, and only one that would not remove it
 /// any more stands in its way. What is unknown, guarded or held keeps it; what asks for more takes it back.
 fn may_leave(walk: &Walk, view: &View) -> bool {
-    let is_other = |hold: &Hold| hold.setting != Setting::Drain;
     let wanted = walk.trace.first().and_then(|step| step.after).unwrap_or(walk.current);
     // A min that the brakes keep from being met is wanted all the same.
     let wanted = wanted.max(walk.limits.min).max(walk.at);
-    view.block_in.is_none_or(|hold| !is_other(&hold)) && walk.block_in.is_none() && wanted <= walk.current
+    view.block_in.is_none_or(|hold| hold.setting == Setting::Drain) && walk.block_in.is_none() && wanted <= walk.current
 }
 
 /// A capacity to lay out over several groups.

@@ -286,7 +286,7 @@ fn groups(fleet: &FleetStatus) -> Vec<Group> {
             _ => BTreeMap::new(),
         },
         unknown: status.unknown.as_deref().map(str::to_owned),
-        trouble: status.trouble.as_deref().filter(|text| !text.is_empty()).map(str::to_owned),
+        trouble: status.trouble.as_deref().map(str::to_owned),
     };
     fleet.policy.groups.iter().zip(&fleet.groups).map(one).collect()
 }

@@ -132,10 +132,11 @@ impl Cycle {
         if !self.drains.running.get(&key).is_some_and(is_it) {
             return;
         }
-        self.drains.running.remove(&key);
         let Ok(at) = self.fleets.binary_search_by(|fleet| fleet.id.cmp(&key.0)) else { return };
         let fleet = &mut self.fleets[at];
+        // Of a group that has left the policy nothing can be noted: its task stays, so that nobody is asked again.
         let Some(group) = fleet.memory.groups.iter().position(|group| group.key == key.1) else { return };
+        self.drains.running.remove(&key);
         tracing::info!(fleet = %fleet.id, group = %key.1, instance = %key.2, end = ?end, "The drainer is done.");
         let group = u16::try_from(group).unwrap_or(u16::MAX);
         fleet.events.push(Event::Drain { group, instance: key.2, end });

@@ -4,7 +4,7 @@
 use super::observe::{self, Answered, Finished, Frame, Unread};
 use super::{Cycle, Waits};
 use crate::board::Tick;
-use contract::Ask;
+use contract::{Ask, Observation};
 use policies::facts::GroupError;
 use std::sync::Arc;
 use std::time::Duration;
@@ -93,8 +93,7 @@ impl Cycle {
             match poll.what {
                 Answered::Groups { groups, answers } => {
                     for (group, answer) in groups.into_iter().zip(answers) {
-                        self.unread.remove(&group);
-                        let answer = answer.map_err(|unread| self.note_unread(group, unread));
+                        let answer = self.note_read(group, answer);
                         self.board.put_group(group, poll.tick, answer);
                         for at in 0..self.index.readers_of_group(group).len() {
                             self.input_came(self.index.readers_of_group(group)[at], poll.tick);
@@ -114,18 +113,33 @@ impl Cycle {
         }
     }
 
-    /// Keeps a provider's own words for people, and logs them when they change.
-    fn note_unread(&mut self, group: u32, unread: Unread) -> GroupError {
-        let Unread { error, text } = unread;
+    /// Keeps a provider's own words for people. They are logged when the kind of trouble changes: the words may differ with
+    /// every request, and be the same for a thousand groups.
+    fn note_read(&mut self, group: u32, answer: Result<Observation, Unread>) -> Result<Observation, GroupError> {
         let name = &self.index.providers[self.provider_of(group) as usize];
-        if let Some(text) = &text
-            && self.complaints.get(name).is_none_or(|last| last != text)
-        {
-            tracing::warn!(provider = %name, group = %self.index.groups[group as usize].group, error = %text, "A group cannot be read.");
-            self.complaints.insert(Arc::clone(name), Arc::clone(text));
+        match answer {
+            Ok(observation) => {
+                if self.unread.remove(&group).is_some() {
+                    self.complaints.remove(name);
+                }
+                Ok(observation)
+            }
+            Err(Unread { error, text: None }) => {
+                // What was said before is not about this.
+                self.unread.remove(&group);
+                Err(error)
+            }
+            Err(Unread { error, text: Some(text) }) => {
+                let is_known = self.unread.get(&group).is_some_and(|last| last.error == error);
+                if !is_known && self.complaints.get(name) != Some(&error) {
+                    let group = &self.index.groups[group as usize].group;
+                    tracing::warn!(provider = %name, %group, error = %text, "A group cannot be read.");
+                    self.complaints.insert(Arc::clone(name), error.clone());
+                }
+                self.unread.insert(group, Unread { error: error.clone(), text: Some(text) });
+                Err(error)
+            }
         }
-        self.unread.insert(group, text.unwrap_or_default());
-        error
     }
 
     fn input_came(&mut self, fleet: u32, tick: Tick) {

@@ -37,7 +37,8 @@ use act::{Ended, Hands};
 use brakes::Brakes;
 use contract::{ActionId, Timestamp};
 use lease::LeaseView;
-use observe::{Finished, Polls};
+use observe::{Finished, Polls, Unread};
+use policies::facts::GroupError;
 use policies::memory::{Event, FleetMemory, Outcome};
 use policies::policy::{Policy, PolicySet};
 use remember::Run;
@@ -73,10 +74,10 @@ pub(crate) struct Cycle {
     histories: history::Histories,
     drains: drains::Drains,
     calls: BTreeMap<ActionId, Call>,
-    /// Why groups could not be read, in their providers' words.
-    unread: BTreeMap<u32, Arc<str>>,
-    /// The last of them that was logged, by provider.
-    complaints: BTreeMap<Arc<str>, Arc<str>>,
+    /// Why groups could not be read when their providers last said so.
+    unread: BTreeMap<u32, Unread>,
+    /// What kind of trouble was logged last, by provider.
+    complaints: BTreeMap<Arc<str>, GroupError>,
     trouble: Trouble,
     held_all: Option<InForce>,
     store_id: Arc<str>,

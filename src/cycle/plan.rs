@@ -205,7 +205,7 @@ impl Cycle {
                 trouble: self.index.fleets[at as usize]
                     .groups
                     .get(place)
-                    .and_then(|group| self.unread.get(group).cloned()),
+                    .and_then(|group| self.unread.get(group)?.text.clone()),
                 call_in_air: in_air(place),
                 ..GroupStatus::default()
             },

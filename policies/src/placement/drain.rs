@@ -12,7 +12,7 @@
 
 use super::{Stand, VictimWhy};
 use crate::facts::{FleetFacts, GroupFact};
-use crate::memory::{FleetMemory, GroupMemory};
+use crate::memory::{DrainEnd, FleetMemory};
 use crate::observe::launches_fail;
 use crate::plan::{Action, GroupPlan};
 use crate::policy::{Drain, Group, Policy};
@@ -70,7 +70,7 @@ impl Draining {
     }
 }
 
-/// What drains in a fleet, by [`GroupMemory::key`].
+/// What drains in a fleet, by [`crate::memory::GroupMemory::key`].
 pub type Drains = BTreeMap<Box<str>, Vec<Draining>>;
 
 /// How many instances of a group the cloud holds beside what skala counts.
@@ -336,10 +336,9 @@ impl Diversion<'_> {
     }
 }
 
-/// What a drainer said of an instance; `false`: nobody asked.
-pub(crate) fn note(memory: &mut FleetMemory, group: usize, instance: &InstanceId, said: crate::memory::DrainEnd) {
-    use crate::memory::DrainEnd;
-    let Some(key) = memory.groups.get(group).map(|group: &GroupMemory| group.key.clone()) else { return };
+/// Takes in what a drainer said of an instance; of one that nobody asked about any more it says nothing.
+pub(crate) fn note(memory: &mut FleetMemory, group: usize, instance: &InstanceId, said: DrainEnd) {
+    let Some(key) = memory.groups.get(group).map(|group| group.key.clone()) else { return };
     let Some(list) = memory.draining.get_mut(&key) else { return };
     match said {
         DrainEnd::Drained => {
