@@ -15,7 +15,7 @@ mod time;
 
 pub use call::{Call, Deadlines, Effect, OnCall, Telling};
 pub use error::{FailureKind, ProviderError, Scope};
-pub use metrics::{Metrics, Point};
+pub use metrics::{Metrics, Point, period_secs, quoted};
 pub use native::{Native, NativePolicy, Undo};
 pub use observation::{
     Abilities, Foreign, Instance, InstanceState, LaunchFailure, Observation, OperationInFlight, OwnerTag, Suspended,

@@ -78,7 +78,7 @@ impl fmt::Display for Query {
 fn name<'t>(text: &'t str, what: &str) -> Result<(String, &'t str), String> {
     let text = text.trim_start();
     let (name, rest) = match text.strip_prefix('"') {
-        Some(inner) => quoted(inner)?,
+        Some(inner) => contract::quoted(inner)?,
         None => {
             let plain = |c: char| c.is_ascii_alphanumeric() || "._/#-".contains(c);
             let end = text.find(|c| !plain(c)).unwrap_or(text.len());
@@ -95,22 +95,6 @@ fn name<'t>(text: &'t str, what: &str) -> Result<(String, &'t str), String> {
         return Err(format!("the name of {what} must be at most 255 printable ASCII characters"));
     }
     Ok((name, rest))
-}
-
-fn quoted(text: &str) -> Result<(String, &str), String> {
-    let mut value = String::new();
-    let mut chars = text.char_indices();
-    while let Some((at, c)) = chars.next() {
-        match c {
-            '"' => return Ok((value, &text[at + 1..])),
-            '\\' => match chars.next() {
-                Some((_, escaped @ ('\\' | '"'))) => value.push(escaped),
-                _ => return Err("after a backslash only a backslash or a quote may stand".into()),
-            },
-            c => value.push(c),
-        }
-    }
-    Err("a quote is not closed".into())
 }
 
 type Dimensions<'t> = (Vec<(String, String)>, &'t str);
@@ -134,7 +118,7 @@ fn dimensions(mut rest: &str) -> Result<Dimensions<'_>, String> {
         let after = after.trim_start();
         let after =
             after.strip_prefix('"').ok_or_else(|| format!("the value of `{key}` must stand in double quotes"))?;
-        let (value, after) = quoted(after)?;
+        let (value, after) = contract::quoted(after)?;
         if value.trim().is_empty() || value.len() > 1024 || !value.is_ascii() {
             return Err(format!("the value of `{key}` must be 1 to 1024 ASCII characters"));
         }
@@ -166,18 +150,7 @@ fn statistic(word: &str) -> Result<Statistic, String> {
 
 fn seconds(text: &str) -> Result<u32, String> {
     let wrong = || format!("`{text}` is no period: 1s, 5s, 10s, 20s, 30s, or whole minutes up to 1d, as in 1m or 5m");
-    let unit = text.chars().last().ok_or_else(wrong)?;
-    let each = match unit {
-        's' => 1,
-        'm' => 60,
-        'h' => 3_600,
-        'd' => DAY_SECS,
-        _ => return Err(wrong()),
-    };
-    let digits = &text[..text.len() - unit.len_utf8()];
-    let is_number = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
-    let secs = digits.parse::<u32>().ok().filter(|_| is_number).and_then(|number| number.checked_mul(each));
-    match secs {
+    match contract::period_secs(text) {
         Some(secs @ (1 | 5 | 10 | 20 | 30)) => Ok(secs),
         Some(secs) if secs > 0 && secs % 60 == 0 && secs <= DAY_SECS => Ok(secs),
         _ => Err(wrong()),

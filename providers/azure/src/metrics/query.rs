@@ -179,7 +179,7 @@ fn colon(text: &str) -> Option<&str> {
 fn name<'t>(text: &'t str, what: &str) -> Result<(String, &'t str), String> {
     let text = text.trim_start();
     let (name, rest) = match text.strip_prefix('"') {
-        Some(inner) => quoted(inner)?,
+        Some(inner) => contract::quoted(inner)?,
         None => {
             let plain = |c: char| c.is_alphanumeric() || "._/#()-".contains(c);
             let end = text.find(|c| !plain(c)).unwrap_or(text.len());
@@ -193,23 +193,6 @@ fn name<'t>(text: &'t str, what: &str) -> Result<(String, &'t str), String> {
         return Err(format!("the name of {what} must be at most 1024 printable characters"));
     }
     Ok((name, rest))
-}
-
-/// What stands up to the closing quote, and the rest.
-fn quoted(text: &str) -> Result<(String, &str), String> {
-    let mut value = String::new();
-    let mut chars = text.char_indices();
-    while let Some((at, c)) = chars.next() {
-        match c {
-            '"' => return Ok((value, &text[at + 1..])),
-            '\\' => match chars.next() {
-                Some((_, escaped @ ('\\' | '"'))) => value.push(escaped),
-                _ => return Err("after a backslash only a backslash or a quote may stand".into()),
-            },
-            c => value.push(c),
-        }
-    }
-    Err("a quote is not closed".into())
 }
 
 type Dimensions<'t> = (Vec<Dimension>, &'t str);
@@ -238,7 +221,7 @@ fn dimensions(mut rest: &str) -> Result<Dimensions<'_>, String> {
         let after = after.trim_start();
         let after =
             after.strip_prefix('"').ok_or_else(|| format!("the value of `{key}` must stand in double quotes"))?;
-        let (value, after) = quoted(after)?;
+        let (value, after) = contract::quoted(after)?;
         if value.trim().is_empty() || value.chars().count() > 256 || value.chars().any(char::is_control) {
             return Err(format!("the value of `{key}` must be 1 to 256 printable characters, or \"*\" for each"));
         }
@@ -266,18 +249,7 @@ fn aggregation(word: &str) -> Result<Aggregation, String> {
 
 fn period_of(text: &str) -> Result<Grain, String> {
     let wrong = || format!("`{text}` is no period that Azure has: 1m, 5m, 15m, 30m, 1h, 6h, 12h or 1d");
-    let unit = text.chars().last().ok_or_else(wrong)?;
-    let each = match unit {
-        's' => 1,
-        'm' => 60,
-        'h' => 3_600,
-        'd' => 86_400,
-        _ => return Err(wrong()),
-    };
-    let digits = &text[..text.len() - unit.len_utf8()];
-    let is_number = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
-    let secs = digits.parse::<u32>().ok().filter(|_| is_number).and_then(|number| number.checked_mul(each));
-    secs.and_then(Grain::of_secs).ok_or_else(wrong)
+    contract::period_secs(text).and_then(Grain::of_secs).ok_or_else(wrong)
 }
 
 #[cfg(test)]

@@ -198,7 +198,8 @@ fn conditions(mut rest: &str) -> Result<Conditions<'_>, String> {
         let compared = signs.into_iter().find_map(|(sign, comparison)| Some((comparison, after.strip_prefix(sign)?)));
         let (comparison, after) = compared.ok_or_else(|| format!("after `{field}` one of = != =~ must stand"))?;
         let after = after.trim_start().strip_prefix('"');
-        let (value, after) = text(after.ok_or_else(|| format!("the value of `{field}` must stand in double quotes"))?)?;
+        let (value, after) =
+            contract::quoted(after.ok_or_else(|| format!("the value of `{field}` must stand in double quotes"))?)?;
         if value.len() > VALUE_MAX || value.chars().any(char::is_control) {
             return Err(format!("the value of `{field}` must be at most {VALUE_MAX} bytes without control characters"));
         }
@@ -213,23 +214,6 @@ fn conditions(mut rest: &str) -> Result<Conditions<'_>, String> {
             None => return Err("the conditions are not closed".into()),
         }
     }
-}
-
-/// A text up to its closing quote, and the rest.
-fn text(quoted: &str) -> Result<(String, &str), String> {
-    let mut value = String::new();
-    let mut chars = quoted.char_indices();
-    while let Some((at, c)) = chars.next() {
-        match c {
-            '"' => return Ok((value, &quoted[at + 1..])),
-            '\\' => match chars.next() {
-                Some((_, escaped @ ('\\' | '"'))) => value.push(escaped),
-                _ => return Err("after a backslash only a backslash or a quote may stand".into()),
-            },
-            c => value.push(c),
-        }
-    }
-    Err("a quote is not closed".into())
 }
 
 /// The word that a text begins with, and the rest.
@@ -280,17 +264,7 @@ fn alike(mut rest: &str) -> Result<Vec<Field>, String> {
 
 fn seconds(text: &str) -> Result<u32, String> {
     let wrong = || format!("`{text}` is no period: whole minutes up to 1d, as in 1m, 5m or 1h");
-    let unit = text.chars().last().ok_or_else(wrong)?;
-    let each = match unit {
-        's' => 1,
-        'm' => 60,
-        'h' => 3_600,
-        'd' => DAY_SECS,
-        _ => return Err(wrong()),
-    };
-    let number = &text[..text.len() - 1];
-    let plain = !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit());
-    let secs = plain.then(|| number.parse::<u32>().ok()?.checked_mul(each)).flatten();
+    let secs = contract::period_secs(text);
     // The API takes no alignment period under a minute.
     secs.filter(|secs| *secs % 60 == 0 && (60..=DAY_SECS).contains(secs)).ok_or_else(wrong)
 }
