@@ -1,7 +1,7 @@
 //! The suite that every provider passes, over moto and over a simulated AWS.
 //!
-//! moto is a cloud API server that nobody here wrote; it is taken from `SKALA_MOTO_URL`, or started from the venv that
-//! `SKALA_VENV` names. What it cannot show (slow boots, unfilled groups, launch failures, wrong answers in the API's own
+//! moto is a cloud API server that nobody here wrote, and microburst, which breaks its answers, is a proxy of the same kind;
+//! both are started from the venv that `SKALA_VENV` names. What it cannot show (slow boots, unfilled groups, launch failures, wrong answers in the API's own
 //! form) the simulated AWS shows, which boto3 judges; and botocore's description of the services judges every exchange.
 
 // A test that cannot go on stops; and not every test needs all of the stand.

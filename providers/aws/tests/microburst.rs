@@ -8,50 +8,13 @@
 mod stand;
 
 use contract::{Ask, Epoch, Provider, ProviderError, Target, Version};
+use stand::burst::Burst;
 use stand::cloud::Cloud;
 use stand::{Clock, provider};
-use std::process::{Child, Command, Stdio};
 
-/// microburst before moto.
-struct Burst {
-    /// The way through the proxy; its controls are under `/_microburst`.
-    proxied: Cloud,
-    moto: Cloud,
-    child: Child,
-}
-
-impl Drop for Burst {
-    fn drop(&mut self) {
-        _ = self.child.kill();
-        _ = self.child.wait();
-    }
-}
-
-impl Burst {
-    async fn start() -> Self {
-        let moto = Cloud::moto().await;
-        let venv =
-            std::env::var("SKALA_VENV").expect("no microburst: set SKALA_VENV; tests/run installs it and sets it");
-        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let child = Command::new(format!("{venv}/bin/microburst"))
-            .args(["--host", "127.0.0.1", "-p", &port.to_string(), "-u", &moto.url])
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("microburst of SKALA_VENV does not start");
-        let proxied = Cloud::at(format!("http://127.0.0.1:{port}"), None).await;
-        Self { proxied, moto, child }
-    }
-
-    /// Replaces all rules.
-    async fn rules(&self, rules: &str) {
-        self.proxied.request("/_microburst/rules", rules).await;
-    }
-
-    async fn desired(&self, name: &str) -> i32 {
-        let request = self.moto.asg.describe_auto_scaling_groups().auto_scaling_group_names(name);
-        request.send().await.unwrap().auto_scaling_groups()[0].desired_capacity().unwrap()
-    }
+async fn desired(moto: &Cloud, name: &str) -> u32 {
+    let request = moto.asg.describe_auto_scaling_groups().auto_scaling_group_names(name);
+    request.send().await.unwrap().auto_scaling_groups()[0].desired_capacity().unwrap() as u32
 }
 
 fn target(name: &str, seen: u32) -> Target {
@@ -65,10 +28,11 @@ fn target(name: &str, seen: u32) -> Target {
 
 #[tokio::test]
 async fn faults_in_aws_own_form_are_typed_and_never_double_a_write() {
-    let burst = Burst::start().await;
-    let name = burst.moto.name();
-    burst.moto.template(&name).await;
-    burst.moto.group(&name, 0, 50, 2).await;
+    let moto = Cloud::moto().await;
+    let burst = Burst::before(&moto).await;
+    let name = moto.name();
+    moto.template(&name).await;
+    moto.group(&name, 0, 50, 2).await;
     let provider = provider(&burst.proxied.url, "me", &Clock).await;
     let look = || async { provider.observe(&[Ask::new(name.as_str())]).await.remove(0) };
     look().await.unwrap();
@@ -96,7 +60,7 @@ async fn faults_in_aws_own_form_are_typed_and_never_double_a_write() {
     // Writes: what had no effect changes nothing, what may have had one is unclear and was sent once.
     let writes = "SetDesiredCapacity";
     // The last one is held back by the proxy and may yet arrive long after this test: that is what unclear means.
-    let mut desired = 2;
+    let mut held = 2;
     for (effect, expected, took_effect) in [
         (r#""error": {"code": "Throttling", "status": 400, "message": "Rate exceeded"}"#, Err("throttled"), false),
         (r#""times": 1, "error": {"code": "Throttling", "status": 400, "message": "Rate exceeded"}"#, Ok(()), true),
@@ -107,13 +71,13 @@ async fn faults_in_aws_own_form_are_typed_and_never_double_a_write() {
         (r#""latency": 20000"#, Err("unclear"), false),
     ] {
         burst.rules(&on(writes, effect)).await;
-        let wanted = desired + 1;
-        let result = provider.raise(&target(&name, desired), wanted).await;
+        let wanted = held + 1;
+        let result = provider.raise(&target(&name, held), wanted).await;
         assert_eq!(result.as_ref().map(|_| ()).map_err(ProviderError::code), expected, "{effect}: {result:?}");
         burst.rules("[]").await;
-        let now = burst.desired(&name).await as u32;
-        assert_eq!(now, if took_effect { wanted } else { desired }, "{effect}");
-        desired = now;
-        assert_eq!(look().await.unwrap().desired, Some(desired), "{effect}");
+        let now = desired(&moto, &name).await;
+        assert_eq!(now, if took_effect { wanted } else { held }, "{effect}");
+        held = now;
+        assert_eq!(look().await.unwrap().desired, Some(held), "{effect}");
     }
 }

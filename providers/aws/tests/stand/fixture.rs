@@ -1,5 +1,6 @@
-//! The suite's fixture for Auto Scaling groups over moto. It looks past the provider and past the proxy.
+//! The suite's fixture for Auto Scaling groups over moto. It looks past the provider and past the proxies.
 
+use super::burst::Burst;
 use super::cloud::Cloud;
 use super::proxy::Proxy;
 use super::{Clock, provider};
@@ -14,6 +15,7 @@ use std::time::Duration;
 /// moto's groups: everything happens at once, launches never fail.
 pub struct Groups {
     pub cloud: Cloud,
+    pub burst: Burst,
     pub proxy: Proxy,
     pub clock: Clock,
 }
@@ -21,10 +23,11 @@ pub struct Groups {
 impl Groups {
     pub async fn new() -> (Self, Aws) {
         let cloud = Cloud::moto().await;
-        let proxy = Proxy::before(&cloud.url).await;
+        let burst = Burst::before(&cloud).await;
+        let proxy = Proxy::before(&burst.proxied.url).await;
         let clock = Clock;
         let provider = provider(&proxy.url, "daemon-1", &clock).await;
-        (Self { cloud, proxy, clock }, provider)
+        (Self { cloud, burst, proxy, clock }, provider)
     }
 }
 
@@ -192,13 +195,17 @@ impl Fixture for Groups {
         call: Call,
         fault: &'a Fault,
     ) -> BoxFuture<'a, Result<(), Unsupported>> {
-        self.proxy.inject(call, fault);
-        Box::pin(async { Ok(()) })
+        Box::pin(async move {
+            if !self.burst.inject(call, fault).await {
+                self.proxy.inject(call, fault);
+            }
+            Ok(())
+        })
     }
 
     fn clear(&mut self) -> BoxFuture<'_, ()> {
         self.proxy.clear();
-        Box::pin(async {})
+        Box::pin(self.burst.clear())
     }
 
     fn calls(&mut self) -> Calls {

@@ -1,5 +1,6 @@
-//! Where the provider stands in these tests: moto with a proxy before it that breaks calls on demand, or a simulated AWS.
+//! Where the provider stands in these tests: moto with proxies before it that break calls on demand, or a simulated AWS.
 
+pub mod burst;
 pub mod cloud;
 pub mod fixture;
 pub mod proxy;
@@ -12,6 +13,10 @@ use aws_credential_types::Credentials;
 use contract::{Owner, Timestamp};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// The calls that change something.
+pub const WRITES: [&str; 4] =
+    ["SetDesiredCapacity", "TerminateInstanceInAutoScalingGroup", "RunInstances", "TerminateInstances"];
 
 /// The machine's clock in whole seconds, as the expiry in a tag has them.
 #[derive(Clone, Copy)]

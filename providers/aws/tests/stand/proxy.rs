@@ -1,11 +1,17 @@
-//! A proxy that speaks the API's errors: it stands between the provider and a server and breaks the calls it is told to.
+//! A proxy that counts the provider's calls, and breaks them as microburst cannot: connections that are refused, pages that
+//! are lost, what some other proxy answers.
 
+use super::WRITES;
 use conformance::{Call, Calls, Fault};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
+
+/// What stands in the place of a page that is lost.
+const LOST: &str = "<ErrorResponse><Error><Code>InternalFailure</Code><Message>An internal error has occurred.</Message>\
+                    </Error><RequestId>r</RequestId></ErrorResponse>";
 
 #[derive(Default)]
 struct Inner {
@@ -79,9 +85,7 @@ async fn serve(mut client: TcpStream, upstream: String, inner: Arc<Mutex<Inner>>
     let Some((head, body)) = read(&mut client).await else { return };
     let action = body.split('&').find_map(|pair| pair.strip_prefix("Action=")).unwrap_or_default().to_owned();
     let call = match action.as_str() {
-        "SetDesiredCapacity" | "TerminateInstanceInAutoScalingGroup" | "RunInstances" | "TerminateInstances" => {
-            Some(Call::Write)
-        }
+        write if WRITES.contains(&write) => Some(Call::Write),
         _ if action.starts_with("Describe") => Some(Call::Read),
         _ => None,
     };
@@ -97,39 +101,12 @@ async fn serve(mut client: TcpStream, upstream: String, inner: Arc<Mutex<Inner>>
         let fault = call.and_then(|call| inner.faults.get(&call)).cloned();
         fault.filter(|fault| *fault != Fault::LaterPages || (listing && !first_page))
     };
-    let is_ec2 = body.contains("Version=2016-11-15");
-    let refuse = |status: u16, code: &str, message: &str| Some(refusal(is_ec2, status, code, message));
     let answer = match fault {
         None => forward(&upstream, &head, &body).await,
-        Some(Fault::Slow(time)) => {
-            tokio::time::sleep(time).await;
-            forward(&upstream, &head, &body).await
-        }
-        Some(Fault::Throttle { .. }) => refuse(400, "Throttling", "Rate exceeded"),
-        Some(Fault::ErrorBeforeEffect | Fault::LaterPages) => {
-            refuse(500, "InternalFailure", "An internal error has occurred.")
-        }
-        Some(Fault::ErrorAfterEffect) => {
-            forward(&upstream, &head, &body).await;
-            refuse(500, "InternalFailure", "An internal error has occurred.")
-        }
-        Some(Fault::Timeout) => std::future::pending().await,
-        Some(Fault::BrokenBody) => forward(&upstream, &head, &body).await.map(|answer| half(&answer)),
-        Some(Fault::Denied) => {
-            refuse(403, if is_ec2 { "UnauthorizedOperation" } else { "AccessDenied" }, "not authorized")
-        }
-        Some(Fault::Expired) => refuse(403, "ExpiredToken", "The security token included in the request is expired"),
-        Some(Fault::OutOfCapacity) => {
-            refuse(500, "InsufficientInstanceCapacity", "We currently do not have sufficient capacity")
-        }
-        Some(Fault::QuotaExceeded) => refuse(400, "VcpuLimitExceeded", "You have requested more vCPU capacity"),
+        Some(Fault::LaterPages) => Some(with_length("HTTP/1.1 500 S\r\ncontent-type: text/xml", LOST.as_bytes())),
         Some(Fault::Unsent) => None,
         Some(Fault::Html) => Some(with_length("HTTP/1.1 200 OK\r\ncontent-type: text/html", b"<html>Sign in</html>")),
         Some(Fault::Redirect) => Some(with_length("HTTP/1.1 302 Found\r\nlocation: http://127.0.0.1:9/elsewhere", b"")),
-        Some(Fault::WrongCredentials) => {
-            refuse(403, "InvalidClientTokenId", "The security token included in the request is invalid.")
-        }
-        Some(Fault::ClockOff) => refuse(400, "RequestExpired", "Request has expired."),
         Some(not_offered) => panic!("{not_offered:?} is not offered"),
     };
     if let Some(answer) = answer {
@@ -138,25 +115,9 @@ async fn serve(mut client: TcpStream, upstream: String, inner: Arc<Mutex<Inner>>
     }
 }
 
-fn refusal(is_ec2: bool, status: u16, code: &str, message: &str) -> Vec<u8> {
-    let error = format!("<Error><Code>{code}</Code><Message>{message}</Message></Error>");
-    let body = match is_ec2 {
-        true => format!("<Response><Errors>{error}</Errors><RequestID>r</RequestID></Response>"),
-        false => format!("<ErrorResponse>{error}<RequestId>r</RequestId></ErrorResponse>"),
-    };
-    with_length(&format!("HTTP/1.1 {status} S\r\ncontent-type: text/xml"), body.as_bytes())
-}
-
 fn with_length(head: &str, body: &[u8]) -> Vec<u8> {
     let head = format!("{head}\r\nconnection: close\r\ncontent-length: {}\r\n\r\n", body.len());
     [head.as_bytes(), body].concat()
-}
-
-/// The answer's first half under the length of that half: only the document itself is broken.
-fn half(answer: &[u8]) -> Vec<u8> {
-    let split = answer.windows(4).position(|window| window == b"\r\n\r\n").unwrap() + 4;
-    let body = &answer[split..];
-    with_length("HTTP/1.1 200 OK\r\ncontent-type: text/xml", &body[..body.len() / 2])
 }
 
 async fn forward(upstream: &str, head: &str, body: &str) -> Option<Vec<u8>> {
@@ -166,9 +127,7 @@ async fn forward(upstream: &str, head: &str, body: &str) -> Option<Vec<u8>> {
     stream.write_all(request.as_bytes()).await.ok()?;
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer).await.ok()?;
-    let split = answer.windows(4).position(|window| window == b"\r\n\r\n")? + 4;
-    let status = String::from_utf8_lossy(&answer[..split]).lines().next()?.to_owned();
-    Some(with_length(&format!("{status}\r\ncontent-type: text/xml"), &answer[split..]))
+    Some(answer)
 }
 
 /// Reads one request: its head and its body.

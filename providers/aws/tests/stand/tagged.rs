@@ -1,5 +1,6 @@
 //! The suite's fixture for groups that are only a tag, over moto.
 
+use super::burst::Burst;
 use super::cloud::Cloud;
 use super::fixture::faults;
 use super::proxy::Proxy;
@@ -12,6 +13,7 @@ use std::collections::BTreeSet;
 
 pub struct Tagged {
     cloud: Cloud,
+    burst: Burst,
     proxy: Proxy,
     clock: Clock,
 }
@@ -19,10 +21,11 @@ pub struct Tagged {
 impl Tagged {
     pub async fn new() -> (Self, Aws) {
         let cloud = Cloud::moto().await;
-        let proxy = Proxy::before(&cloud.url).await;
+        let burst = Burst::before(&cloud).await;
+        let proxy = Proxy::before(&burst.proxied.url).await;
         let clock = Clock;
         let provider = provider(&proxy.url, "daemon-1", &clock).await;
-        (Self { cloud, proxy, clock }, provider)
+        (Self { cloud, burst, proxy, clock }, provider)
     }
 
     async fn instances(&self, group: &GroupId) -> BTreeSet<InstanceId> {
@@ -108,13 +111,17 @@ impl Fixture for Tagged {
         call: Call,
         fault: &'a Fault,
     ) -> BoxFuture<'a, Result<(), Unsupported>> {
-        self.proxy.inject(call, fault);
-        Box::pin(async { Ok(()) })
+        Box::pin(async move {
+            if !self.burst.inject(call, fault).await {
+                self.proxy.inject(call, fault);
+            }
+            Ok(())
+        })
     }
 
     fn clear(&mut self) -> BoxFuture<'_, ()> {
         self.proxy.clear();
-        Box::pin(async {})
+        Box::pin(self.burst.clear())
     }
 
     fn calls(&mut self) -> Calls {
