@@ -147,6 +147,9 @@ def judge_reply(exchange):
     names = {("GET", "/compute/v2.1/servers"): "list_servers", ("GET", "/compute/v2.1/servers/detail"): "list_servers_detail",
              ("POST", "/compute/v2.1/servers"): "create_server"}
     name = names.get((exchange["method"], path)) or {"GET": "get_server", "DELETE": "delete_server"}[exchange["method"]]
+    # Whether Nova makes up passwords is its operator's choice.
+    if name == "create_server" and "adminPass" in body["server"]:
+        name = "create_server_with_admin_pass"
     # What no microversion has changed is in the first one's schemas alone.
     schema = getattr(schema, name, None) or getattr(oldest, name)
     rest_client.RestClient.validate_response(schema, Answer(status), body)
@@ -160,7 +163,7 @@ def judge(lines, wanted):
         judge_request(exchange)
         name = judge_reply(exchange)
         if name:
-            judged[name] += 1
+            judged[name.removesuffix("_with_admin_pass")] += 1
     for name in wanted:
         check(judged[name], f"{name} was never judged: {judged}")
     print(f"{sum(judged.values())} answers fit tempest's schemas: {dict(judged)}")

@@ -84,7 +84,8 @@ impl Wire {
     }
 }
 
-fn offers(keeps_desired: bool) -> Offers {
+/// All that a server can do; `keeps_desired`: its groups are no mere tags.
+pub fn offers(keeps_desired: bool) -> Offers {
     let both = [
         Fault::Throttle { retry_after: None },
         Fault::ErrorBeforeEffect,
@@ -134,6 +135,29 @@ fn ready<'a, T: Send + 'a>(answer: T) -> BoxFuture<'a, T> {
 
 fn found<'a>(found: bool) -> BoxFuture<'a, Result<(), Unsupported>> {
     ready(found.then_some(()).ok_or_else(|| Unsupported("no such thing".into())))
+}
+
+/// From now on every such call at the server meets the suite's fault. `late`: whether a write that times out has taken
+/// effect.
+pub fn inject(server: &Server, call: Call, fault: &Fault, late: bool) {
+    let kind = match call {
+        Call::Read => Kind::Read,
+        Call::Write => Kind::Write,
+    };
+    match broken(fault, late) {
+        Some(fault) => _ = server.inject(kind, fault),
+        None => server.refuse_connections(),
+    }
+}
+
+/// Ends every fault at the server; once this is done it can be reached.
+pub async fn clear(server: &Server) {
+    server.clear();
+    // A port that was closed takes a moment to be open again.
+    let at = server.url();
+    while tokio::net::TcpStream::connect(at.trim_start_matches("http://")).await.is_err() {
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
 }
 
 /// The suite's fault at the server; `None`: the connection itself is refused.
@@ -255,10 +279,6 @@ impl Fixture for Wire {
         call: Call,
         fault: &'a Fault,
     ) -> BoxFuture<'a, Result<(), Unsupported>> {
-        let kind = match call {
-            Call::Read => Kind::Read,
-            Call::Write => Kind::Write,
-        };
         if let Fault::Slow(span) = *fault {
             // The clock stands still by itself: the time that an answer takes has to pass on it too, while it is waited for.
             let clock = self.clock.clone();
@@ -270,23 +290,13 @@ impl Fixture for Wire {
         // A cloud that does not tell how long to wait does not tell it here.
         let mute = matches!(fault, Fault::Throttle { .. }) && !self.offers.retry_after;
         let fault = if mute { &Fault::Throttle { retry_after: None } } else { fault };
-        match broken(fault, self.late) {
-            Some(fault) => _ = self.server.inject(kind, fault),
-            None => self.server.refuse_connections(),
-        }
+        inject(&self.server, call, fault, self.late);
         ready(Ok(()))
     }
 
     fn clear(&mut self) -> BoxFuture<'_, ()> {
-        self.server.clear();
         self.cloud.clear_faults();
-        let at = self.server.url().trim_start_matches("http://").to_owned();
-        Box::pin(async move {
-            // A port that was closed takes a moment to be open again.
-            while tokio::net::TcpStream::connect(&at).await.is_err() {
-                tokio::time::sleep(Duration::from_millis(2)).await;
-            }
-        })
+        Box::pin(clear(&self.server))
     }
 
     fn calls(&mut self) -> Calls {

@@ -1,10 +1,15 @@
 //! A real OpenStack, as tests/openstack/up makes one, by another path than the provider's: passwords, and an admin.
 
+mod relay;
+
+use super::stand;
 use conformance::{Call, Fault, Fixture, Offers, Spec, Truth, Unsupported};
 use contract::{BoxFuture, GroupId, InstanceId, OnCall, Owner, Timestamp};
 use openstack::{Deadlines, OpenStack, Settings, Template};
+use relay::Relay;
 use reqwest::Method;
 use serde_json::{Value, json};
+use sim_cloud::{Server, fixture};
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -23,6 +28,8 @@ pub struct RealCloud {
     client: reqwest::Client,
     admin: String,
     user: String,
+    /// Where a provider that is to meet faults goes through.
+    pub relay: Server,
     _turn: tokio::sync::MutexGuard<'static, ()>,
 }
 
@@ -30,6 +37,13 @@ pub struct RealCloud {
 #[allow(clippy::disallowed_methods)]
 pub fn now() -> Timestamp {
     Timestamp(contract::micros(SystemTime::now().duration_since(UNIX_EPOCH).unwrap()))
+}
+
+/// Where a service listens: the ports of tests/openstack/up follow on Keystone's.
+fn origin(variables: &BTreeMap<String, String>, service: &str) -> String {
+    let (host, port) = variables["OS_AUTH_URL"].trim_end_matches("/v3").rsplit_once(':').unwrap();
+    let nth = ["identity", "", "", "compute", "network"].iter().position(|name| *name == service).unwrap();
+    format!("{host}:{}", port.parse::<usize>().unwrap() + nth)
 }
 
 /// The variables of a file of `export NAME=VALUE ...` lines.
@@ -50,7 +64,10 @@ impl RealCloud {
         let variables = exports(&rc);
         let admin = exports(&variables["SKALA_TEST_ADMIN"]);
         let client = reqwest::Client::builder().no_proxy().build().unwrap();
-        let mut cloud = Self { variables, client, admin: String::new(), user: String::new(), _turn: turn };
+        let [identity, compute, network] = ["identity", "compute", "network"].map(|name| origin(&variables, name));
+        let relay = Arc::new(Relay::before(identity, compute, network));
+        let relay = Server::start(relay, ([127, 0, 0, 1], 0).into()).await.unwrap();
+        let mut cloud = Self { variables, client, admin: String::new(), user: String::new(), relay, _turn: turn };
         let default = json!({ "id": "default" });
         cloud.admin = cloud
             .token(
@@ -110,15 +127,13 @@ impl RealCloud {
         path: &str,
         body: Option<Value>,
     ) -> (reqwest::StatusCode, String) {
-        let keystone = self.variable("OS_AUTH_URL");
-        let (host, port) = keystone.trim_end_matches("/v3").rsplit_once(':').unwrap();
-        let port: u32 = port.parse().unwrap();
-        let url = match service {
-            "identity" => format!("{keystone}{path}"),
-            "compute" => format!("{host}:{}/v2.1{path}", port + 3),
-            "network" => format!("{host}:{}/v2.0{path}", port + 4),
+        let version = match service {
+            "identity" => "v3",
+            "compute" => "v2.1",
+            "network" => "v2.0",
             other => panic!("{other}"),
         };
+        let url = format!("{}/{version}{path}", origin(&self.variables, service));
         let mut request = self.client.request(method, &url).header("OpenStack-API-Version", "compute 2.79");
         request = request.header("X-Auth-Token", if as_admin { &self.admin } else { &self.user });
         if let Some(body) = body {
@@ -302,7 +317,12 @@ impl RealCloud {
 
 impl Fixture for RealCloud {
     fn offers(&self) -> Offers {
-        Offers { groups_at_once: 8, protect: true, launch_failures: true, ..Offers::default() }
+        let mut offers = fixture::offers(false);
+        stand::without_what_tags_lack(&mut offers);
+        // The provider would wait for real seconds.
+        offers.retry_after = false;
+        // What tests/openstack/up sets, and enough groups for a second one.
+        Offers { page: Some(20), groups_at_once: 23, ..offers }
     }
 
     fn now(&self) -> Timestamp {
@@ -361,12 +381,26 @@ impl Fixture for RealCloud {
         })
     }
 
-    fn inject<'a>(&'a mut self, _: &'a GroupId, _: Call, _: &'a Fault) -> BoxFuture<'a, Result<(), Unsupported>> {
-        Box::pin(async { Err(Unsupported("a real cloud breaks when it likes".into())) })
+    fn inject<'a>(
+        &'a mut self,
+        _: &'a GroupId,
+        call: Call,
+        fault: &'a Fault,
+    ) -> BoxFuture<'a, Result<(), Unsupported>> {
+        let mute = Fault::Throttle { retry_after: None };
+        let fault = if matches!(fault, Fault::Throttle { .. }) { &mute } else { fault };
+        fixture::inject(&self.relay, call, fault, true);
+        Box::pin(async { Ok(()) })
+    }
+
+    fn calls(&mut self) -> conformance::Calls {
+        let calls = self.relay.calls();
+        conformance::Calls { reads: calls.reads, writes: calls.writes }
     }
 
     fn clear(&mut self) -> BoxFuture<'_, ()> {
         Box::pin(async move {
+            fixture::clear(&self.relay).await;
             for host in ["fake-1", "fake-2"] {
                 self.set_host(host, "enabled").await;
             }

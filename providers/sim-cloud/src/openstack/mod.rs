@@ -41,7 +41,7 @@ pub const CREDENTIAL: (&str, &str) = ("d4735e3a265e16eee03f59718b9b5d03", "let-m
 /// The user whose password is good.
 pub const USER: (&str, &str) = ("skala", "let-me-in");
 /// After this marker, which no server has, comes the first page: what a page without servers points to.
-const NOTHING_YET: &str = "nothing-yet";
+pub const NOTHING_YET: &str = "nothing-yet";
 
 /// How a simulated OpenStack is set up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
