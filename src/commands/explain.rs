@@ -246,12 +246,23 @@ fn inputs(explained: &Explained, out: &mut Out) -> io::Result<()> {
                     number(&group["desired"]),
                     list(&group["instances"]).len(),
                     states(group)
-                ) + &troubles(group)
+                ) + &absent(group)
+                    + &troubles(group)
             }
         };
         table.row([name, value, "-".into()]);
     }
     table.write("  ", out)
+}
+
+/// `; 2 of the 7 asked for are not there`, where the cloud keeps what was asked for.
+fn absent(group: &Value) -> String {
+    let alive = |instance: &&Value| matches!(instance["state"].as_str(), Some("pending" | "running"));
+    let there = list(&group["instances"]).iter().filter(alive).count() as u64;
+    match group["desired"].as_u64() {
+        Some(asked) if asked > there => format!("; {} of the {asked} asked for are not there", asked - there),
+        _ => String::new(),
+    }
 }
 
 /// What else the cloud says of a group: `; foreign: scaling policy cpu (it may remove instances); suspended: terminate; launches fail: out_of_capacity in zone:a`.
@@ -339,6 +350,18 @@ fn utc(secs: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn what_is_asked_for_and_is_not_there_is_told() {
+        let states = ["running", "pending", "terminating", "failed"];
+        let instances: Vec<Value> = states.iter().map(|state| json!({"id": "i", "state": state})).collect();
+        let of = |desired: Value| absent(&json!({"desired": desired, "instances": instances}));
+        assert_eq!(of(json!(5)), "; 3 of the 5 asked for are not there");
+        assert_eq!(of(json!(2)), "");
+        // A cloud that keeps no desired was asked for nothing that it would owe.
+        assert_eq!(of(Value::Null), "");
+    }
 
     #[test]
     fn times() {

@@ -3,6 +3,7 @@
 
 mod command;
 mod demo;
+mod hook;
 mod outage;
 mod spill;
 mod stand;
