@@ -1,6 +1,7 @@
 //! What happened since the last decision goes into memory: outcomes of calls, and a restart.
 
 use crate::memory::{Event, FleetMemory, GroupMemory, Outcome};
+use crate::observe::keep_groups;
 use crate::placement::{drain, offering};
 use crate::policy::Policy;
 use contract::Timestamp;
@@ -10,6 +11,8 @@ use contract::Timestamp;
 /// An accepted call changes nothing: its booking was made when the plan was recorded. A refusal before any effect puts
 /// the booking back (safety rule 6). An unclear outcome keeps it: it may have taken effect.
 pub fn absorb(policy: &Policy, memory: &mut FleetMemory, events: &[Event], now: Timestamp) {
+    // Events speak of the policy's groups, which a reload may have put into another order.
+    keep_groups(policy, memory);
     for event in events {
         match event {
             Event::Outcome { group, outcome: Outcome::Refused, cannot_launch } => {

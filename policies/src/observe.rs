@@ -3,7 +3,7 @@
 use crate::facts::{Authority, FleetFacts, GroupError, GroupFact, Override};
 use crate::memory::{FleetMemory, GroupMemory};
 use crate::placement::drain;
-use crate::placement::{Closed, Sight, Stand, offering};
+use crate::placement::{Closed, Sight, Stand, offering, unfilled};
 use crate::policy::{ForeignPolicy, Mode, OnExternalChange, Policy, Setting};
 use crate::trace::{Hold, HoldReason};
 use contract::{Capacity, FailureKind, Instance, InstanceState, Observation, Scope, Suspended, Timestamp};
@@ -188,7 +188,7 @@ fn block_as_a_whole(policy: &Policy, facts: &FleetFacts<'_>, memory: &FleetMemor
 }
 
 /// Memory's groups follow the policy's by name: an edited policy never hands one group's memory to another.
-fn keep_groups(policy: &Policy, memory: &mut FleetMemory) {
+pub(crate) fn keep_groups(policy: &Policy, memory: &mut FleetMemory) {
     let matches = memory.groups.len() == policy.groups.len()
         && memory.groups.iter().zip(&policy.groups).all(|(kept, group)| group.is_key(&kept.key));
     if matches {
@@ -299,7 +299,7 @@ fn add_group(policy: &Policy, index: u16, o: &Observation, group: &Group, now: T
     if group.in_flight {
         view.block(Hold { reason: HoldReason::InFlight, setting }, Blocked::In);
     }
-    let unfilled = o.unfilled();
+    let unfilled = unfilled(o, group.base);
     view.unfilled += unfilled;
     let out_of_capacity = Hold { reason: HoldReason::OutOfCapacity, setting };
     if let Some(whole_group) = launches_fail(o, now) {

@@ -108,6 +108,20 @@ pub struct FleetPlan {
     pub memory: FleetMemory,
 }
 
+impl FleetPlan {
+    /// How much of the fleet's current capacity is on its way out: calls of this decision, and of earlier ones that have
+    /// not shown yet. In the fleet's numbers.
+    pub fn leaving(&self) -> Capacity {
+        let of_group = |group: &GroupPlan| {
+            let at = usize::from(group.group);
+            let flight = self.memory.groups.get(at)?.in_flight.as_ref()?;
+            let before = if flight.at == self.decision.now { flight.from } else { group.desired? };
+            Some(before.saturating_sub(flight.to).saturating_mul(self.policy.groups.get(at)?.weight))
+        };
+        self.effect.groups().iter().filter_map(of_group).sum()
+    }
+}
+
 /// Whether a plan may be carried out. `act` takes [`GroupPlan`]s out of `Act` only.
 #[derive(Clone, Debug)]
 pub enum Effect {
@@ -161,6 +175,23 @@ pub struct GroupPlan {
 }
 
 impl GroupPlan {
+    /// How much one of its actions starts or removes, as the brakes count it (safety rule 15): in the fleet's numbers.
+    /// `before`: what the group held before that action.
+    pub fn counted(&self, before: Capacity, action: &Action, weight: u32) -> i32 {
+        let units = |after: Capacity| (i64::from(after) - i64::from(before)) * i64::from(weight);
+        let difference = match action {
+            // What it starts in place of lost instances is not in the difference of what was asked for.
+            Action::Raise { to } => {
+                units(self.desired.map_or(*to, |desired| desired + self.held)) + i64::from(self.repairs)
+            }
+            // What only moves elsewhere removes nothing.
+            Action::CancelUnfilled { to } => units(*to).max(self.change.min(0)),
+            Action::Terminate { to, .. } => units(*to) + i64::from(self.drained) * i64::from(weight),
+            other => units(other.to()),
+        };
+        i32::try_from(difference).unwrap_or(if difference < 0 { i32::MIN } else { i32::MAX })
+    }
+
     /// Nothing is done, and nothing known.
     pub(crate) fn nothing(group: u16) -> Self {
         Self {

@@ -127,13 +127,15 @@ fn several(
     acting: Option<Budget>,
 ) -> Vec<GroupPlan> {
     let (Some(current), Some(desired)) = (decision.current, decision.desired) else { return Vec::new() };
-    let is_on_target = decision.hold.is_some_and(|hold| hold.reason == HoldReason::OnTarget);
+    // A min that asks for more than the rules do is as good a rest as what they ask for.
+    let rests = |hold: Hold| matches!(hold.reason, HoldReason::OnTarget | HoldReason::AtMin);
+    let rests = decision.hold.is_some_and(rests);
     let asked = Asked {
         desired,
         moves: acting.map(|left| {
             left.scale_out.map_or(Capacity::MAX, |left| left.saturating_sub(desired.saturating_sub(current)))
         }),
-        settled: is_on_target && view.block_in.is_none() && view.warming() == 0,
+        settled: rests && view.block_in.is_none() && view.warming() == 0,
         ..asked
     };
     placement::lay_out(&asked).into_plans(&asked, groups, memory)

@@ -40,6 +40,7 @@ use lease::LeaseView;
 use observe::{Finished, Polls, Unread};
 use policies::facts::GroupError;
 use policies::memory::{Event, FleetMemory, Outcome};
+use policies::plan::Action;
 use policies::policy::{Policy, PolicySet};
 use remember::Run;
 use std::collections::{BTreeMap, VecDeque};
@@ -263,7 +264,8 @@ impl Cycle {
             let same = |group: &policies::policy::Group| *group.provider == *provider && group.group.as_str() == name;
             let Some(group) = fleet.policy.groups.iter().position(same) else { continue };
             let index = u16::try_from(group).unwrap_or(u16::MAX);
-            let cannot_launch = end.outcome == Outcome::Refused && Outcome::cannot_launch(end.code);
+            let launches = matches!(end.row.action, Action::Raise { .. });
+            let cannot_launch = launches && end.outcome == Outcome::Refused && Outcome::cannot_launch(end.code);
             let is_news = cannot_launch && fleet.is_news(group);
             fleet.events.push(Event::Outcome { group: index, outcome: end.outcome, cannot_launch });
             match end.outcome {

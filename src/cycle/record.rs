@@ -140,7 +140,7 @@ impl Cycle {
                 rows.push(row(Action::Drain { instances, to: before }, drain_change(group, of.weight)));
             }
             for action in &group.actions {
-                rows.push(row(action.clone(), change(before, action, group, of.weight)));
+                rows.push(row(action.clone(), group.counted(before, action, of.weight)));
                 before = action.to();
             }
         }
@@ -225,18 +225,4 @@ fn is_drain(row: &ActionRow) -> bool {
 fn drain_change(plan: &GroupPlan, weight: u32) -> i32 {
     let units = i64::try_from(plan.drain.len()).unwrap_or(i64::MAX).saturating_mul(i64::from(weight));
     i32::try_from(-units).unwrap_or(i32::MIN)
-}
-
-/// How much an action starts or removes, as the brakes count it: in the fleet's numbers.
-fn change(before: Capacity, action: &Action, plan: &GroupPlan, weight: u32) -> i32 {
-    let units = |after: Capacity| (i64::from(after) - i64::from(before)) * i64::from(weight);
-    let difference = match action {
-        // What it starts in place of lost instances is not in the difference of what was asked for.
-        Action::Raise { to } => {
-            units(plan.desired.map_or(*to, |desired| desired + plan.held)) + i64::from(plan.repairs)
-        }
-        Action::Terminate { to, .. } => units(*to) + i64::from(plan.drained) * i64::from(weight),
-        other => units(other.to()),
-    };
-    i32::try_from(difference).unwrap_or(if difference < 0 { i32::MIN } else { i32::MAX })
 }

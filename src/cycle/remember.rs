@@ -82,9 +82,8 @@ impl Cycle {
         let at = planned.fleet;
         let fleet = &mut self.fleets[at as usize];
         // For the brakes what was asked for counts: capacity that is on its way out is booked as removed already.
-        let asked =
-            planned.plan.memory.groups.iter().filter_map(|group| group.in_flight.as_ref()).map(|flight| flight.to);
-        if let Some(current) = planned.plan.decision.current.map(|current| asked.fold(current, Capacity::min)) {
+        if let Some(current) = planned.plan.decision.current {
+            let current = current.saturating_sub(planned.plan.leaving());
             self.current = self.current + u64::from(current) - u64::from(fleet.current);
             fleet.current = current;
         }

@@ -17,7 +17,7 @@ pub use drain::{DrainStage, Draining, Drains};
 pub use offering::Offering;
 pub(crate) use offering::Sight;
 pub(crate) use several::{Asked, lay_out};
-pub(crate) use single::place;
+pub(crate) use single::{place, unfilled};
 pub(crate) use spread::reserve;
 pub(crate) use stand::{Closed, Stand};
 pub use victims::VictimWhy;

@@ -443,11 +443,7 @@ impl Layout {
             (plan.change, plan.moved, plan.probe, plan.steps) = (part.change, part.moved, part.probe, part.steps);
             if part.at < stand.base {
                 let n = stand.base - part.at;
-                if n == part.withdrawn && observation.abilities.terminate_named {
-                    plan.actions.push(Action::CancelUnfilled { to: part.at });
-                } else {
-                    remove(plan, asked.policy, observation, stand.base, part.withdrawn, n);
-                }
+                remove(plan, asked.policy, observation, stand.base, part.withdrawn, n);
                 continue;
             }
             // Safety rule 13, as in a fleet of one group; what cannot be launched is the others' by now.

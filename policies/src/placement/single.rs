@@ -2,6 +2,7 @@
 
 use super::{unknown, victims};
 use crate::memory::FleetMemory;
+use crate::observe::launches_fail;
 use crate::plan::{Action, Budget, Decision, GroupPlan};
 use crate::policy::Policy;
 use contract::{Capacity, Observation, Version};
@@ -24,16 +25,18 @@ pub(crate) fn place(
     let Some(observation) = observation else { return plans };
     plan.seen = Some(version(observation));
     if desired < current {
-        let cancelled = observation.unfilled().min(current - desired);
+        let cancelled = unfilled(observation, current).min(current - desired);
         remove(plan, policy, observation, current, cancelled, current - desired);
         return plans;
     }
     let more = desired - current;
     let lost = lost(observation, memory, 0, current);
+    // While launches fail one at a time is enough to learn that they work again.
+    let repairable = if launches_fail(observation, decision.now).is_some() { lost.min(1) } else { lost };
     // Safety rule 13: what skala sizes itself it also repairs, blind or not, as far as the brakes go; a hold stops it.
     plan.repairs = match repair_within {
-        Some(Budget { scale_out: Some(left), .. }) => lost.min(left.saturating_sub(more)),
-        Some(_) => lost,
+        Some(Budget { scale_out: Some(left), .. }) => repairable.min(left.saturating_sub(more)),
+        Some(_) => repairable,
         None => 0,
     };
     if more + plan.repairs > 0 {
@@ -56,8 +59,17 @@ pub(super) fn lost(observation: &Observation, memory: &FleetMemory, at: usize, d
     desired.saturating_sub(u32::try_from(observation.alive().count()).unwrap_or(u32::MAX))
 }
 
+/// What was asked for and has no instance yet: where the cloud keeps no desired, skala knows alone what it asked for.
+pub(crate) fn unfilled(observation: &Observation, base: Capacity) -> Capacity {
+    if observation.abilities.keeps_desired {
+        return observation.unfilled();
+    }
+    base.saturating_sub(u32::try_from(observation.alive().count()).unwrap_or(u32::MAX))
+}
+
 /// Takes `n` off a group that holds `current`: `cancelled` of it by withdrawing what was never filled, then instances by
-/// name, or by the cloud's choice where that is all there is.
+/// name, or by the cloud's choice where that is all there is. A write that is only to withdraw says so also where the cloud
+/// would choose: the provider refuses it once it would remove something that runs.
 pub(super) fn remove(
     plan: &mut GroupPlan,
     policy: &Policy,
@@ -67,6 +79,10 @@ pub(super) fn remove(
     n: Capacity,
 ) {
     let desired = current - n;
+    if n > 0 && n == cancelled {
+        plan.actions.push(Action::CancelUnfilled { to: desired });
+        return;
+    }
     if !observation.abilities.terminate_named {
         plan.actions.push(Action::Lower { to: desired });
         return;

@@ -1,6 +1,7 @@
 //! How one group of several stands: what the planner needs of it, in instances.
 
 use super::offering::Offering;
+use super::single::unfilled;
 use crate::policy::Group;
 use crate::trace::HoldReason;
 use contract::{Capacity, InstanceState, Observation};
@@ -67,7 +68,6 @@ impl Stand {
             }
         }
         let in_state = |state: InstanceState| o.instances.iter().filter(move |instance| instance.state == state);
-        let alive = count(o.alive().count());
         let idle = in_state(InstanceState::Failed).chain(in_state(InstanceState::Pending));
         let bound = |own: Option<Capacity>, cloud: Option<Capacity>, pick: fn(Capacity, Capacity) -> Capacity| {
             own.into_iter().chain(cloud).reduce(pick)
@@ -76,8 +76,7 @@ impl Stand {
         Self {
             base,
             serving: offering.serving,
-            // Where the cloud keeps no desired, skala knows alone what it asked for.
-            unfilled: if o.abilities.keeps_desired { o.unfilled() } else { base.saturating_sub(alive) },
+            unfilled: unfilled(o, base),
             removable: 0,
             stays: false,
             asked_back: 0,

@@ -2,6 +2,7 @@
 
 #![allow(clippy::disallowed_methods, clippy::unwrap_used)] // Tests read their cases, and may unwrap.
 
+mod absent;
 mod draining;
 mod events;
 mod explained;

@@ -98,6 +98,29 @@ fn a_dead_cloud_is_unknown_and_delays_nobody_else() {
 }
 
 #[test]
+fn a_removal_that_is_refused_says_nothing_of_launches() {
+    let two = "priority = 1\n[[fleet.web.group]]\nprovider = \"other\"\ngroup = \"web\"\npriority = 2\n[fleet.web.metric.rps]";
+    let web = policy("web", "cloud", "").replace("[fleet.web.metric.rps]", two);
+    let clouds = vec![("cloud", cloud(&[("web", 10)])), ("other", cloud(&[("control", 4), ("web", 0)]))];
+    let of = |query: &str, elapsed: Duration| match (query, elapsed.as_secs()) {
+        ("control", _) => 400.0,
+        (_, 0..600) => 1_000.0,
+        (_, 600..1_000) => 600.0,
+        _ => 1_400.0,
+    };
+    let world = World::new(1, clouds, &[&web, &policy("control", "other", "")], load(of));
+    let throttle = Script::new(Fault::Throttle { retry_after: None });
+    world.clouds["cloud"].inject(Script { operation: Some(Operation::Terminate), ..throttle });
+    world.live(async |life| {
+        pass(&life, secs(1_000)).await;
+        assert!(world.clouds["cloud"].calls().terminate > 0, "it was to shrink");
+        assert_eq!((world.desired("cloud", "web"), world.desired("other", "web")), (10, 0));
+        pass(&life, secs(300)).await;
+        assert_eq!((world.desired("cloud", "web"), world.desired("other", "web")), (14, 0), "where it is preferred");
+    });
+}
+
+#[test]
 fn a_missing_group_is_held_never_made() {
     let world = world(1, falling);
     let (from, until) = (Span::secs(300), Some(Span::secs(1_800)));
