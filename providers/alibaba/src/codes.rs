@@ -14,6 +14,8 @@ pub(crate) enum Meaning {
     OutOfCapacity,
     Quota,
     Invalid,
+    /// The endpoint does not know the call, or not in this version of the API.
+    NoSuchCall,
 }
 
 /// Whole codes, and beginnings of codes where the last character is a `*`. The first that fits counts.
@@ -68,8 +70,8 @@ const TABLE: &[(&str, Meaning)] = &[
     ("InvalidParameter*", Meaning::Invalid),
     ("MissingParameter*", Meaning::Invalid),
     ("MissingScalingGroup*", Meaning::Invalid),
-    ("InvalidAction*", Meaning::Invalid),
-    ("InvalidVersion*", Meaning::Invalid),
+    ("InvalidAction*", Meaning::NoSuchCall),
+    ("InvalidVersion*", Meaning::NoSuchCall),
 ];
 
 /// What an error code means; `None` is judged by its status: 5xx may have taken effect, 4xx is a refusal.
@@ -99,6 +101,8 @@ mod tests {
         check("QuotaExceed.ElasticQuota", Some(Meaning::Quota));
         check("QuotaExceeded", Some(Meaning::Quota));
         check("OperationDenied.NoStock", Some(Meaning::OutOfCapacity));
+        check("InvalidAction.NotFound", Some(Meaning::NoSuchCall));
+        check("InvalidParameter.ScalingGroupId", Some(Meaning::Invalid));
         check("InternalError", None);
         check("", None);
     }

@@ -15,6 +15,8 @@ pub(crate) struct Failure {
     pub error: ProviderError,
     /// The call has certainly changed nothing, so that it may be tried again after another look.
     pub harmless: bool,
+    /// The endpoint has no such call.
+    pub no_such_call: bool,
 }
 
 impl From<Failure> for ProviderError {
@@ -26,7 +28,7 @@ impl From<Failure> for ProviderError {
 impl Failure {
     /// A refusal, or a call that was never sent.
     pub fn harmless(error: ProviderError) -> Self {
-        Self { error, harmless: true }
+        Self { error, harmless: true, no_such_call: false }
     }
 }
 
@@ -64,6 +66,9 @@ pub(crate) fn refused(operation: &str, effect: Effect, refusal: &Refusal<'_>) ->
         Some(Meaning::OutOfCapacity) => ProviderError::OutOfCapacity { scope: scope(message) },
         Some(Meaning::Quota) => ProviderError::QuotaExceeded { what },
         Some(Meaning::Invalid) => ProviderError::Invalid { what },
+        Some(Meaning::NoSuchCall) => {
+            return Failure { no_such_call: true, ..Failure::harmless(ProviderError::Invalid { what }) };
+        }
         None if *status == 429 => ProviderError::Throttled { retry_after: *retry_after },
         None if *status >= 500 => {
             return unanswered(operation, effect, &format!("{code}: {message} (status {status})"), None);
@@ -109,7 +114,7 @@ pub(crate) fn unanswered(
         Effect::Read => ProviderError::Transport { what, source },
         Effect::Write => ProviderError::Unclear { what, source },
     };
-    Failure { error, harmless: effect == Effect::Read }
+    Failure { error, harmless: effect == Effect::Read, no_such_call: false }
 }
 
 /// A read that was answered, and not with what it asked for.

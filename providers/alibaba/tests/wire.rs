@@ -12,6 +12,7 @@ use sim_cloud::fixture::Clock;
 use sim_cloud::untrusted::Untrusted;
 use stand::{KEYS, Stand, action, on, provider, settings, target};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -257,6 +258,88 @@ async fn a_refresh_stops_terminations() {
     let refused = stand.provider.terminator().unwrap().terminate(&target(&id, 3), &named).await.unwrap_err();
     assert!(refused.code() == "conflict" && refused.to_string().contains("InProgress"), "{refused}");
     assert!(stand.look(&id).await.unwrap().suspended.contains(&Suspended::Refresh));
+}
+
+#[tokio::test]
+async fn only_an_endpoint_without_refreshes_is_not_asked_for_them() {
+    for (code, waits) in [("InvalidParameter.Odd", true), ("InvalidAction.NotFound", false)] {
+        let asked = AtomicUsize::new(0);
+        let stand = Stand::bent(move |request, reply| {
+            if action(request) == "DescribeInstanceRefreshes" && asked.fetch_add(1, Ordering::Relaxed) == 0 {
+                return sim_cloud::Reply::json(400, &json!({ "Code": code, "Message": "no" }));
+            }
+            reply
+        })
+        .await;
+        let id = stand.group("web", 3);
+        let seen = stand.look(&id).await.unwrap();
+        assert!(stand.wire.cloud.set_suspended(&"web".into(), vec![Suspended::Refresh]));
+        let named = [seen.instances[0].id.clone()];
+        let terminate = async || stand.provider.terminator().unwrap().terminate(&target(&id, 3), &named).await;
+        // An odd refusal stops this write, and the next one asks again; who has no refreshes cannot run one.
+        let first = terminate().await.map_err(|error| error.code()).map(|_| ());
+        assert_eq!(first, if waits { Err("invalid") } else { Ok(()) }, "{code}");
+        if waits {
+            let refused = terminate().await.unwrap_err();
+            assert!(refused.code() == "conflict" && refused.to_string().contains("InProgress"), "{refused}");
+        }
+        assert_eq!(count(&stand, "RemoveInstances"), usize::from(!waits), "{code}");
+    }
+}
+
+#[tokio::test]
+async fn a_second_removal_that_is_refused_is_left_for_the_next_plan() {
+    let stand = Stand::new().await;
+    stand.api.allow_one_removal();
+    let id = stand.group("web", 50);
+    let all: Vec<_> = stand.look(&id).await.unwrap().instances.into_iter().map(|instance| instance.id).collect();
+    let accepted = stand.provider.terminator().unwrap().terminate(&target(&id, 50), &all[..45]).await.unwrap();
+    assert_eq!((accepted.operations.len(), &accepted.skipped[..]), (1, &all[20..45]));
+    assert_eq!(stand.wire.cloud.truth(&"web".into()).unwrap().desired, Some(30));
+    // What the first call could not take is an error as before.
+    let refused = stand.provider.terminator().unwrap().terminate(&target(&id, 30), &all[20..45]).await.unwrap_err();
+    assert_eq!(refused.code(), "conflict", "{refused}");
+}
+
+#[tokio::test]
+async fn a_list_that_the_groups_own_counts_contradict_is_not_believed() {
+    const ALL: usize = usize::MAX;
+    let shown = Arc::new(AtomicUsize::new(ALL));
+    let most = Arc::clone(&shown);
+    let stand = Stand::bent(on("DescribeScalingInstances", move |body| {
+        let instances = body["ScalingInstances"].as_array_mut().unwrap();
+        instances.truncate(most.load(Ordering::Relaxed));
+        body["TotalCount"] = json!(instances.len());
+    }))
+    .await;
+    let id = stand.group("web", 3);
+    shown.store(0, Ordering::Relaxed);
+    let unknown = stand.look(&id).await.unwrap_err();
+    assert!(unknown.code() == "transport" && unknown.to_string().contains("counts 3"), "{unknown}");
+    // Three serve, whatever the list says: desired stays above them.
+    let refused = stand.provider.cancel_unfilled(&target(&id, 3), 1).await.unwrap_err();
+    assert_eq!(refused.code(), "conflict", "{refused}");
+    assert_eq!(stand.wire.cloud.truth(&"web".into()).unwrap().desired, Some(3));
+    // It was not kept.
+    shown.store(ALL, Ordering::Relaxed);
+    assert_eq!(stand.look(&id).await.unwrap().instances.len(), 3);
+    // While some boot, the list may lag behind the counts.
+    assert!(stand.wire.cloud.set_desired(&"web".into(), 5));
+    shown.store(3, Ordering::Relaxed);
+    assert_eq!(stand.look(&id).await.unwrap().instances.len(), 3);
+    shown.store(ALL, Ordering::Relaxed);
+    assert_eq!(stand.look(&id).await.unwrap().instances.len(), 5);
+}
+
+#[tokio::test]
+async fn a_name_that_looks_like_an_id_is_found() {
+    let stand = Stand::new().await;
+    let name = GroupId::from("asg-paymentsprod");
+    stand.group(name.as_str(), 2);
+    assert_eq!(stand.look(&name).await.unwrap().desired, Some(2));
+    stand.raise(&name, 2, 3).await.unwrap();
+    assert_eq!(stand.look(&name).await.unwrap().desired, Some(3));
+    assert_eq!(stand.look(&"asg-paymentstest".into()).await.unwrap_err().code(), "not_found");
 }
 
 #[tokio::test]

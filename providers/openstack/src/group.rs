@@ -6,11 +6,12 @@
 
 use crate::nova::list;
 use crate::nova::server::Server;
+use crate::remove::Leavers;
 use crate::session::{Session, for_all};
 use crate::settings::Settings;
 use crate::{Clock, names};
 use contract::{
-    Abilities, Ask, Instance, InstanceId, InstanceState, LaunchFailure, Observation, ProviderError, Timestamp,
+    Abilities, Ask, Instance, InstanceId, InstanceState, LaunchFailure, Observation, ProviderError, Scope, Timestamp,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -36,7 +37,7 @@ pub(crate) struct Groups {
 pub(crate) struct Memory {
     groups: BTreeMap<Box<str>, Known>,
     /// Servers that were deleted and may have left ports behind.
-    pub leavers: BTreeSet<InstanceId>,
+    pub leavers: Leavers,
 }
 
 #[derive(Default)]
@@ -147,7 +148,7 @@ impl Groups {
     async fn ensure_gone(&self, tag: &str, missing: &[InstanceId]) -> Result<(), ProviderError> {
         let step = missing.len().div_ceil(ASKED_MAX).max(1);
         for id in missing.iter().step_by(step) {
-            if let Some(server) = list::by_id(&self.session, id.as_str()).await?
+            if let Some(server) = list::by_id(&self.session, id.as_str(), list::a_read(&self.session)).await?
                 && server.carries(tag)
                 && server.state().is_some_and(|state| state != InstanceState::Terminating)
             {
@@ -168,7 +169,7 @@ impl Groups {
         });
         let untold = shown.iter().filter(|s| s.is_stillborn() && !s.has_fault() && !known.contains(s.id.as_str()));
         for server in untold.take(ASKED_MAX) {
-            match list::by_id(&self.session, &server.id).await {
+            match list::by_id(&self.session, &server.id, list::a_read(&self.session)).await {
                 Ok(Some(full)) if full.has_fault() => {
                     let failure = full.launch_failure(at).map(|failure| (full.id.as_str().into(), failure));
                     self.note_failures(tag, failure);
@@ -200,7 +201,7 @@ impl Groups {
                 outdated: template.is_some_and(is_other),
             });
         }
-        let launch_failures = self.memory(|memory| {
+        let mut launch_failures: Vec<LaunchFailure> = self.memory(|memory| {
             let known = memory.groups.entry(tag.into()).or_default();
             let staying = |instance: &&Instance| instance.state != InstanceState::Terminating;
             known.there = instances.iter().filter(staying).map(|instance| instance.id.clone()).collect();
@@ -216,6 +217,12 @@ impl Groups {
             known.failures.retain(|_, failure| failure.at >= at.before(FAILURES_KEPT));
             known.failures.values().cloned().collect()
         });
+        // Kept by zone, for the choice of the next one; told of the group when there is no other to try.
+        if self.has_no_other_zone(tag, at) {
+            for failure in launch_failures.iter_mut().filter(|failure| matches!(failure.scope, Scope::Zone(_))) {
+                failure.scope = Scope::Group;
+            }
+        }
         Observation {
             desired: None,
             cloud_min: None,
@@ -254,7 +261,7 @@ impl Groups {
             if let Some(known) = memory.groups.get_mut(tag) {
                 known.there.retain(|id| !ids.contains(id));
             }
-            memory.leavers.extend(ids.iter().cloned());
+            memory.leavers.note(ids);
         });
     }
 }

@@ -47,17 +47,33 @@ impl Groups {
             return Err(ProviderError::Invalid { what: what.into() });
         };
         let shown = self.members(tag).await?;
-        self.tidy(tag, &shown, deadline).await;
+        let left = self.leavers();
+        // They hold quota that the launches need.
+        self.clear_stillborn(tag, &shown, deadline).await;
         let alive = shown.iter().filter(|server| server.is_alive()).count();
         let missing = (to as usize).saturating_sub(alive);
-        if missing == 0 {
-            return Ok(Accepted::default());
-        }
+        let done = match missing {
+            0 => Ok(Accepted::default()),
+            _ => {
+                let zones = self.zones(tag, template, &shown, missing);
+                let ids = free_launches(&shown, target, missing);
+                let launches: Vec<Launch> = ids.into_iter().zip(zones).map(|(id, zone)| Launch { id, zone }).collect();
+                self.start(tag, template, &launches, owner, deadline).await
+            }
+        };
+        self.sweep(tag, left, deadline).await;
+        done
+    }
+
+    async fn start(
+        &self,
+        tag: &str,
+        template: &Template,
+        launches: &[Launch],
+        owner: &Owner,
+        deadline: Instant,
+    ) -> Result<Accepted, ProviderError> {
         let user_data = template.user_data()?;
-        let zones = self.zones(tag, template, &shown, missing);
-        let launches =
-            free_launches(&shown, target, missing).into_iter().zip(zones).map(|(id, zone)| Launch { id, zone });
-        let launches: Vec<Launch> = launches.collect();
         // One zone's name may be wrong and the next one's right; any other refusal would meet every launch alike.
         let pointless =
             |error: &ProviderError| !matches!(error, ProviderError::Invalid { .. }) || template.zones.len() < 2;
@@ -96,7 +112,12 @@ impl Groups {
             failures.iter().map(|(launch, failure)| (launch.id.as_str().into(), launch_failure(&failure.error, at)));
         self.note_failures(tag, noted);
         match failures.into_iter().next() {
-            Some((_, failure)) if came == 0 => Err(failure.error),
+            Some((_, failure)) if came == 0 => Err(match failure.error {
+                ProviderError::OutOfCapacity { .. } if self.has_no_other_zone(tag, at) => {
+                    ProviderError::OutOfCapacity { scope: Scope::Group }
+                }
+                error => error,
+            }),
             _ => Ok(Accepted::default()),
         }
     }
@@ -137,6 +158,13 @@ impl Groups {
             }
         }
         spread(&mut filled, &out, count)
+    }
+
+    /// What one zone has no room for no other one can take: there is none, or each was out of machines lately.
+    pub fn has_no_other_zone(&self, tag: &str, now: Timestamp) -> bool {
+        let zones = self.settings.template(tag).map(|template| template.zones.as_slice()).unwrap_or_default();
+        let dry = if zones.len() < 2 { BTreeSet::new() } else { self.dry_zones(tag, now) };
+        zones.len() < 2 || zones.iter().all(|zone| dry.contains(zone.as_str()))
     }
 
     fn dry_zones(&self, tag: &str, now: Timestamp) -> BTreeSet<Box<str>> {

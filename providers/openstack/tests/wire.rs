@@ -350,6 +350,75 @@ async fn ports_that_outlive_their_servers_are_removed() {
 }
 
 #[tokio::test]
+async fn what_left_is_looked_for_after_the_launches_and_forgotten_where_nova_keeps_it() {
+    let stand = Stand::new().await;
+    stand.group("web", 25);
+    let provider = stand.provider();
+    stand.api.set_up(|setup| (setup.leaves_ports, setup.soft_deletes) = (true, true));
+    let seen = look(&provider, "web").await.unwrap();
+    let most: Vec<InstanceId> = seen.instances[..20].iter().map(|instance| instance.id.clone()).collect();
+    provider.terminator().unwrap().terminate(&target("web", 1), &most).await.unwrap();
+    stand.pass(60);
+    let before = stand.wire.server.exchanges().len();
+    provider.raise(&target("web", 2), 8).await.unwrap();
+    let asked: Vec<(String, String)> =
+        stand.wire.server.exchanges().split_off(before).into_iter().map(|e| (e.method, e.path)).collect();
+    let launched = asked.iter().rposition(|(method, _)| method == "POST").unwrap();
+    let swept = asked.iter().position(|(_, path)| path.starts_with("/network")).unwrap();
+    assert!(launched < swept, "{asked:#?}");
+    // They may be brought back, with their ports.
+    assert_eq!((stand.there("web"), stand.api.ports()), (8, 28));
+    let before = stand.reads();
+    provider.raise(&target("web", 3), 8).await.unwrap();
+    assert_eq!(stand.reads() - before, 1);
+}
+
+#[tokio::test]
+async fn a_launch_has_time_left_beside_what_must_go_before_it() {
+    let stand = Stand::new().await;
+    stand.group("web", 1);
+    let provider = stand.provider();
+    let dry = Script { group: Some("servers:web".into()), ..Script::new(Fault::OutOfCapacity) };
+    stand.wire.cloud.inject(dry);
+    provider.raise(&target("web", 1), 33).await.unwrap();
+    stand.pass(5);
+    look(&provider, "web").await.unwrap();
+    assert_eq!(stand.api.stillborn(), 32);
+    stand.wire.cloud.clear_faults();
+    // Eight times as long as it takes to delete four, where a write has three seconds.
+    stand.wire.server.inject(Kind::Write, sim_cloud::Fault::Slow(Duration::from_millis(400)));
+    provider.raise(&target("web", 2), 4).await.unwrap();
+    assert_eq!(stand.there("web"), 4);
+    assert!(stand.api.stillborn() < 32, "some of them went");
+}
+
+#[tokio::test]
+async fn a_zone_without_machines_is_the_groups_want_when_no_other_is_left() {
+    for zones in [&["az-1"][..], &["az-1", "az-2"]] {
+        let stand = Stand::new().await;
+        let template =
+            Template { zones: zones.iter().map(|zone| (*zone).to_owned()).collect(), ..settings().groups["*"].clone() };
+        let groups = BTreeMap::from([("web".to_owned(), template)]);
+        let provider = stand.provider_of(Settings { groups, ..Settings::default() }, &[]);
+        stand.group("web", 1);
+        stand.wire.cloud.inject(Script::new(Fault::OutOfCapacity));
+        for (nth, zone) in zones.iter().enumerate() {
+            provider.raise(&target("web", nth as u128), 2).await.unwrap();
+            stand.pass(5);
+            let seen = look(&provider, "web").await.unwrap();
+            let scopes: BTreeSet<String> = seen.launch_failures.iter().map(|f| f.scope.to_string()).collect();
+            let told = if nth + 1 == zones.len() { "group".to_owned() } else { format!("zone:{zone}") };
+            assert_eq!(scopes, BTreeSet::from([told]), "{zones:?}");
+        }
+        // The zones have rested: they may be tried again, one by one.
+        stand.pass(601);
+        let seen = look(&provider, "web").await.unwrap();
+        let of_group = seen.launch_failures.iter().all(|failure| failure.scope == Scope::Group);
+        assert_eq!(of_group, zones.len() == 1, "{zones:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_launch_whose_answer_was_lost_is_not_made_again() {
     let stand = Stand::new().await;
     stand.group("web", 1);
@@ -416,6 +485,10 @@ async fn a_zone_whose_hosts_are_off_is_asked_last_and_a_wrong_one_is_a_mistake()
     // To whom it is the only one it may be no zone at all.
     let error = of(&["az-2"]).raise(&target("web", 3), 5).await.unwrap_err();
     assert!(error.code() == "invalid" && error.to_string().contains("availability zone"), "{error}");
+    // The other one is switched off as well: the group has nowhere to go.
+    stand.api.set_up(|setup| setup.closed_zone = Some("az-1"));
+    let error = provider.raise(&target("web", 4), 5).await.unwrap_err();
+    assert!(matches!(error, contract::ProviderError::OutOfCapacity { scope: Scope::Group }), "{error}");
 }
 
 #[tokio::test]

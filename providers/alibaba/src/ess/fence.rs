@@ -99,7 +99,7 @@ impl Ess {
 
     /// Refuses while an instance refresh runs.
     pub(super) async fn no_refresh_runs(&self, target: &Target, id: &str) -> Result<(), ProviderError> {
-        if self.memory(|memory| memory.no_refreshes.is_some()) {
+        if self.memory(|memory| memory.has_no_refreshes(Instant::now())) {
             return Ok(());
         }
         match self.read_refresh(id).await.map_err(ProviderError::before_the_write)? {

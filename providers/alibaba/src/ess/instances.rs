@@ -81,7 +81,7 @@ impl Ess {
             match by_group.remove(&*id) {
                 // As many as the group counts: those of this group are all there, whatever the list as a whole lacks.
                 Some(instances) if is_whole(&instances, &counts) => {
-                    answers.insert(id.clone(), Ok(self.keep(&id, counts, instances, asked)));
+                    answers.insert(id.clone(), self.keep(&id, counts, instances, asked));
                 }
                 _ => singly.push((id, counts)),
             }
@@ -91,7 +91,7 @@ impl Ess {
             .map(|(id, counts)| async move {
                 let asked = Instant::now();
                 let read = self.instances_of(&id).await;
-                (id.clone(), read.map(|instances| self.keep(&id, counts, instances, asked)))
+                (id.clone(), read.and_then(|instances| self.keep(&id, counts, instances, asked)))
             })
             .collect();
         let read: Vec<(Box<str>, Answer)> = futures_util::stream::iter(calls).buffered(CONCURRENT * 2).collect().await;
@@ -99,11 +99,16 @@ impl Ess {
         answers
     }
 
-    fn keep(&self, id: &str, counts: Counts, instances: Vec<Instance>, asked: Instant) -> Arc<Listed> {
+    /// Keeps a list for the looks to come, unless the group's own counts contradict it.
+    fn keep(&self, id: &str, counts: Counts, instances: Vec<Instance>, asked: Instant) -> Answer {
+        if let Err(error) = shape::agree(id, &counts, &instances) {
+            self.group(id, |group| group.listed = None);
+            return Err(error);
+        }
         let moving = shape::is_moving(&counts) || instances.iter().any(shape::moves);
         let listed = Arc::new(Listed { instances, counts, asked, moving });
         self.group(id, |group| group.listed = Some(Arc::clone(&listed)));
-        listed
+        Ok(listed)
     }
 
     /// The instances of one group: a fresh read.

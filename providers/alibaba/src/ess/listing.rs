@@ -71,7 +71,7 @@ pub(super) struct Seen {
     pub at: Timestamp,
 }
 
-/// `asg-` and a run of letters and digits is an id; anything else is a name.
+/// `asg-` and a run of letters and digits is an id, as far as its form tells; anything else is a name.
 fn is_id(name: &str) -> bool {
     let plain = |rest: &str| rest.len() >= 12 && rest.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit());
     name.strip_prefix("asg-").is_some_and(plain)
@@ -176,13 +176,19 @@ impl Ess {
             }
         }
         let (ids, names): (Vec<&str>, Vec<&str>) = open.into_iter().partition(|name| is_id(name));
-        let calls: Vec<_> = [("ScalingGroupIds", &ids), ("ScalingGroupNames", &names)]
-            .into_iter()
-            .flat_map(|(key, list)| list.chunks(NAMES).map(move |chunk| self.by_name(key, chunk)))
-            .collect();
-        let found: Vec<_> = futures_util::stream::iter(calls).buffered(CONCURRENT).collect().await;
-        answers.extend(found.into_iter().flatten());
+        answers.extend(self.by_names(&[("ScalingGroupIds", &ids), ("ScalingGroupNames", &names)]).await);
+        // A name may look like an id.
+        let is_missing = |id: &&str| matches!(answers.get(id), Some(Err(ProviderError::NotFound { .. })));
+        let missing: Vec<&str> = ids.into_iter().filter(is_missing).collect();
+        answers.extend(self.by_names(&[("ScalingGroupNames", &missing)]).await);
         answers
+    }
+
+    async fn by_names<'a>(&self, asked: &[(&str, &[&'a str])]) -> Vec<(&'a str, Result<Seen, ProviderError>)> {
+        let chunks = asked.iter().flat_map(|(key, names)| names.chunks(NAMES).map(move |chunk| (*key, chunk)));
+        let calls: Vec<_> = chunks.map(|(key, chunk)| self.by_name(key, chunk)).collect();
+        let found: Vec<_> = futures_util::stream::iter(calls).buffered(CONCURRENT).collect().await;
+        found.into_iter().flatten().collect()
     }
 
     /// One group, for a write: a fresh read.

@@ -9,6 +9,7 @@ use super::{Ess, Group, Refresh, activities};
 use crate::api::{
     Activities, Activity, Alarm, Alarms, NAMES, PAGE, Page, Parameters, Refreshes, Rule, Rules, Task, Tasks,
 };
+use crate::errors::{Failure, nonsense};
 use contract::{
     Ask, InstanceState, LaunchFailure, Observation, OperationInFlight, ProviderError, Suspended, Timestamp,
 };
@@ -27,8 +28,6 @@ const BOOTING_EVERY: Duration = Duration::from_secs(60);
 /// A refresh is looked for while instances come and go, and followed more closely once one runs.
 const REFRESH_EVERY: Duration = Duration::from_secs(60);
 const REFRESH_RUNNING_EVERY: Duration = Duration::from_secs(30);
-/// An endpoint that does not know refreshes is asked again after this long.
-const NO_REFRESHES_FOR: Duration = Duration::from_secs(3600);
 /// Failures are kept this long, and until the group has been filled for as long.
 const FAILURES_KEPT: Duration = Duration::from_secs(1800);
 
@@ -41,8 +40,7 @@ impl Ess {
     ) -> Vec<JoinHandle<()>> {
         let now = Instant::now();
         let (mut new, mut troubled, mut refreshing) = (false, Vec::new(), Vec::new());
-        let no_refreshes = self.memory(|memory| memory.no_refreshes);
-        let may_refresh = no_refreshes.is_none_or(|at| now.saturating_duration_since(at) >= NO_REFRESHES_FOR);
+        let may_refresh = self.memory(|memory| !memory.has_no_refreshes(now));
         for (ask, seen, observation) in observed {
             self.group(&seen.id, |group| {
                 new |= group.first_seen.is_none();
@@ -227,15 +225,16 @@ impl Ess {
     pub(super) async fn read_refresh(&self, id: &str) -> Result<Refresh, ProviderError> {
         let (refresh, error) = match self.refreshes(id).await {
             Ok(statuses) => {
+                self.memory(|memory| memory.no_refreshes = None);
                 let running = statuses.into_iter().find(|status| is_active(status));
                 (running.map_or(Refresh::Idle, |status| Refresh::Running(status.into())), None)
             }
-            // The group itself was just described: this endpoint has no refreshes.
-            Err(ProviderError::Invalid { .. }) => {
+            // Any other refusal says nothing of whether one runs.
+            Err(failure) if failure.no_such_call => {
                 self.memory(|memory| memory.no_refreshes = Some(Instant::now()));
                 (Refresh::Idle, None)
             }
-            Err(error) => (Refresh::Unknown(error.to_string().into()), Some(error)),
+            Err(failure) => (Refresh::Unknown(failure.error.to_string().into()), Some(failure.error)),
         };
         self.group(id, |group| {
             group.refresh = refresh.clone();
@@ -245,7 +244,7 @@ impl Ess {
     }
 
     /// The states of a group's refreshes. Pages here have tokens, and may be empty.
-    async fn refreshes(&self, id: &str) -> Result<Vec<String>, ProviderError> {
+    async fn refreshes(&self, id: &str) -> Result<Vec<String>, Failure> {
         const OPERATION: &str = "DescribeInstanceRefreshes";
         let (mut statuses, mut token) = (Vec::new(), None::<String>);
         for _ in 0..PAGE {
@@ -261,7 +260,7 @@ impl Ess {
                 return Ok(statuses);
             }
         }
-        Err(crate::errors::nonsense(format!("{OPERATION}: more pages than a group can fill")))
+        Err(Failure::harmless(nonsense(format!("{OPERATION}: more pages than a group can fill"))))
     }
 }
 

@@ -20,6 +20,7 @@ use crate::wire::Wire;
 use contract::{Epoch, Foreign, LaunchFailure, Owner, OwnerTag};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 use tokio::time::Instant;
 
 /// The scaling groups of one account and region.
@@ -43,6 +44,16 @@ struct Memory {
     one_group_at_a_time: bool,
     /// This endpoint does not know DescribeInstanceRefreshes; when that was last found.
     no_refreshes: Option<Instant>,
+}
+
+/// An endpoint that does not know refreshes is asked again after this long.
+const NO_REFRESHES_FOR: Duration = Duration::from_secs(3600);
+
+impl Memory {
+    /// Whether it was found lately that nobody can ask for refreshes here.
+    fn has_no_refreshes(&self, now: Instant) -> bool {
+        self.no_refreshes.is_some_and(|at| now.saturating_duration_since(at) < NO_REFRESHES_FOR)
+    }
 }
 
 /// What this process remembers of one group.
@@ -95,5 +106,19 @@ impl Ess {
 
     fn parameters(&self) -> crate::api::Parameters {
         crate::api::Parameters::new(&self.region)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn that_there_are_no_refreshes_is_believed_for_an_hour() {
+        let found = Instant::now();
+        let memory = Memory { no_refreshes: Some(found), ..Memory::default() };
+        assert!(memory.has_no_refreshes(found + NO_REFRESHES_FOR / 2));
+        assert!(!memory.has_no_refreshes(found + NO_REFRESHES_FOR));
+        assert!(!Memory::default().has_no_refreshes(found));
     }
 }

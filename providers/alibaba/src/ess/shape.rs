@@ -135,6 +135,32 @@ pub(super) fn present(instances: &[Listed]) -> Capacity {
     u32::try_from(count).unwrap_or(Capacity::MAX)
 }
 
+/// How many instances fill a place of desired by the group's own counts.
+pub(super) fn counted(counts: &Counts) -> Capacity {
+    let each = [
+        counts.active_capacity,
+        counts.pending_capacity,
+        counts.pending_wait_capacity,
+        counts.protected_capacity,
+        counts.standby_capacity,
+    ];
+    let all = each.into_iter().flatten().filter_map(|count| u32::try_from(count).ok());
+    all.fold(0, Capacity::saturating_add)
+}
+
+/// Whether a list lacks instances that the group counts, while nothing comes or goes. Where something does, the counts and
+/// the list change at different moments, and neither is wrong.
+///
+/// # Errors
+/// `Transport`: which of the two is right is not known.
+pub(super) fn agree(id: &str, counts: &Counts, listed: &[Listed]) -> Result<(), ProviderError> {
+    let (counted, came) = (counted(counts), listed.len());
+    if is_moving(counts) || came >= counted as usize {
+        return Ok(());
+    }
+    Err(nonsense(format!("DescribeScalingInstances: {id} counts {counted} instances, and {came} are listed")))
+}
+
 /// Since when instances of one group have been running: seen once, and kept.
 #[derive(Debug, Default)]
 pub(super) struct Facts {

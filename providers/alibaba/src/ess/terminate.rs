@@ -1,6 +1,6 @@
 //! Terminating named instances of a scaling group, with desired lowered by as many.
 //!
-//! In come a target and ids, out goes what was skipped: what is gone, leaving or protected. Never below MinSize, never
+//! In come a target and ids, out goes what was skipped: what is gone, leaving or protected, or not ESS' to take now. Never below MinSize, never
 //! under a running refresh. The call is told to pass over instances that have become invalid since the look, and says
 //! which it did.
 
@@ -20,7 +20,8 @@ struct Named {
 }
 
 impl Ess {
-    /// Terminates named instances and lowers desired by as many, some to a call.
+    /// Terminates named instances and lowers desired by as many, some to a call. Those that a later call could not take
+    /// are skipped.
     pub async fn terminate(&self, target: &Target, ids: &[InstanceId]) -> Result<Accepted, ProviderError> {
         let deadline = Instant::now() + self.wire.deadlines().write;
         let mut done = Accepted::default();
@@ -38,6 +39,15 @@ impl Ess {
                     done.skipped.extend(accepted.skipped);
                 }
                 Err(error) if step == 0 => return Err(error),
+                // ESS may take no second removal while the first one goes on: nothing of the rest was touched, and a plan
+                // made after another look names what is still too many.
+                Err(error @ ProviderError::Conflict { .. }) => {
+                    let rest = ids.iter().skip(step * shape::TERMINATE_BATCH as usize);
+                    tracing::info!(group = %target.group, %error, rest = rest.len(), "a part was terminated");
+                    done.skipped.extend(rest.cloned());
+                    done.skipped.sort();
+                    break;
+                }
                 Err(error) => {
                     let what = format!("{}: a part was terminated, then: {error}", target.group);
                     return Err(ProviderError::Unclear { what: what.into(), source: Some(Box::new(error)) });

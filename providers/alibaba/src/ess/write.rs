@@ -55,7 +55,8 @@ impl Ess {
                 let what = format!("{}: {to} is above desired {desired}; cancelling only lowers", target.group);
                 return Err(ProviderError::Invalid { what: what.into() });
             }
-            let present = shape::present(&look.instances);
+            // Of a list and counts that contradict each other the larger: what is there must not be removed.
+            let present = shape::present(&look.instances).max(shape::counted(&look.seen.group.counts));
             if to < present {
                 return Err(conflict(target, &format!("{present} instances are there, so {to} would remove some")));
             }

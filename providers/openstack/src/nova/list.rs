@@ -74,17 +74,17 @@ pub(crate) async fn ensure_whole(session: &Session) -> Result<(), ProviderError>
     }
 }
 
-/// One server by its id; `None` when it is gone.
+/// One server by its id, by `deadline` at the latest; `None` when it is gone.
 ///
 /// # Errors
 /// `Transport` also when its cell does not answer.
-pub(crate) async fn by_id(session: &Session, id: &str) -> Result<Option<Server>, ProviderError> {
+pub(crate) async fn by_id(session: &Session, id: &str, deadline: Instant) -> Result<Option<Server>, ProviderError> {
     #[derive(Deserialize)]
     struct One {
         server: Server,
     }
     let call = Call { operation: "get_server", ..call(format!("/servers/{}", encode(id))) };
-    match read(session, &call).await {
+    match session.send(&call, deadline.min(a_read(session))).await {
         Err(Failure { error: ProviderError::NotFound { .. }, .. }) => Ok(None),
         Err(failure) => Err(failure.error),
         Ok(answer) => {
@@ -158,7 +158,12 @@ fn call<'a>(path: String) -> Call<'a> {
 }
 
 async fn read(session: &Session, call: &Call<'_>) -> Result<crate::wire::Answer, Failure> {
-    session.send(call, Instant::now() + session.wire.deadlines.read).await
+    session.send(call, a_read(session)).await
+}
+
+/// Until when one read may take.
+pub(crate) fn a_read(session: &Session) -> Instant {
+    Instant::now() + session.wire.deadlines.read
 }
 
 fn marker_in(href: &str) -> Option<String> {

@@ -49,10 +49,9 @@ impl Alibaba {
     }
 
     fn group(&self, group: &GroupId, seen: &Observation) -> Value {
-        let count = |state: &str| {
-            let states = seen.instances.iter().map(|instance| self.lifecycle(group, instance, seen.at));
-            states.filter(|shown| *shown == state).count()
-        };
+        let states: Vec<&str> =
+            seen.instances.iter().map(|instance| self.lifecycle(group, instance, seen.at)).collect();
+        let count = |state: &str| states.iter().filter(|shown| **shown == state).count();
         let processes: Vec<&str> = seen.suspended.iter().filter_map(process).collect();
         let created = time(seen.at.before(Duration::from_secs(86_400)));
         json!({
@@ -99,10 +98,10 @@ impl Alibaba {
     fn lifecycle(&self, group: &GroupId, instance: &Instance, at: Timestamp) -> &'static str {
         let holds = self.lock().hooks.get(group).copied().unwrap_or_default();
         let waits = instance.running_since.is_some_and(|since| at.since(since) < holds);
-        let drains = self.cloud.held_until(group, &instance.id).is_some_and(|until| until > at);
+        let drains = || self.cloud.held_until(group, &instance.id).is_some_and(|until| until > at);
         match instance.state {
             InstanceState::Pending => "Pending",
-            InstanceState::Terminating if drains => "Removing:Wait",
+            InstanceState::Terminating if drains() => "Removing:Wait",
             InstanceState::Terminating => "Removing",
             InstanceState::Running if waits => "Pending:Wait",
             InstanceState::Running | InstanceState::Failed if instance.protected => "Protected",

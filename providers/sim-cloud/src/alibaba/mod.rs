@@ -51,6 +51,8 @@ struct State {
     /// Tags beside the owner's, by group.
     tags: BTreeMap<GroupId, BTreeMap<String, String>>,
     hooks: BTreeMap<GroupId, Duration>,
+    /// A group that removes instances takes no further removal.
+    one_removal: bool,
     requests: u64,
 }
 
@@ -66,6 +68,11 @@ impl Alibaba {
     /// From now on a launch hook holds each instance of the group back for so long after its boot.
     pub fn hook(&self, group: &GroupId, holds: Duration) {
         self.lock().hooks.insert(group.clone(), holds);
+    }
+
+    /// From now on a group takes no removal while another one goes on.
+    pub fn allow_one_removal(&self) {
+        self.lock().one_removal = true;
     }
 
     /// How long credentials from the metadata service and the token service hold is up to the caller: from now on until

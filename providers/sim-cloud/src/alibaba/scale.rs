@@ -35,6 +35,9 @@ impl Alibaba {
             if ids.is_empty() {
                 return Err((400, "MissingParameter", "InstanceIds is missing".into()));
             }
+            if self.is_busy(&group) {
+                return Err((400, "ScalingActivityInProgress", "a scaling activity of the group is in progress".into()));
+            }
             let removal = Removal {
                 lower: flag(request, "DecreaseDesiredCapacity", true),
                 protected_too: false,
@@ -52,6 +55,17 @@ impl Alibaba {
             let id = self.begin(&group, What::Remove { ids: gone.into_iter().collect() });
             Ok(json!({ "ScalingActivityId": id, "IgnoredInstances": ignored }))
         })
+    }
+
+    /// A removal goes on, and the group takes one at a time.
+    fn is_busy(&self, group: &GroupId) -> bool {
+        let there = self.cloud.truth(group).map(|truth| truth.instances).unwrap_or_default();
+        let goes_on = |activity: &Activity| match &activity.what {
+            What::Remove { ids } => there.iter().any(|instance| ids.contains(&instance.id)),
+            What::Resize { .. } => false,
+        };
+        let state = self.lock();
+        state.one_removal && state.activities.iter().any(|activity| activity.group == *group && goes_on(activity))
     }
 
     /// The same client token is the same call: it is answered as it was, and done once.

@@ -54,6 +54,8 @@ pub struct Setup {
     pub newest: u32,
     /// Ports outlive their servers.
     pub leaves_ports: bool,
+    /// A server that was deleted is kept for a while: it is in no list, and asked for by its id it is there.
+    pub soft_deletes: bool,
     /// Something on the way drops the microversion's header.
     pub drops_version: bool,
     /// Lists do not say why a server is in ERROR, as where Nova's API has the database of another cell.
@@ -75,6 +77,7 @@ impl Default for Setup {
             token: Duration::from_secs(3_600),
             newest: 93,
             leaves_ports: false,
+            soft_deletes: false,
             drops_version: false,
             hides_faults: false,
             cell_down: false,
@@ -101,6 +104,8 @@ struct State {
     records: BTreeMap<InstanceId, Record>,
     /// Servers for which there was no host.
     stillborn: BTreeMap<String, Stillborn>,
+    /// Machines that were deleted, by their servers' ids.
+    deleted: BTreeMap<String, Record>,
     /// Ports by id, with the server each belongs to.
     ports: BTreeMap<String, String>,
     /// Requests so far: what ids are made of.

@@ -150,7 +150,16 @@ impl OpenStack {
             Some((shown, true)) => Reply::json(200, &json!({ "server": shown.detail(minor, &base) })),
             Some((shown, false)) if minor >= 69 => Reply::json(200, &json!({ "server": shown.unknown(&base) })),
             Some(_) => words::fault(500, "computeFault", "Unexpected API Error."),
-            None => words::not_found(&format!("Instance {id} could not be found.")),
+            None => {
+                let state = self.lock();
+                match state.deleted.get(id).filter(|_| state.setup.soft_deletes) {
+                    Some(record) => {
+                        let kept = Shown::deleted(id, record, self.cloud.now());
+                        Reply::json(200, &json!({ "server": kept.detail(minor, &base) }))
+                    }
+                    None => words::not_found(&format!("Instance {id} could not be found.")),
+                }
+            }
         }
     }
 
@@ -218,7 +227,13 @@ impl OpenStack {
         }
         let removal = Removal { lower: false, protected_too: false, skip_missing: false };
         match self.cloud.remove(&group, &[instance.0], removal) {
-            Ok(_) => Reply::empty(204),
+            Ok(_) => {
+                let mut state = self.lock();
+                let tag = group.as_str().trim_start_matches(PREFIX).to_owned();
+                let record = Record { name: id.to_owned(), tags: vec![tag], metadata: json!({}) };
+                state.deleted.insert(id.to_owned(), record);
+                Reply::empty(204)
+            }
             Err(Refused::Protected(_)) => words::conflict(&format!("Instance {id} is locked")),
             Err(_) => words::not_found(&format!("Instance {id} could not be found.")),
         }

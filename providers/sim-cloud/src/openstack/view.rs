@@ -65,6 +65,11 @@ impl Shown {
         shown
     }
 
+    /// A server that was deleted and is kept for a while.
+    pub fn deleted(id: &str, record: &Record, at: Timestamp) -> Self {
+        Self::new(id.to_owned(), record, "SOFT_DELETED", at)
+    }
+
     fn new(id: String, record: &Record, status: &'static str, created: Timestamp) -> Self {
         let power = u8::from(status == "ACTIVE");
         let date = format!("{}Z", date(created));
