@@ -170,7 +170,7 @@ fn not_sent(row: ActionRow, code: &'static str) -> Ended {
 fn skipped(accepted: &Accepted) -> String {
     match accepted.skipped.len() {
         0 => String::new(),
-        n => format!("{n} named instances were gone or protected by then"),
+        n => format!("{n} named instances were gone or protected by then, or the cloud takes no more at once"),
     }
 }
 

@@ -63,7 +63,8 @@ pub struct Target {
 pub struct Accepted {
     /// The cloud's names for what it now works on, kept for the next observation.
     pub operations: Vec<Box<str>>,
-    /// Instances that were named and are gone or protected by now, so were not removed; desired counts them still.
+    /// Instances that were named and not removed, for they are gone or protected by now or the cloud takes no more at once;
+    /// desired counts them still.
     pub skipped: Vec<InstanceId>,
 }
 
