@@ -178,15 +178,15 @@ impl Sets {
     ) -> Result<Vec<Vm>, ProviderError> {
         let mut vms: Vec<Vm> = Vec::new();
         let mut ids: BTreeSet<String> = BTreeSet::new();
-        self.pages(operation, path, COMPUTE, query, deadline, |item| {
+        let pages = self.wire.pages(operation, path, COMPUTE, query, deadline, |item| {
             let vm: Vm = serde_json::from_str(item)
                 .map_err(|error| nonsense(format!("{operation}: not a machine as the API promises: {error}")))?;
             if vm.name.clone().is_none_or(|name| ids.insert(name)) {
                 vms.push(vm);
             }
             Ok(true)
-        })
-        .await?;
+        });
+        pages.await?;
         Ok(vms)
     }
 }
