@@ -151,7 +151,15 @@ pub(crate) struct AutoscaleProperties {
 
 #[derive(Clone, Debug, Deserialize)]
 pub(crate) struct AutoscaleProfile {
+    pub capacity: Option<AutoscaleCapacity>,
     pub rules: Option<Vec<AutoscaleRule>>,
+}
+
+/// A profile's bounds: numbers that are written as texts. One of another form spoils no other setting.
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct AutoscaleCapacity {
+    pub minimum: Option<serde_json::Value>,
+    pub maximum: Option<serde_json::Value>,
 }
 
 #[derive(Clone, Debug, Deserialize)]

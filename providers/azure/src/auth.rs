@@ -6,7 +6,7 @@
 
 use crate::Clock;
 use crate::certificate::{Assertions, Certificate};
-use crate::errors::no_token;
+use crate::errors::{no_token, nonsense};
 use crate::loopback;
 use crate::settings::{AuthKind, Checked};
 use azure_core::cloud::{CloudConfiguration, CustomConfiguration};
@@ -27,6 +27,10 @@ use tokio::sync::Mutex;
 const RENEW_BELOW: Duration = Duration::from_secs(300);
 /// When renewing fails, the old token serves for as long as it holds at least this much longer.
 const LAST_USE: Duration = Duration::from_secs(30);
+/// Calls wait so long for a new token while the old one holds; they all wait, for there is one token.
+const RENEW_WITHIN: Duration = Duration::from_secs(1);
+/// A renewal that failed while the old token holds is tried again after this long.
+const RENEW_AGAIN: Duration = Duration::from_secs(30);
 /// Where `credential:NAME` points when systemd does not say.
 const CREDENTIALS_DEFAULT: &str = "/run/credentials/skala.service";
 
@@ -42,6 +46,8 @@ pub(crate) struct Auth {
 struct State {
     credential: Option<Arc<dyn TokenCredential>>,
     token: Option<(Secret, Timestamp)>,
+    /// When renewing it failed.
+    failed: Option<Timestamp>,
 }
 
 impl Auth {
@@ -55,12 +61,32 @@ impl Auth {
     /// `Denied` or `Expired` when the credentials are to blame, `Transport` when nobody answered; nothing was sent to ARM.
     pub async fn token(&self) -> Result<Secret, ProviderError> {
         let mut state = self.state.lock().await;
-        let left = |end: &Timestamp| end.since((self.now)());
-        if let Some((token, end)) = &state.token
-            && left(end) >= RENEW_BELOW
-        {
-            return Ok(token.clone());
+        let now = (self.now)();
+        let holds = |least: Duration, state: &State| {
+            state.token.as_ref().filter(|(_, end)| end.since(now) >= least).map(|(token, _)| token.clone())
+        };
+        if let Some(token) = holds(RENEW_BELOW, &state) {
+            return Ok(token);
         }
+        let Some(old) = holds(LAST_USE, &state) else {
+            return self.renew(&mut state).await;
+        };
+        if state.failed.is_some_and(|failed| failed <= now && now.since(failed) < RENEW_AGAIN) {
+            return Ok(old);
+        }
+        let renewed = match tokio::time::timeout(RENEW_WITHIN, self.renew(&mut state)).await {
+            Ok(renewed) => renewed,
+            Err(_) => Err(nonsense(format!("no token: no answer within {} s", RENEW_WITHIN.as_secs()))),
+        };
+        renewed.or_else(|error| {
+            tracing::warn!(%error, "the token could not be renewed; the old one still holds");
+            (state.credential, state.failed) = (None, Some(now));
+            Ok(old)
+        })
+    }
+
+    /// Gets a new token. The credential that gave none is made anew the next time.
+    async fn renew(&self, state: &mut State) -> Result<Secret, ProviderError> {
         let credential = match &state.credential {
             Some(credential) => Arc::clone(credential),
             None => Arc::clone(state.credential.insert(self.credential()?)),
@@ -68,21 +94,12 @@ impl Auth {
         match credential.get_token(&[&self.settings.scope], None).await {
             Ok(fresh) => {
                 let end = Timestamp::from_secs(fresh.expires_on.unix_timestamp());
-                state.token = Some((fresh.token.clone(), end));
+                (state.token, state.failed) = (Some((fresh.token.clone(), end)), None);
                 Ok(fresh.token)
             }
             Err(error) => {
                 state.credential = None;
-                let old = state.token.take().filter(|(_, end)| left(end) >= LAST_USE);
-                state.token = old.clone();
-                let error = no_token(error);
-                match old {
-                    Some((token, _)) => {
-                        tracing::warn!(%error, "the token could not be renewed; the old one still holds");
-                        Ok(token)
-                    }
-                    None => Err(error),
-                }
+                Err(no_token(error))
             }
         }
     }

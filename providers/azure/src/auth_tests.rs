@@ -16,20 +16,29 @@ use std::sync::atomic::{AtomicI64, Ordering::SeqCst};
 struct Issuer {
     asked: Lock<Vec<(String, Option<String>)>>,
     silent: Lock<bool>,
+    /// It never answers.
+    hangs: Lock<bool>,
 }
 
 #[async_trait::async_trait]
 impl HttpClient for Issuer {
     async fn execute_request(&self, request: &Request) -> azure_core::Result<AsyncRawResponse> {
         let metadata = request.headers().get_optional_string(&HeaderName::from_static("metadata"));
-        let mut asked = self.asked.lock().unwrap();
-        asked.push((request.url().to_string(), metadata));
+        let nth = {
+            let mut asked = self.asked.lock().unwrap();
+            asked.push((request.url().to_string(), metadata));
+            asked.len()
+        };
+        let hangs = *self.hangs.lock().unwrap();
+        if hangs {
+            return std::future::pending().await;
+        }
         if *self.silent.lock().unwrap() {
             return Err(azure_core::Error::with_message(ErrorKind::Connection, "nobody answers"));
         }
         let end = OffsetDateTime::now_utc().unix_timestamp() + 3_600;
         let body = serde_json::json!({
-            "access_token": format!("token-{}", asked.len()),
+            "access_token": format!("token-{nth}"),
             "token_type": "Bearer",
             "resource": "https://management.azure.com",
             "expires_in": if request.url().as_str().contains("/metadata/") { "3600".into() } else { serde_json::json!(3600) },
@@ -108,6 +117,40 @@ async fn a_token_is_kept_renewed_in_time_and_used_up_when_it_cannot_be() {
     assert_eq!(token().await, Err("transport"), "it is over");
     *issuer.silent.lock().unwrap() = false;
     assert!(token().await.is_ok());
+}
+
+#[tokio::test]
+async fn a_renewal_that_hangs_keeps_nobody_waiting_while_the_old_token_holds() {
+    let (issuer, ahead, file): (Arc<Issuer>, Arc<AtomicI64>, _) = (Arc::default(), Arc::default(), secret());
+    let auth = auth(by_secret(file.path()), &issuer, &ahead);
+    let token = async || auth.token().await.map(|token| token.secret().to_owned()).map_err(|error| error.code());
+    let asked = || issuer.asked.lock().unwrap().len();
+    assert_eq!(token().await, Ok("token-1".into()));
+    ahead.store(3_400, SeqCst);
+    *issuer.hangs.lock().unwrap() = true;
+    // The SDK's own copy would answer for it.
+    auth.state.lock().await.credential = None;
+    let in_time = Duration::from_secs(5);
+    assert_eq!(tokio::time::timeout(in_time, token()).await.unwrap(), Ok("token-1".into()));
+    assert_eq!((token().await, asked()), (Ok("token-1".into()), 2), "not tried again at once");
+    *issuer.hangs.lock().unwrap() = false;
+    ahead.store(3_420, SeqCst);
+    assert_eq!((token().await, asked()), (Ok("token-1".into()), 2));
+    ahead.store(3_435, SeqCst);
+    assert_eq!((token().await, asked()), (Ok("token-3".into()), 3), "half a minute later");
+}
+
+#[tokio::test]
+async fn a_secret_that_cannot_be_read_spoils_no_token_that_holds() {
+    let (issuer, ahead, file): (Arc<Issuer>, Arc<AtomicI64>, _) = (Arc::default(), Arc::default(), secret());
+    let auth = auth(by_secret(file.path()), &issuer, &ahead);
+    auth.token().await.unwrap();
+    auth.state.lock().await.credential = None;
+    drop(file);
+    ahead.store(3_400, SeqCst);
+    assert_eq!(auth.token().await.unwrap().secret(), "token-1");
+    ahead.store(3_590, SeqCst);
+    assert_eq!(auth.token().await.unwrap_err().code(), "invalid");
 }
 
 #[tokio::test]

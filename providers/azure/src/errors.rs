@@ -26,7 +26,17 @@ pub(crate) fn cut(text: &str, most: usize) -> Box<str> {
 pub(crate) struct ArmError {
     pub code: Option<String>,
     pub message: Option<String>,
+    #[serde(deserialize_with = "details")]
     pub details: Vec<ArmError>,
+}
+
+/// Details are words beside the code: null ones, or some of another form, spoil nothing.
+fn details<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<ArmError>, D::Error> {
+    let items = match serde_json::Value::deserialize(deserializer)? {
+        serde_json::Value::Array(items) => items,
+        _ => Vec::new(),
+    };
+    Ok(items.into_iter().filter_map(|item| serde_json::from_value(item).ok()).collect())
 }
 
 impl ArmError {
@@ -38,6 +48,32 @@ impl ArmError {
         }
         let inner = self.details.iter().map(ArmError::telling).find(|(code, text)| meaning(code, text).is_some());
         inner.unwrap_or(own)
+    }
+
+    fn has(&self, code: &str) -> bool {
+        self.code.as_deref() == Some(code) || self.details.iter().any(|inner| inner.has(code))
+    }
+}
+
+/// What is busy when Azure says to wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Busy {
+    /// Resource Manager has had too many calls of this principal, whatever they asked for.
+    Subscription,
+    /// There were too many calls of this kind.
+    Calls,
+    /// Something else is being done to this one resource; that says nothing of how often we call.
+    Resource,
+}
+
+/// Whose patience a busy answer with this body asks for.
+pub(crate) fn busy(body: &[u8]) -> Busy {
+    let Some(error) = read(body) else { return Busy::Calls };
+    let is = |codes: &[&str]| codes.iter().any(|code| error.has(code));
+    match () {
+        () if is(&["SubscriptionRequestsThrottled"]) => Busy::Subscription,
+        () if is(&["RetryableErrorDueToAnotherOperation", "AnotherOperationInProgress"]) => Busy::Resource,
+        () => Busy::Calls,
     }
 }
 

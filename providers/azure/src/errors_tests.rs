@@ -75,6 +75,27 @@ fn the_code_that_says_most_may_be_inside() {
 }
 
 #[test]
+fn details_that_are_none_spoil_nothing() {
+    for details in ["null", "{}", "[null]", r#"[{"code":7}]"#] {
+        let body = format!(r#"{{"error":{{"code":"AllocationFailed","message":"no","details":{details}}}}}"#);
+        assert_eq!(refusal(Effect::Write, 409, &body).code(), "out_of_capacity", "{details}");
+        let bare = format!(r#"{{"code":"ResourceNotFound","message":"no","details":{details}}}"#);
+        assert_eq!(refusal(Effect::Read, 404, &bare).code(), "not_found", "{details}");
+    }
+}
+
+#[test]
+fn a_busy_answer_says_what_is_busy() {
+    let check = |body: &str, expected: Busy| assert_eq!(busy(body.as_bytes()), expected, "{body}");
+    check(&arm("SubscriptionRequestsThrottled", "Number of requests exceeded"), Busy::Subscription);
+    check(&arm("TooManyRequests", "no"), Busy::Calls);
+    check(&arm("RetryableErrorDueToAnotherOperation", "no"), Busy::Resource);
+    let inside = r#"{"error":{"code":"OperationNotAllowed","message":"x","details":[{"code":"TooManyRequests"}]}}"#;
+    check(inside, Busy::Calls);
+    check("<html>", Busy::Calls);
+}
+
+#[test]
 fn a_refusal_reaches_no_further_than_said() {
     let one = ["3".to_owned()];
     assert_eq!(scope("ZonalAllocationFailed", "", None, &one), Scope::Zone("3".into()));

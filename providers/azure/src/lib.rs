@@ -98,7 +98,7 @@ impl Provider for Azure {
     }
 
     fn raise<'a>(&'a self, target: &'a Target, to: Capacity) -> BoxFuture<'a, Result<Accepted, ProviderError>> {
-        Box::pin(self.sets.raise(target, to))
+        Box::pin(async move { self.sets.of_one_set(self.sets.raise(target, to).await) })
     }
 
     fn cancel_unfilled<'a>(
@@ -106,7 +106,7 @@ impl Provider for Azure {
         target: &'a Target,
         to: Capacity,
     ) -> BoxFuture<'a, Result<Accepted, ProviderError>> {
-        Box::pin(self.sets.cancel_unfilled(target, to))
+        Box::pin(async move { self.sets.of_one_set(self.sets.cancel_unfilled(target, to).await) })
     }
 
     fn guard(&self) -> GuardKind {
@@ -136,7 +136,7 @@ impl Terminator for Azure {
         target: &'a Target,
         instances: &'a [InstanceId],
     ) -> BoxFuture<'a, Result<Accepted, ProviderError>> {
-        Box::pin(self.sets.terminate(target, instances))
+        Box::pin(async move { self.sets.of_one_set(self.sets.terminate(target, instances).await) })
     }
 }
 

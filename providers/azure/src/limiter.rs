@@ -3,13 +3,14 @@
 //!
 //! Both are pure but for [`Limiter`], which alone sleeps. The bucket fills by the process's own monotonic time; waits that
 //! Azure names are kept by the clock that is handed in, as every other time here. Reads leave a share of the tokens to writes, so that a busy
-//! poll never keeps a decision waiting. A Retry-After closes its side of the bucket until exactly then: Azure counts an
-//! early call as another one and answers with a new wait.
+//! poll never keeps a decision waiting. A Retry-After closes what it was said of until exactly then: Azure counts an
+//! early call as another one and answers with a new wait. A wait that was said of one thing closes the calls of that thing
+//! alone, which are told apart by their paths.
 
 use crate::Clock;
 use crate::errors::Effect;
 use contract::Timestamp;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
@@ -62,18 +63,58 @@ impl Wait {
     }
 }
 
+/// Of what a wait was said.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Reach<'a> {
+    /// Of every call of its side.
+    Side,
+    /// Of the calls to this path.
+    Path(&'a str),
+}
+
 /// Reads and writes have buckets of their own at Azure, so each is closed by itself.
 #[derive(Debug, Default)]
-struct Closed([Option<Wait>; 2]);
+struct Closed([Side; 2]);
+
+#[derive(Debug, Default)]
+struct Side {
+    whole: Option<Wait>,
+    /// By the path, in lower case; what is over goes with the next one that comes.
+    paths: BTreeMap<Box<str>, Wait>,
+}
+
+impl Side {
+    fn left(&self, reach: Reach<'_>, now: Timestamp) -> Duration {
+        let left = |wait: Option<&Wait>| wait.map_or(Duration::ZERO, |wait| wait.left(now));
+        let of_path = match reach {
+            Reach::Side => None,
+            Reach::Path(path) => self.paths.get(path),
+        };
+        left(self.whole.as_ref()).max(left(of_path))
+    }
+}
 
 impl Closed {
-    fn left(&self, effect: Effect, now: Timestamp) -> Duration {
-        self.0[usize::from(effect == Effect::Write)].map_or(Duration::ZERO, |wait| wait.left(now))
+    fn side(&mut self, effect: Effect) -> &mut Side {
+        &mut self.0[usize::from(effect == Effect::Write)]
     }
 
-    fn close(&mut self, effect: Effect, wait: Duration, now: Timestamp) {
-        if wait > self.left(effect, now) {
-            self.0[usize::from(effect == Effect::Write)] = Some(Wait::new(now, wait));
+    fn left(&mut self, effect: Effect, reach: Reach<'_>, now: Timestamp) -> Duration {
+        self.side(effect).left(reach, now)
+    }
+
+    fn close(&mut self, effect: Effect, reach: Reach<'_>, wait: Duration, now: Timestamp) {
+        let side = self.side(effect);
+        if wait <= side.left(reach, now) {
+            return;
+        }
+        let wait = Wait::new(now, wait);
+        match reach {
+            Reach::Side => side.whole = Some(wait),
+            Reach::Path(path) => {
+                side.paths.retain(|_, wait| wait.left(now) > Duration::ZERO);
+                side.paths.insert(path.into(), wait);
+            }
         }
     }
 }
@@ -126,15 +167,15 @@ impl Limiter {
         Self { state: Mutex::new((Bucket::new(rate, Instant::now()), Closed::default())), now }
     }
 
-    /// Waits for leave to make one call, at most `patience`.
+    /// Waits for leave to make one call to a path in lower case, at most `patience`.
     ///
     /// # Errors
     /// The time until leave could be given, when that is longer than `patience`; nothing is waited for then.
-    pub async fn acquire(&self, effect: Effect, patience: Duration) -> Result<(), Duration> {
+    pub async fn acquire(&self, effect: Effect, path: &str, patience: Duration) -> Result<(), Duration> {
         let deadline = Instant::now() + patience;
         loop {
             let now = Instant::now();
-            let wait = self.with(|bucket, closed| match closed.left(effect, (self.now)()) {
+            let wait = self.with(|bucket, closed| match closed.left(effect, Reach::Path(path), (self.now)()) {
                 Duration::ZERO => bucket.take(effect, now),
                 left => Err(left),
             });
@@ -146,14 +187,17 @@ impl Limiter {
         }
     }
 
-    /// Azure throttled a call: slower, and not again before the time it named.
-    pub fn throttled(&self, effect: Effect, retry_after: Option<Duration>) {
-        self.with(|bucket, closed| {
-            bucket.slow_down(Instant::now());
-            if let Some(wait) = retry_after {
-                closed.close(effect, wait, (self.now)());
-            }
-        });
+    /// Azure said to wait: what it was said of is not asked before.
+    pub fn close(&self, effect: Effect, reach: Reach<'_>, wait: Duration) {
+        self.with(|_, closed| closed.close(effect, reach, wait, (self.now)()));
+    }
+
+    /// Whether all reads or all writes have to wait.
+    pub fn is_closed(&self) -> bool {
+        let left = |effect, closed: &mut Closed| closed.left(effect, Reach::Side, (self.now)());
+        self.with(|_, closed| {
+            [Effect::Read, Effect::Write].into_iter().any(|effect| left(effect, closed) > Duration::ZERO)
+        })
     }
 
     /// Azure says that few calls are left.
@@ -231,13 +275,36 @@ mod tests {
         let at = |secs: i64| Timestamp::from_secs(1_000 + secs);
         let secs = Duration::from_secs;
         let mut closed = Closed::default();
-        closed.close(Effect::Write, secs(7), at(0));
-        closed.close(Effect::Write, secs(2), at(0));
-        assert_eq!(closed.left(Effect::Write, at(0)), secs(7));
-        assert_eq!(closed.left(Effect::Write, at(6)), secs(1));
-        assert_eq!(closed.left(Effect::Read, at(6)), secs(0));
-        assert_eq!(closed.left(Effect::Write, at(7)), secs(0));
-        assert_eq!(closed.left(Effect::Write, at(-500)), secs(0), "the clock was set back");
+        let any = Reach::Path("/any");
+        closed.close(Effect::Write, Reach::Side, secs(7), at(0));
+        closed.close(Effect::Write, Reach::Side, secs(2), at(0));
+        assert_eq!(closed.left(Effect::Write, any, at(0)), secs(7));
+        assert_eq!(closed.left(Effect::Write, any, at(6)), secs(1));
+        assert_eq!(closed.left(Effect::Read, any, at(6)), secs(0));
+        assert_eq!(closed.left(Effect::Write, any, at(7)), secs(0));
+        assert_eq!(closed.left(Effect::Write, any, at(-500)), secs(0), "the clock was set back");
+    }
+
+    #[test]
+    fn a_wait_of_one_thing_is_nobody_elses() {
+        let at = |secs: i64| Timestamp::from_secs(1_000 + secs);
+        let secs = Duration::from_secs;
+        let mut closed = Closed::default();
+        let (web, shop) = (Reach::Path("/web"), Reach::Path("/shop"));
+        closed.close(Effect::Read, web, secs(60), at(0));
+        assert_eq!(closed.left(Effect::Read, web, at(20)), secs(40));
+        assert_eq!(closed.left(Effect::Write, web, at(20)), secs(0));
+        assert_eq!(closed.left(Effect::Read, shop, at(20)), secs(0));
+        assert_eq!(closed.left(Effect::Read, Reach::Side, at(20)), secs(0));
+        // The longer of two waits holds.
+        closed.close(Effect::Read, Reach::Side, secs(10), at(20));
+        assert_eq!(
+            (closed.left(Effect::Read, web, at(20)), closed.left(Effect::Read, shop, at(20))),
+            (secs(40), secs(10))
+        );
+        // What is over is not kept.
+        closed.close(Effect::Read, shop, secs(5), at(60));
+        assert_eq!(closed.0[0].paths.len(), 1);
     }
 
     #[test]
@@ -281,8 +348,10 @@ mod tests {
     #[tokio::test]
     async fn who_would_wait_too_long_is_told_at_once() {
         let limiter = Limiter::new(10.0, std::sync::Arc::new(|| Timestamp::from_secs(1_000)));
-        limiter.throttled(Effect::Write, Some(Duration::from_secs(60)));
-        let wait = limiter.acquire(Effect::Write, Duration::from_secs(5)).await.unwrap_err();
+        assert!(!limiter.is_closed());
+        limiter.close(Effect::Write, Reach::Side, Duration::from_secs(60));
+        let wait = limiter.acquire(Effect::Write, "/web", Duration::from_secs(5)).await.unwrap_err();
         assert!(wait > Duration::from_secs(50), "{wait:?}");
+        assert!(limiter.is_closed());
     }
 }

@@ -4,9 +4,10 @@
 //! here. The token leaves for the endpoint's own host alone, encrypted or to a loopback address.
 
 use crate::Clock;
+use crate::arm::Page;
 use crate::auth::Auth;
-use crate::errors::{Effect, cut, failed, nonsense, refused, unanswered};
-use crate::limiter::{Limiter, is_little};
+use crate::errors::{Busy, Effect, busy, cut, failed, nonsense, refused, unanswered};
+use crate::limiter::{Limiter, Reach, is_little};
 use crate::settings::{Checked, is_loopback};
 use azure_core::http::headers::{AUTHORIZATION, HeaderName, Headers};
 use azure_core::http::{
@@ -16,6 +17,7 @@ use azure_core::http::{
 pub use contract::Deadlines;
 use contract::{OnCall, ProviderError, Telling, Timestamp};
 use serde::de::DeserializeOwned;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -23,6 +25,9 @@ use url::Url;
 
 /// The longest wait that makes sense; one that is longer is a mistake at the other end.
 const WAIT_MAX: Duration = Duration::from_secs(86_400);
+
+/// Pages followed. Azure sends some hundred sets in each, and a subscription holds 2,500 in a region.
+const PAGES_MAX: usize = 400;
 
 /// An answer whose status is a success.
 #[derive(Debug)]
@@ -132,6 +137,43 @@ impl Wire {
         .map_err(|(error, _)| error)
     }
 
+    /// Follows a list's pages, handing each item's text to `take`, until that says that it has enough.
+    ///
+    /// # Errors
+    /// When a page does not come, is no page, leads to another host, or comes again and again.
+    pub async fn pages(
+        &self,
+        operation: &'static str,
+        path: &str,
+        api_version: &str,
+        query: &[(&str, &str)],
+        deadline: Instant,
+        mut take: impl FnMut(&str) -> Result<bool, ProviderError>,
+    ) -> Result<(), ProviderError> {
+        let mut url = self.url(path, api_version, query);
+        let mut seen = BTreeSet::from([url.to_string()]);
+        for _ in 0..PAGES_MAX {
+            let answer = self.read(operation, &url, deadline).await?;
+            let page: Page<'_> = serde_json::from_slice(answer.body()).map_err(|error| {
+                nonsense(format!("{operation}: the answer is not a page of a list ({error}); check endpoint_url"))
+            })?;
+            let mut more = true;
+            for item in &page.value {
+                more = take(item.get())?;
+            }
+            let Some(next) = page.next_link.filter(|next| more && !next.is_empty()) else {
+                return Ok(());
+            };
+            let elsewhere =
+                || nonsense(format!("{operation}: the next page is said to be on another host; not followed"));
+            url = self.own(&next).ok_or_else(elsewhere)?;
+            if !seen.insert(url.to_string()) {
+                return Err(nonsense(format!("{operation}: the same page is offered again and again")));
+            }
+        }
+        Err(nonsense(format!("{operation}: more pages than there can be")))
+    }
+
     /// When a read that begins now must have ended.
     pub fn soon(&self) -> Instant {
         Instant::now() + self.deadlines.read
@@ -163,15 +205,13 @@ impl Wire {
         }
         // Half of the time for the limiter: a call that is let through at the last moment would only time out.
         let patience = deadline.saturating_duration_since(Instant::now()) / 2;
-        if let Err(wait) = self.limiter.acquire(effect, patience).await {
+        let path = request.url().path().to_ascii_lowercase();
+        if let Err(wait) = self.limiter.acquire(effect, &path, patience).await {
             return Err((ProviderError::Throttled { retry_after: Some(wait) }, false));
         }
         let started = Instant::now();
         let telling = Telling::of(self.on_call.as_ref(), operation, || started.elapsed());
         let result = self.within(operation, effect, deadline, request).await;
-        if let Err((ProviderError::Throttled { retry_after }, _)) = &result {
-            self.limiter.throttled(effect, *retry_after);
-        }
         telling.end(result.as_ref().err().map_or("ok", |(error, _)| error.code()));
         result
     }
@@ -200,13 +240,14 @@ impl Wire {
                     return Err((unanswered(effect, what.into(), None), false));
                 }
             };
-        self.judge(operation, effect, response, &token).await.map_err(|error| (error, false))
+        self.judge(operation, effect, request.url(), response, &token).await.map_err(|error| (error, false))
     }
 
     async fn judge(
         &self,
         operation: &'static str,
         effect: Effect,
+        url: &Url,
         response: RawResponse,
         token: &azure_core::credentials::Secret,
     ) -> Result<Answer, ProviderError> {
@@ -228,8 +269,38 @@ impl Wire {
         if status == 401 {
             self.auth.refused(token).await;
         }
-        Err(refused(operation, effect, status, retry_after, &body))
+        let error = refused(operation, effect, status, retry_after, &body);
+        if let ProviderError::Throttled { .. } = error {
+            let none_left = of_subscription.is_some_and(|left| left.trim().parse::<i64>().is_ok_and(|left| left <= 0));
+            self.wait(effect, url, if none_left { Busy::Subscription } else { busy(&body) }, retry_after);
+        }
+        Err(error)
     }
+
+    /// Azure said that something is busy: what that is waits as long as it was told, and nothing else does.
+    fn wait(&self, effect: Effect, url: &Url, busy: Busy, wait: Option<Duration>) {
+        if busy != Busy::Resource {
+            self.limiter.slow_down();
+        }
+        let path = url.path().to_ascii_lowercase();
+        // Without the list of all of them there is nothing to ask of any.
+        let reach = if busy == Busy::Subscription || lists_all(url) { Reach::Side } else { Reach::Path(&path) };
+        if let Some(wait) = wait {
+            self.limiter.close(effect, reach, wait);
+        }
+    }
+
+    /// Whether Azure has said to wait of more than one resource's calls.
+    pub fn is_closed(&self) -> bool {
+        self.limiter.is_closed()
+    }
+}
+
+/// Whether a URL is of the list of a whole subscription's resources of a kind, without a filter.
+fn lists_all(url: &Url) -> bool {
+    let path: Vec<&str> = url.path().trim_matches('/').split('/').collect();
+    matches!(path[..], [_, _, providers, _, _] if providers.eq_ignore_ascii_case("providers"))
+        && !url.query_pairs().any(|(key, _)| key.eq_ignore_ascii_case("$filter"))
 }
 
 /// What a Retry-After says: seconds, or a date.
@@ -248,6 +319,19 @@ fn wait(text: &str, now: Timestamp) -> Option<Duration> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_the_list_of_a_subscription_is_everybodys() {
+        let check = |url: &str, expected: bool| {
+            let url = Url::parse(&format!("https://management.azure.com/subscriptions/s/{url}")).unwrap();
+            assert_eq!(lists_all(&url), expected, "{url}");
+        };
+        check("providers/Microsoft.Compute/virtualMachineScaleSets?api-version=1", true);
+        check("providers/Microsoft.Compute/virtualMachineScaleSets?%24skiptoken=7", true);
+        check("providers/Microsoft.Compute/virtualMachines?%24filter=of+one+set", false);
+        check("providers/Microsoft.Compute/locations/westeurope/operations/1", false);
+        check("resourceGroups/rg/providers/Microsoft.Compute/virtualMachineScaleSets/web/virtualMachines", false);
+    }
 
     #[test]
     fn a_wait_is_seconds_or_a_date() {

@@ -39,7 +39,7 @@ impl Sets {
         let now = (self.now)();
         let wait = self.group(&name.key(), |group| group.writes.wait(now));
         if wait > Duration::ZERO {
-            return Err(ProviderError::Throttled { retry_after: Some(wait) });
+            return Err(paced(target.group.as_str(), wait));
         }
         let set = self.get(&name, self.wire.soon()).await.map_err(ProviderError::before_the_write)?;
         let sized = shape::sized(&set)?;
@@ -74,7 +74,7 @@ impl Sets {
             let found = memory.autoscale.of(&key, group.and_then(|group| group.first_seen));
             (found, group.map(|group| group.shown_foreign.clone()).unwrap_or_default())
         });
-        match found.into_iter().find(|foreign| !shown.contains(foreign)) {
+        match found.shown.into_iter().find(|foreign| !shown.contains(foreign)) {
             Some(new) => Err(conflict(target, &format!("{} was not there when the set was observed", new.name))),
             None => Ok(()),
         }
@@ -90,8 +90,7 @@ impl Sets {
     ) -> Result<Answer, ProviderError> {
         let key = look.name.key();
         let now = (self.now)();
-        self.group(&key, |group| group.writes.book(now))
-            .map_err(|wait| ProviderError::Throttled { retry_after: Some(wait) })?;
+        self.group(&key, |group| group.writes.book(now)).map_err(|wait| paced(&key, wait))?;
         let mut body = serde_json::Map::new();
         if let Some(capacity) = capacity {
             let sku = look.set.sku.as_ref();
@@ -168,6 +167,17 @@ pub(super) fn is_json(answer: &Answer, operation: &str) -> Result<(), ProviderEr
         what: format!("{operation}: the answer is not what the API promises ({error})").into(),
         source: None,
     })
+}
+
+/// The set has had its writes of this minute. How long that lasts is told to the log alone: a caller that knows a wait
+/// takes it for the whole subscription's, and this is one set's.
+pub(super) fn paced(group: &str, wait: Duration) -> ProviderError {
+    tracing::info!(
+        group,
+        secs = wait.as_secs(),
+        "not written: this set has had as many writes as Azure takes in a minute"
+    );
+    ProviderError::Throttled { retry_after: None }
 }
 
 /// A plan that does not fit the set any more.

@@ -4,12 +4,12 @@
 //! or Azure evicts changes neither the set's capacity nor its ETag, so even a quiet set is listed again after a while.
 
 use super::{Group, Known, Sets};
-use crate::arm::{COMPUTE, ScaleSet, Vm};
+use crate::arm::{COMPUTE, Protection, ScaleSet, Vm};
 use crate::errors::nonsense;
 use crate::group::SetName;
 use crate::shape::{self, Machine, Mode, Sized};
 use contract::{InstanceState, ProviderError, Timestamp};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
@@ -117,9 +117,9 @@ impl Sets {
         if Instant::now() + LEAST > deadline {
             return Err(nonsense(format!("{}: its machines have not been listed yet; next time", name.key())));
         }
-        let vms = match sized.mode {
-            Mode::Uniform => self.uniform(name, deadline).await?,
-            Mode::Flexible => self.flexible(name, deadline).await?,
+        let (vms, whole) = match sized.mode {
+            Mode::Uniform => (self.uniform(name, deadline).await?, true),
+            Mode::Flexible => self.flexible(name, set, deadline).await?,
         };
         self.group(&name.key(), |group| {
             let (machines, failures) = group.facts.machines(set, sized.mode, &vms, at)?;
@@ -127,7 +127,7 @@ impl Sets {
                 group.note(failure);
             }
             let moving = |m: &Machine| matches!(m.shown.state, InstanceState::Pending | InstanceState::Terminating);
-            let settled = !machines.iter().any(moving) && u32::try_from(machines.len()) == Ok(sized.capacity);
+            let settled = whole && !machines.iter().any(moving) && u32::try_from(machines.len()) == Ok(sized.capacity);
             group.known = Some(Known {
                 etag: set.etag.clone(),
                 capacity: sized.capacity,
@@ -144,29 +144,24 @@ impl Sets {
         self.vms("ListScaleSetVMs", &path, &[("$expand", "instanceView")], deadline).await
     }
 
-    /// A Flexible set's machines are virtual machines of their own; only the set's own list says which are protected.
-    async fn flexible(&self, name: &SetName, deadline: Instant) -> Result<Vec<Vm>, ProviderError> {
+    /// A Flexible set's machines are virtual machines of their own, and two lists show them: the filtered one has their
+    /// states, the set's own has its members and who is protected. The flag says that both show the same machines.
+    async fn flexible(
+        &self,
+        name: &SetName,
+        set: &ScaleSet,
+        deadline: Instant,
+    ) -> Result<(Vec<Vm>, bool), ProviderError> {
         let path = format!("/subscriptions/{}/providers/Microsoft.Compute/virtualMachines", self.subscription);
-        let filter = format!("'virtualMachineScaleSet/id' eq '{}'", name.path(&self.subscription));
+        // The id as Azure gave it: nobody promises that a filter compares without regard to case.
+        let filter = format!("'virtualMachineScaleSet/id' eq '{}'", set.id);
         let query = [("$filter", filter.as_str()), ("$expand", "instanceView")];
         let of_set = format!("{}/virtualMachines", name.path(&self.subscription));
         let (vms, members) = futures_util::join!(
             self.vms("ListVMs", &path, &query, deadline),
             self.vms("ListScaleSetVMs", &of_set, &[], deadline)
         );
-        let mut vms = vms?;
-        let members = match members {
-            // An endpoint from before Flexible sets had protection.
-            Err(ProviderError::Invalid { .. } | ProviderError::NotFound { .. }) => Vec::new(),
-            members => members?,
-        };
-        for vm in &mut vms {
-            if let Some(member) = members.iter().find(|member| member.name == vm.name) {
-                vm.properties.protection_policy = member.properties.protection_policy.clone();
-                vm.properties.latest_model_applied = member.properties.latest_model_applied;
-            }
-        }
-        Ok(vms)
+        Ok(together(vms?, members?))
     }
 
     async fn vms(
@@ -178,17 +173,57 @@ impl Sets {
     ) -> Result<Vec<Vm>, ProviderError> {
         let mut vms: Vec<Vm> = Vec::new();
         let mut ids: BTreeSet<String> = BTreeSet::new();
-        self.pages(operation, path, COMPUTE, query, deadline, |item| {
+        let pages = self.wire.pages(operation, path, COMPUTE, query, deadline, |item| {
             let vm: Vm = serde_json::from_str(item)
                 .map_err(|error| nonsense(format!("{operation}: not a machine as the API promises: {error}")))?;
             if vm.name.clone().is_none_or(|name| ids.insert(name)) {
                 vms.push(vm);
             }
             Ok(true)
-        })
-        .await?;
+        });
+        pages.await?;
         Ok(vms)
     }
+}
+
+/// Both lists of a Flexible set as one: a machine that either shows is there. The flag says that they show the same.
+fn together(mut vms: Vec<Vm>, members: Vec<Vm>) -> (Vec<Vm>, bool) {
+    // A member's number is the name of its virtual machine; ARM compares names without regard to case.
+    let name = |vm: &Vm| vm.instance_id.as_deref().or(vm.name.as_deref()).unwrap_or_default().to_ascii_lowercase();
+    let mut members: BTreeMap<String, Vm> = members.into_iter().map(|member| (name(&member), member)).collect();
+    let mut whole = true;
+    for vm in &mut vms {
+        let member = members.remove(&name(vm));
+        let properties = &mut vm.properties;
+        match member {
+            Some(member) => {
+                properties.protection_policy = member.properties.protection_policy;
+                properties.latest_model_applied = member.properties.latest_model_applied;
+            }
+            // Nobody has said that it may go.
+            None => {
+                whole = false;
+                properties.protection_policy =
+                    Some(Protection { protect_from_scale_in: Some(true), protect_from_scale_set_actions: None });
+            }
+        }
+    }
+    whole &= members.is_empty();
+    vms.extend(members.into_values().map(unseen));
+    (vms, whole)
+}
+
+/// A machine that the set's own list alone shows. That list has no power states, so its word for a machine says no more
+/// than that it is there, or that it leaves; the state it was last seen in stays.
+fn unseen(mut member: Vm) -> Vm {
+    let properties = &mut member.properties;
+    let leaves = properties.provisioning_state.as_deref().is_some_and(|word| word.eq_ignore_ascii_case("deleting"));
+    if !leaves {
+        properties.provisioning_state = Some("Updating".into());
+    }
+    properties.instance_view = None;
+    member.name = member.instance_id.take().or(member.name);
+    member
 }
 
 impl Group {

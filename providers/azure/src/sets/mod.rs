@@ -18,13 +18,15 @@ use crate::Clock;
 use crate::limiter::{Wait, Writes};
 use crate::shape::{Facts, Machine};
 use crate::wire::Wire;
-use contract::{Capacity, Epoch, Foreign, LaunchFailure, Owner, Timestamp};
+use contract::{Capacity, Epoch, Foreign, LaunchFailure, Owner, ProviderError, Timestamp};
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
 /// The scale sets of one subscription.
 pub(crate) struct Sets {
     wire: Wire,
+    /// The way to autoscale settings, which are another service's.
+    insights: Wire,
     subscription: String,
     owner: Owner,
     now: Clock,
@@ -71,7 +73,19 @@ struct Known {
 
 impl Sets {
     pub fn new(wire: Wire, subscription: String, owner: Owner, now: Clock) -> Self {
-        Self { wire, subscription, owner, now, memory: Mutex::default() }
+        let insights = wire.beside();
+        Self { wire, insights, subscription, owner, now, memory: Mutex::default() }
+    }
+
+    /// The answer to a write. A wait that was said of one set alone is told without its length: the caller would keep every
+    /// other set of the subscription waiting for it. Here it is kept all the same.
+    pub fn of_one_set<T>(&self, answer: Result<T, ProviderError>) -> Result<T, ProviderError> {
+        match answer {
+            Err(ProviderError::Throttled { .. }) if !self.wire.is_closed() => {
+                Err(ProviderError::Throttled { retry_after: None })
+            }
+            answer => answer,
+        }
     }
 
     /// Changes the memory; never across a call.

@@ -130,14 +130,14 @@ impl Sets {
         self.get(&name, deadline).await?;
         let path = format!("/subscriptions/{}/providers/Microsoft.Insights/autoscaleSettings", self.subscription);
         let mut settings: Vec<Setting> = Vec::new();
-        self.pages("ListAutoscaleSettings", &path, AUTOSCALE, &[], deadline, |item| {
+        let pages = self.insights.pages("ListAutoscaleSettings", &path, AUTOSCALE, &[], deadline, |item| {
             let setting = Setting::read(item, &self.subscription)?;
             if !settings.iter().any(|known| known.is(&setting.label) && known.target == setting.target) {
                 settings.push(setting);
             }
             Ok(true)
-        })
-        .await?;
+        });
+        pages.await?;
         Ok(Standing { set: name.key(), settings })
     }
 
@@ -198,8 +198,8 @@ impl Sets {
     /// Makes switches, toward suspended or back.
     async fn make(&self, needed: &[(&Switch, &Setting)], suspend: bool) -> Result<(), ProviderError> {
         for (switch, setting) in needed {
-            let url = self.wire.url(&setting.id, AUTOSCALE, &[]);
-            let answer = match self.wire.read("GetAutoscaleSetting", &url, self.wire.soon()).await {
+            let url = self.insights.url(&setting.id, AUTOSCALE, &[]);
+            let answer = match self.insights.read("GetAutoscaleSetting", &url, self.insights.soon()).await {
                 // It went in this moment; nothing is left that could act.
                 Err(ProviderError::NotFound { .. }) => continue,
                 answer => answer.map_err(ProviderError::before_the_write)?,
@@ -232,8 +232,8 @@ impl Sets {
 
     /// Writes a setting; the answer is the setting as it stands by then, or it is not known whether it was written.
     async fn put(&self, change: Change, wanted: Option<&str>) -> Result<(), ProviderError> {
-        let deadline = Instant::now() + self.wire.deadlines.write;
-        let answer = self.wire.write(change, deadline).await?;
+        let deadline = Instant::now() + self.insights.deadlines.write;
+        let answer = self.insights.write(change, deadline).await?;
         let unclear = |what: String| ProviderError::Unclear { what: what.into(), source: None };
         let text = String::from_utf8_lossy(answer.body());
         let written = Setting::read(&text, &self.subscription)

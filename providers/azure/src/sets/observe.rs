@@ -4,12 +4,12 @@
 //! by name before it is said not to exist: a list shows only what the credentials may see.
 
 use super::{Sets, machines};
-use crate::arm::{COMPUTE, Id, Page, ScaleSet};
+use crate::arm::{COMPUTE, Id, ScaleSet};
 use crate::errors::nonsense;
 use crate::group::SetName;
 use crate::limiter::Wait;
 use crate::shape::{self, Machine};
-use contract::{Abilities, Ask, Observation, ProviderError, Timestamp};
+use contract::{Abilities, Ask, Observation, ProviderError, Suspended, Timestamp};
 use futures_util::StreamExt;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -18,8 +18,6 @@ use tokio::time::Instant;
 
 /// Sets whose details are asked for at once.
 const CONCURRENT: usize = 8;
-/// Pages followed. Azure sends some hundred sets in each, and a subscription holds 2,500 in a region.
-const PAGES_MAX: usize = 400;
 /// A set that is known not to exist is asked for by name again after this long.
 const MISSING_FOR: Duration = Duration::from_secs(30);
 /// Failed launches are shown this long.
@@ -80,24 +78,29 @@ impl Sets {
         let busy = !ask.open_actions.is_empty() || !ask.operations.is_empty();
         let machines = self.machines(name, set, &sized, (busy, pace), at, deadline).await?;
         let operations = self.follow(&key, set, ask, deadline).await;
-        let suspended = self.refreshes(name, set, &machines, deadline).await;
-        let foreign = self.memory(|memory| {
+        let mut suspended = self.refreshes(name, set, &machines, deadline).await;
+        let (controllers, old) = self.memory(|memory| {
             let first_seen = memory.groups.get(&key).and_then(|group| group.first_seen);
-            memory.autoscale.of(&key, first_seen)
+            (memory.autoscale.of(&key, first_seen), memory.autoscale.old(at))
         });
+        // Shown, and in nobody's way: what was known of controllers is still the best guess.
+        suspended.extend(old.map(Suspended::Other));
         let launch_failures = self.group(&key, |group| {
-            group.shown_foreign = foreign.clone();
+            group.shown_foreign = controllers.shown.clone();
             let oldest = at.before(FAILURES_KEPT);
             group.failures.retain(|failure| failure.at >= oldest);
             group.failures.clone()
         });
         Ok(Observation {
             desired: Some(sized.capacity),
+            // A set has no bounds of its own: beyond its controller's, that would undo what is done here.
+            cloud_min: controllers.min,
+            cloud_max: controllers.max,
             instances: machines.into_iter().map(|machine: Machine| machine.shown).collect(),
             operations,
             launch_failures,
             suspended,
-            foreign,
+            foreign: controllers.shown,
             owner: shape::owner_tag(set),
             abilities: Abilities { terminate_batch: TERMINATE_BATCH, ..Abilities::default() },
             token: set.etag.clone(),
@@ -121,7 +124,7 @@ impl Sets {
         deadline: Instant,
     ) -> Result<(), ProviderError> {
         let path = format!("/subscriptions/{}/providers/Microsoft.Compute/virtualMachineScaleSets", self.subscription);
-        self.pages("ListScaleSets", &path, COMPUTE, &[], deadline, |item| {
+        let pages = self.wire.pages("ListScaleSets", &path, COMPUTE, &[], deadline, |item| {
             let id: Id = serde_json::from_str(item).map_err(|_| nonsense("ListScaleSets: a set without an id"))?;
             let key = SetName::of_id(&id.id, &self.subscription).map(|name| name.key());
             // A set shown twice is one: the first page was the older one, and age is never underestimated.
@@ -132,45 +135,8 @@ impl Sets {
             }
             // With every set seen the rest of the pages can only repeat.
             Ok(sets.len() < keys.len())
-        })
-        .await
-    }
-
-    /// Follows a list's pages, handing each item's text to `take`, until that says that it has enough.
-    ///
-    /// # Errors
-    /// When a page does not come, is no page, leads to another host, or comes again and again.
-    pub(super) async fn pages(
-        &self,
-        operation: &'static str,
-        path: &str,
-        api_version: &str,
-        query: &[(&str, &str)],
-        deadline: Instant,
-        mut take: impl FnMut(&str) -> Result<bool, ProviderError>,
-    ) -> Result<(), ProviderError> {
-        let mut url = self.wire.url(path, api_version, query);
-        let mut seen = BTreeSet::from([url.to_string()]);
-        for _ in 0..PAGES_MAX {
-            let answer = self.wire.read(operation, &url, deadline).await?;
-            let page: Page<'_> = serde_json::from_slice(answer.body()).map_err(|error| {
-                nonsense(format!("{operation}: the answer is not a page of a list ({error}); check endpoint_url"))
-            })?;
-            let mut more = true;
-            for item in &page.value {
-                more = take(item.get())?;
-            }
-            let Some(next) = page.next_link.filter(|next| more && !next.is_empty()) else {
-                return Ok(());
-            };
-            let elsewhere =
-                || nonsense(format!("{operation}: the next page is said to be on another host; not followed"));
-            url = self.wire.own(&next).ok_or_else(elsewhere)?;
-            if !seen.insert(url.to_string()) {
-                return Err(nonsense(format!("{operation}: the same page is offered again and again")));
-            }
-        }
-        Err(nonsense(format!("{operation}: more pages than there can be")))
+        });
+        pages.await
     }
 
     /// A set that the list does not show.

@@ -7,16 +7,21 @@
 use super::Sets;
 use crate::arm::{self, AsyncOperation, ScaleSet};
 use crate::codes::{Meaning, meaning};
-use crate::errors::{ArmError, cut};
+use crate::errors::{ArmError, cut, nonsense};
 use crate::limiter::Wait;
 use crate::shape;
 use crate::wire::Answer;
 use contract::{ActionId, Ask, FailureKind, LaunchFailure, OperationInFlight, ProviderError, Scope, Timestamp};
+use serde_json::Value;
 use std::time::Duration;
 use tokio::time::Instant;
 
 /// An operation that does not say when to ask again is asked after this long.
 const ASK_AGAIN: Duration = Duration::from_secs(15);
+/// One that has not ended so long after its first time to ask is followed no more: no write to a set takes as long.
+const GIVE_UP: Duration = Duration::from_secs(86_400);
+/// The permission that following needs, as a custom role spells it.
+const PERMISSION: &str = "Microsoft.Compute/locations/operations/read";
 
 /// What kind of write an operation belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,22 +76,29 @@ fn parse(name: &str) -> Name<'_> {
 }
 
 /// What an answer says. An operation's own resource has a status word; a Location answers 202 until it is done.
-fn progress(answer: &Answer) -> Progress {
-    if answer.status == 202 {
-        return Progress::UnderWay;
+///
+/// # Errors
+/// When it cannot be read, which says nothing of the operation.
+fn progress(status: u16, body: &[u8]) -> Result<Progress, ProviderError> {
+    if status == 202 {
+        return Ok(Progress::UnderWay);
     }
-    let Ok(operation) = serde_json::from_slice::<AsyncOperation>(answer.body()) else {
-        // A Location that is done answers with the resource, or with nothing.
-        return Progress::Done;
-    };
-    match operation.status.as_str() {
+    let wrong = |error: serde_json::Error| nonsense(format!("GetOperation: not what the API promises ({error})"));
+    let body = body.trim_ascii();
+    let body = if body.is_empty() { Value::Null } else { serde_json::from_slice(body).map_err(wrong)? };
+    // A Location that is done answers with the resource, or with nothing.
+    if body.is_null() || body.is_object() && body.get("status").is_none() {
+        return Ok(Progress::Done);
+    }
+    let operation: AsyncOperation = serde_json::from_value(body).map_err(wrong)?;
+    Ok(match operation.status.as_str() {
         "Succeeded" => Progress::Done,
         "Failed" | "Canceled" => {
             Progress::Failed(operation.error.unwrap_or_default(), arm::time(operation.end_time.as_deref()))
         }
         // Azure's rule: every word that is not one of those three means that it goes on.
         _ => Progress::UnderWay,
-    }
+    })
 }
 
 impl Sets {
@@ -109,7 +121,7 @@ impl Sets {
             });
             let followed = match known {
                 Followed::Waiting(wait) if wait.left(now) == Duration::ZERO => {
-                    self.ask_operation(key, set, &name, deadline).await
+                    given_up(key, &name, self.ask_operation(key, set, &name, deadline).await, now)
                 }
                 known => known,
             };
@@ -141,12 +153,23 @@ impl Sets {
                 }
                 return Followed::Ended;
             }
+            Err(error @ (ProviderError::Denied { .. } | ProviderError::Invalid { .. })) => {
+                tracing::warn!(group = key, %error, "an operation is not followed: allow {PERMISSION} to these credentials");
+                return Followed::Ended;
+            }
             Err(error) => {
                 tracing::debug!(group = key, %error, "an operation could not be asked");
                 return after(None);
             }
         };
-        match progress(&answer) {
+        let progress = match progress(answer.status, answer.body()) {
+            Ok(progress) => progress,
+            Err(error) => {
+                tracing::debug!(group = key, %error, "an operation is asked again");
+                return after(answer.retry_after);
+            }
+        };
+        match progress {
             Progress::UnderWay => return after(answer.retry_after),
             Progress::Done => {}
             Progress::Failed(error, ended) => {
@@ -162,6 +185,19 @@ impl Sets {
         }
         Followed::Ended
     }
+}
+
+/// Ends what has gone on for too long: nobody would ever hear how it went.
+fn given_up(key: &str, name: &Name<'_>, followed: Followed, now: Timestamp) -> Followed {
+    if followed == Followed::Ended || now.since(name.not_before) < GIVE_UP {
+        return followed;
+    }
+    tracing::warn!(
+        group = key,
+        operation = name.url,
+        "an operation has not ended within a day and is not followed any more"
+    );
+    Followed::Ended
 }
 
 /// The launch failure that such a refusal is.
@@ -189,5 +225,22 @@ mod tests {
         assert_eq!(parse(text), expected);
         let bare = parse("https://arm.example/operations/1");
         assert_eq!((bare.purpose, bare.action, bare.not_before), (Purpose::Other, None, Timestamp(0)));
+    }
+
+    #[test]
+    fn what_cannot_be_read_has_not_succeeded() {
+        let said = |status: u16, body: &str| progress(status, body.as_bytes()).map_err(|error| error.code());
+        let failed = ArmError { code: Some("AllocationFailed".into()), message: None, details: Vec::new() };
+        let body = r#"{"status":"Failed","error":{"code":"AllocationFailed","details":null}}"#;
+        assert_eq!(said(200, body), Ok(Progress::Failed(failed, None)));
+        assert_eq!(said(200, r#"{"status":"Succeeded","properties":{}}"#), Ok(Progress::Done));
+        assert_eq!(said(200, r#"{"status":"Updating"}"#), Ok(Progress::UnderWay));
+        for (status, done) in [(200, ""), (204, ""), (200, "null"), (200, r#"{"id":"/x","properties":{}}"#)] {
+            assert_eq!(said(status, done), Ok(Progress::Done), "{done}");
+        }
+        for unreadable in ["<html>", r#"{"status":"Succ"#, r#"{"status":null}"#, r#"{"status":7}"#, "[]", "true"] {
+            assert_eq!(said(200, unreadable), Err("transport"), "{unreadable}");
+        }
+        assert_eq!(said(202, "<html>"), Ok(Progress::UnderWay));
     }
 }

@@ -5,7 +5,7 @@
 //! overwritten, since the call lowers by what it removes. Protection does not stop this call at Azure, so it does here.
 
 use super::Sets;
-use super::fence::{conflict, is_json};
+use super::fence::{conflict, is_json, paced};
 use super::operations::{self, Purpose};
 use crate::arm::COMPUTE;
 use crate::shape::Machine;
@@ -36,8 +36,7 @@ impl Sets {
             operations.extend(operations::name(&answer, Purpose::Other, target.action, (self.now)()));
         }
         let now = (self.now)();
-        self.group(&look.name.key(), |group| group.writes.book(now))
-            .map_err(|wait| ProviderError::Throttled { retry_after: Some(wait) })?;
+        self.group(&look.name.key(), |group| group.writes.book(now)).map_err(|wait| paced(&look.name.key(), wait))?;
         let path = format!("{}/delete", look.name.path(&self.subscription));
         let change = Change {
             operation: "DeleteInstances",

@@ -30,7 +30,8 @@ impl Sets {
     }
 
     /// Lowering the capacity to what is there removes nothing as long as nothing comes meanwhile. So it is refused while
-    /// Azure works on the set, and what is there is listed after the read whose ETag goes into the write.
+    /// Azure works on the set, and what is there is listed after the read whose ETag goes into the write: every machine
+    /// that any list of the set shows.
     pub async fn cancel_unfilled(&self, target: &Target, to: Capacity) -> Result<Accepted, ProviderError> {
         let deadline = Instant::now() + self.wire.deadlines.write;
         let look = self.fence(target).await?;

@@ -16,14 +16,9 @@ pub(super) fn error(status: u16, code: &str, message: &str) -> Reply {
 pub(super) fn refuse(refusal: &Refusal) -> Reply {
     match refusal {
         Refusal::Throttled { retry_after } => {
-            let text =
-                "The server rejected the request because too many requests have been received for this subscription.";
-            let body = json!({ "error": {
-                "code": "OperationNotAllowed",
-                "message": text,
-                "details": [{ "code": "TooManyRequests", "target": "GetVMScaleSet30Min", "message": "too many" }],
-            } });
-            let reply = Reply::json(429, &body);
+            // Resource Manager's own, which is of every call of the subscription.
+            let text = "There were more requests of this principal for this subscription than are allowed.";
+            let reply = error(429, "SubscriptionRequestsThrottled", text);
             match retry_after {
                 Some(wait) => reply.with("retry-after", wait.as_secs().to_string()),
                 None => reply,
