@@ -407,6 +407,29 @@ async fn a_host_that_hangs_is_left_alone_and_comes_back() {
     until_ok(&provider, &group).await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn calls_to_a_host_that_lost_its_power_end_and_it_is_asked_again() {
+    let (mut fixture, provider) = Domains::new(Kind::MockBehindProxy).await;
+    let provider =
+        provider.with_deadlines(Deadlines { read: Duration::from_millis(500), write: Duration::from_secs(2) });
+    let group = fixture.create(Spec::full(1)).await.unwrap();
+    for _ in 0..4 {
+        until_ok(&provider, &group).await;
+        fixture.proxy.as_ref().unwrap().lose_power();
+        let words = observe(&provider, group.as_str()).await.unwrap_err().to_string();
+        assert!(words.contains("no answer in time"), "{words}");
+    }
+    let words = observe(&provider, group.as_str()).await.unwrap_err().to_string();
+    assert!(words.contains("hang there already") && words.contains("virsh"), "{words}");
+    // Nothing tells this side that they are lost but the silence.
+    let again = async {
+        while observe(&provider, group.as_str()).await.is_err() {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), again).await.unwrap();
+}
+
 async fn until_ok(provider: &Libvirt, group: &GroupId) {
     for _ in 0..50 {
         if observe(provider, group.as_str()).await.is_ok() {
