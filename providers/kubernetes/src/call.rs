@@ -5,14 +5,15 @@
 //! connection broke; a write never is, not here: whoever retries a write must read again first.
 
 use crate::Clock;
-use crate::errors::{Effect, Failure, broken, refused, retry_after, unanswered, unsent};
+use crate::errors::{Effect, Failure, broken, refused, retry_after, settled, unanswered, unsent};
+use crate::login::Login;
 pub use contract::Deadlines;
 use contract::{OnCall, ProviderError, Telling, Timestamp};
 use http::{Method, Request, header};
 use http_body_util::{BodyExt, Limited};
 use kube::Client;
 use serde::de::DeserializeOwned;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
@@ -60,7 +61,7 @@ impl Call {
 
 /// The way to one API server.
 pub(crate) struct Lane {
-    client: Client,
+    login: Arc<Login>,
     on_call: Option<OnCall>,
     room: Semaphore,
     clock: Clock,
@@ -69,8 +70,13 @@ pub(crate) struct Lane {
 }
 
 impl Lane {
-    pub fn new(client: Client, on_call: Option<OnCall>, clock: Clock) -> Self {
-        Self { client, on_call, room: Semaphore::new(AT_ONCE), clock, closed: Mutex::default() }
+    pub fn new(login: Arc<Login>, on_call: Option<OnCall>, clock: Clock) -> Self {
+        Self { login, on_call, room: Semaphore::new(AT_ONCE), clock, closed: Mutex::default() }
+    }
+
+    /// Whether calls can be made: without a login none is, and that says nothing of any of them.
+    pub async fn ready(&self, deadline: Instant) -> Result<(), Failure> {
+        self.login.client(deadline).await.map(drop).map_err(settled)
     }
 
     /// Makes a call and reads its answer.
@@ -91,56 +97,29 @@ impl Lane {
             return Err((Failure { error, missing: false, gone: false, harmless: true }, false));
         }
         let request = call.request().map_err(|why| (unsent(operation, &why), false))?;
+        let client = self.login.client(deadline).await.map_err(|error| (settled(error), false))?;
         let room = tokio::time::timeout_at(deadline, self.room.acquire()).await;
         let Ok(Ok(_room)) = room else {
             return Err((unsent(operation, "no time was left to send it"), false));
         };
         let started = Instant::now();
         let telling = Telling::of(self.on_call.as_ref(), operation, || started.elapsed());
-        let result = match tokio::time::timeout_at(deadline, self.exchange(call, request)).await {
+        let result = match tokio::time::timeout_at(deadline, exchange(&client, call, request)).await {
             Ok(result) => result,
             Err(_) => {
                 let why = format!("no answer within {:?}", deadline.saturating_duration_since(started));
                 Err((unanswered(operation, call.effect(), &why, None), false))
             }
         };
-        if let Err((Failure { error: ProviderError::Throttled { retry_after }, .. }, _)) = &result {
-            self.close(retry_after.unwrap_or(THROTTLED_FOR));
+        match &result {
+            Err((Failure { error: ProviderError::Throttled { retry_after }, .. }, _)) => {
+                self.close(retry_after.unwrap_or(THROTTLED_FOR));
+            }
+            Err((Failure { error: ProviderError::Expired { .. }, .. }, _)) => self.login.refused(),
+            _ => {}
         }
         telling.end(result.as_ref().err().map_or("ok", |(failure, _)| failure.error.code()));
         result
-    }
-
-    async fn exchange<T: DeserializeOwned>(
-        &self,
-        call: &Call,
-        request: Request<kube::client::Body>,
-    ) -> Result<T, (Failure, bool)> {
-        let (operation, effect) = (call.operation, call.effect());
-        let response = match self.client.send(request).await {
-            Ok(response) => response,
-            Err(error) => {
-                let failure = broken(operation, effect, error);
-                let again = matches!(failure.error, ProviderError::Transport { .. });
-                return Err((failure, again));
-            }
-        };
-        let status = response.status().as_u16();
-        let wait = retry_after(response.headers().get(header::RETRY_AFTER));
-        let body = match Limited::new(response.into_body(), ANSWER_MAX).collect().await {
-            Ok(body) => body.to_bytes(),
-            Err(error) => {
-                let why = format!("the answer broke off (status {status}): {error}");
-                return Err((unanswered(operation, effect, &why, None), false));
-            }
-        };
-        if !(200..300).contains(&status) {
-            return Err((refused(operation, effect, status, wait, &body), false));
-        }
-        serde_json::from_slice(&body).map_err(|error| {
-            let why = format!("not the answer of a Kubernetes API: {error}; check the server's address");
-            (unanswered(operation, effect, &why, None), false)
-        })
     }
 
     /// How much longer nothing is sent. A clock that was set back opens what it had closed.
@@ -157,6 +136,38 @@ impl Lane {
         let left = self.closed_for().unwrap_or_default();
         *self.closed.lock().unwrap_or_else(PoisonError::into_inner) = Some(((self.clock)(), wait.max(left)));
     }
+}
+
+async fn exchange<T: DeserializeOwned>(
+    client: &Client,
+    call: &Call,
+    request: Request<kube::client::Body>,
+) -> Result<T, (Failure, bool)> {
+    let (operation, effect) = (call.operation, call.effect());
+    let response = match client.send(request).await {
+        Ok(response) => response,
+        Err(error) => {
+            let failure = broken(operation, effect, error);
+            let again = matches!(failure.error, ProviderError::Transport { .. });
+            return Err((failure, again));
+        }
+    };
+    let status = response.status().as_u16();
+    let wait = retry_after(response.headers().get(header::RETRY_AFTER));
+    let body = match Limited::new(response.into_body(), ANSWER_MAX).collect().await {
+        Ok(body) => body.to_bytes(),
+        Err(error) => {
+            let why = format!("the answer broke off (status {status}): {error}");
+            return Err((unanswered(operation, effect, &why, None), false));
+        }
+    };
+    if !(200..300).contains(&status) {
+        return Err((refused(operation, effect, status, wait, &body), false));
+    }
+    serde_json::from_slice(&body).map_err(|error| {
+        let why = format!("not the answer of a Kubernetes API: {error}; check the server's address");
+        (unanswered(operation, effect, &why, None), false)
+    })
 }
 
 /// A query's value, with everything escaped that may mean something.

@@ -2,6 +2,7 @@
 
 use crate::call::{Deadlines, Lane};
 use crate::kinds::Kinds;
+use crate::login::Login;
 use crate::names::Name;
 use crate::pods::Zones;
 use crate::refusals::Refusals;
@@ -32,7 +33,7 @@ pub(crate) struct Memory {
     /// When nodes were last asked for, and whether a pod's node was not among them.
     pub zones_asked: Option<Instant>,
     pub zones_wanted: bool,
-    /// When a list of the whole cluster was refused, by operation.
+    /// When a list of the whole cluster failed or was too long, by operation.
     pub narrow: BTreeMap<&'static str, Instant>,
 }
 
@@ -52,8 +53,10 @@ pub(crate) struct Group {
 
 impl Cluster {
     pub fn new(parts: &Parts) -> Self {
+        // An attempt to log in may take what a write may.
+        let login = Login::new(parts.config.clone(), parts.clock.clone(), parts.deadlines.write);
         Self {
-            lane: Lane::new(parts.client.clone(), parts.on_call.clone(), parts.clock.clone()),
+            lane: Lane::new(login, parts.on_call.clone(), parts.clock.clone()),
             deadlines: parts.deadlines,
             owner: parts.owner.clone(),
             now: parts.clock.clone(),

@@ -54,7 +54,8 @@ pub(crate) fn cut(text: &str, most: usize) -> Box<str> {
     }
 }
 
-fn settled(error: ProviderError) -> Failure {
+/// A call that was refused, or never sent: nothing has changed.
+pub(crate) fn settled(error: ProviderError) -> Failure {
     Failure { error, missing: false, gone: false, harmless: true }
 }
 

@@ -23,10 +23,12 @@ mod cluster;
 mod errors;
 mod kinds;
 mod listing;
+mod login;
 mod names;
 mod native;
 mod observe;
 mod owner;
+mod plugin;
 mod pods;
 mod refusals;
 mod scaler;
@@ -45,7 +47,7 @@ use contract::{
     Accepted, Ask, BoxFuture, Capacity, GroupId, GuardKind, Lowerer, Native, NativePolicy, Observation, OnCall, Owner,
     Provider, ProviderError, Target, Timestamp, Undo,
 };
-use kube::Client;
+use kube::Config;
 use names::{Name, Resource};
 use std::sync::Arc;
 use std::time::Duration;
@@ -61,7 +63,7 @@ pub struct Kubernetes {
 
 /// What a provider is made of.
 pub(crate) struct Parts {
-    client: Client,
+    config: Config,
     owner: Owner,
     clock: Clock,
     node_wait: Duration,
@@ -70,14 +72,14 @@ pub(crate) struct Parts {
 }
 
 impl Kubernetes {
-    /// Makes a provider from settings. It reads the configured files, runs the kubeconfig's exec plugin if there is one,
-    /// and makes no call to the cluster.
+    /// Makes a provider from settings. It reads the kubeconfig, and neither logs in nor calls the cluster: the first call
+    /// does, so that one cluster's login cannot keep others from starting.
     ///
     /// # Errors
-    /// `Invalid` when the settings or the kubeconfig are wrong, `Denied` when credentials are named and not there.
+    /// `Invalid` when the settings or the kubeconfig are wrong.
     pub async fn connect(settings: Settings, owner: Owner, clock: Clock) -> Result<Self, ProviderError> {
-        let (client, node_wait) = (settings.client().await?, settings.node_wait());
-        let parts = Parts { client, owner, clock, node_wait, deadlines: Deadlines::default(), on_call: None };
+        let (config, node_wait) = (settings.client_config().await?, settings.node_wait());
+        let parts = Parts { config, owner, clock, node_wait, deadlines: Deadlines::default(), on_call: None };
         Ok(Self::assemble(parts))
     }
 

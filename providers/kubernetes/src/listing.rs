@@ -20,9 +20,9 @@ const PAGE: usize = 500;
 const PAGES_MAX: usize = 400;
 /// Up to so many namespaces are listed one by one, which needs no more than a Role in each.
 const NARROW_MAX: usize = 3;
-/// A list of the whole cluster that was refused, or longer than a page for each namespace, is asked for again after this
+/// A list of the whole cluster that failed, or is longer than a page for each namespace, is asked for again after this
 /// long.
-const NARROW_FOR: Duration = Duration::from_secs(600);
+const NARROW_FOR: Duration = Duration::from_secs(3600);
 /// Lists in the air at once.
 const CONCURRENT: usize = 4;
 
@@ -80,20 +80,24 @@ impl Cluster {
         if namespaces.is_empty() {
             return listed;
         }
+        if let Err(failure) = self.lane.ready(deadline).await {
+            listed.take(Vec::new(), Some(failure), namespaces);
+            return listed;
+        }
+        let mut may_be_everybodys = false;
         if namespaces.len() > NARROW_MAX && !self.is_narrow(source) {
-            let (items, failure) = self.pages(source, None, deadline).await;
-            match failure {
-                Some(Failure { error: ProviderError::Denied { .. }, .. }) => {
-                    self.memory(|memory| memory.narrow.insert(source.operation, Instant::now()));
-                }
-                failure => {
-                    // Most of it is of no interest: a large cluster may not even be listed in time.
-                    if items.len() > PAGE * namespaces.len() {
-                        self.memory(|memory| memory.narrow.insert(source.operation, Instant::now()));
-                    }
-                    listed.take(items, failure, namespaces);
-                    return listed;
-                }
+            // The other half of the time is for the lists of each namespace.
+            let half = deadline - deadline.saturating_duration_since(Instant::now()) / 2;
+            let most = PAGE * namespaces.len();
+            let (items, failure) = self.pages_up_to(most, source, None, half).await;
+            let own = failure.as_ref().filter(|failure| is_of_the_list(failure));
+            may_be_everybodys = own.is_some_and(|own| !matches!(own.error, ProviderError::Denied { .. }));
+            if own.is_some() || items.len() > most {
+                self.memory(|memory| memory.narrow.insert(source.operation, Instant::now()));
+            }
+            if own.is_none() {
+                listed.take(items, failure, namespaces);
+                return listed;
             }
         }
         let calls: Vec<_> = namespaces.iter().map(|place| self.pages(source, Some(place), deadline)).collect();
@@ -102,6 +106,10 @@ impl Cluster {
             if let Some((items, failure)) = answers.next().await {
                 listed.take(items, failure, &BTreeSet::from([*place]));
             }
+        }
+        // Of a cluster that answers to nothing, nothing is learnt about one list.
+        if may_be_everybodys && listed.broken.len() == namespaces.len() && Instant::now() < deadline {
+            self.memory(|memory| memory.narrow.remove(source.operation));
         }
         listed
     }
@@ -119,15 +127,27 @@ impl Cluster {
         namespace: Option<&str>,
         deadline: Instant,
     ) -> (Vec<T>, Option<Failure>) {
-        let (items, failure) = self.pages_once(source, namespace, deadline).await;
+        self.pages_up_to(usize::MAX, source, namespace, deadline).await
+    }
+
+    /// As [`Cluster::pages`]; a list with more items than `most` is broken off as soon as that shows.
+    async fn pages_up_to<T: DeserializeOwned + Object>(
+        &self,
+        most: usize,
+        source: &Source,
+        namespace: Option<&str>,
+        deadline: Instant,
+    ) -> (Vec<T>, Option<Failure>) {
+        let (items, failure) = self.pages_once(most, source, namespace, deadline).await;
         match failure {
-            Some(Failure { gone: true, .. }) => self.pages_once(source, namespace, deadline).await,
+            Some(Failure { gone: true, .. }) => self.pages_once(most, source, namespace, deadline).await,
             failure => (items, failure),
         }
     }
 
     async fn pages_once<T: DeserializeOwned + Object>(
         &self,
+        most: usize,
         source: &Source,
         namespace: Option<&str>,
         deadline: Instant,
@@ -151,6 +171,9 @@ impl Cluster {
             next = page.metadata.next.filter(|next| !next.is_empty());
             match &next {
                 None => return (items, None),
+                Some(_) if items.len() > most => {
+                    return (items, broken("most of it is not in the namespaces that are meant"));
+                }
                 Some(next) if !told.insert(next.clone()) => {
                     return (items, broken("the same page is offered again and again"));
                 }
@@ -159,6 +182,12 @@ impl Cluster {
         }
         (items, broken("more pages than a cluster can fill"))
     }
+}
+
+/// Another list may fare better. What the server said to the caller, or of the kind, it says to all.
+fn is_of_the_list(failure: &Failure) -> bool {
+    let to_the_caller = matches!(failure.error, ProviderError::Throttled { .. } | ProviderError::Expired { .. });
+    !failure.missing && !to_the_caller
 }
 
 impl<T: Object> Listed<T> {

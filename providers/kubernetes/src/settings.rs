@@ -1,11 +1,11 @@
-//! What `[provider.NAME] kind = "kubernetes"` may say, and the client made from it.
+//! What `[provider.NAME] kind = "kubernetes"` may say, and the configuration read from it; the login is `login`'s.
 //!
 //! Credentials come from a kubeconfig (tokens, token files, client certificates, exec plugins) or, in a cluster, from the
 //! service account's files; a token file is read again every minute, since tokens rotate. It must never print a secret.
 
 use contract::ProviderError;
+use kube::Config;
 use kube::config::{KubeConfigOptions, Kubeconfig};
-use kube::{Client, Config};
 use serde::Deserialize;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -52,11 +52,11 @@ impl Settings {
         Duration::from_secs(self.node_wait_secs.into())
     }
 
-    /// The client: the credentials that are configured, none of its retries.
+    /// What a client is made from: the credentials that are configured and not yet used, none of its retries.
     ///
     /// # Errors
-    /// `Invalid` when the configuration is wrong, `Denied` when it names credentials that cannot be had.
-    pub(crate) async fn client(&self) -> Result<Client, ProviderError> {
+    /// `Invalid` when the configuration is wrong.
+    pub(crate) async fn client_config(&self) -> Result<Config, ProviderError> {
         let problems = self.problems();
         if !problems.is_empty() {
             return Err(ProviderError::Invalid { what: problems.join("; ").into() });
@@ -65,10 +65,8 @@ impl Settings {
         // Every attempt of a write needs a fresh read before it, and every call has a deadline of ours.
         config.default_retry = false;
         config.connect_timeout = Some(Duration::from_secs(2));
-        Client::try_from(config).map_err(|error| match error {
-            kube::Error::Auth(why) => ProviderError::Denied { what: format!("no credentials: {why}").into() },
-            other => ProviderError::Invalid { what: format!("the cluster's configuration: {other}").into() },
-        })
+        crate::login::check(&config).map_err(|what| ProviderError::Invalid { what: what.into() })?;
+        Ok(config)
     }
 
     async fn config(&self) -> Result<Config, ProviderError> {

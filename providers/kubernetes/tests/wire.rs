@@ -88,8 +88,41 @@ async fn a_large_cluster_is_listed_where_the_groups_are() {
     // Somebody else runs more than anybody here would want to read.
     stand.groups("others/", 21, 100);
     assert_eq!(pods(&provider).await.len(), 5, "five pages, once");
-    let asked = pods(&provider).await;
-    assert!(asked.len() == 4 && asked.iter().all(|path| path.contains("/namespaces/")), "{asked:?}");
+    let narrow = async |provider: &Kubernetes| {
+        let asked = pods(provider).await;
+        assert!(asked.len() == 4 && asked.iter().all(|path| path.contains("/namespaces/")), "{asked:?}");
+    };
+    narrow(&provider).await;
+    // And more than is read to its end: the same observation asks namespace by namespace.
+    stand.groups("more/", 6, 100);
+    let provider = stand.provider().await.with_deadlines(slow);
+    assert_eq!(pods(&provider).await.len(), 5 + 4, "five pages of six, and the four namespaces");
+    narrow(&provider).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_list_of_the_whole_cluster_that_fails_costs_no_observation() {
+    let stand = Stand::start("deployment:shop/", 500).await;
+    let groups: Vec<GroupId> = ["a/", "b/", "c/", "d/"].iter().flat_map(|prefix| stand.groups(prefix, 1, 1)).collect();
+    let wide = |from: usize| stand.asked(from).iter().filter(|path| *path == "/api/v1/pods").count();
+    // Of a cluster that is away for a moment nothing is learnt.
+    let provider = stand.provider().await;
+    stand.wire.server.refuse_connections();
+    let answers = observe(&provider, &groups).await;
+    assert!(answers.iter().all(|answer| code(answer) == "transport"), "{answers:?}");
+    stand.wire.server.accept_connections();
+    let from = stand.exchanged();
+    assert!(observe(&provider, &groups).await.iter().all(Result::is_ok));
+    assert_eq!(wide(from), 1);
+    // This list alone is never answered.
+    stand.api.stall("list pods everywhere");
+    for expected in [1, 0, 0] {
+        let from = stand.exchanged();
+        for answer in observe(&provider, &groups).await {
+            assert_eq!(answer.unwrap().instances.len(), 1);
+        }
+        assert_eq!(wide(from), expected);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -124,7 +124,11 @@ pub(crate) fn launch_failure(error: &ProviderError, host: &str, at: Timestamp) -
         ProviderError::Invalid { .. } => FailureKind::Invalid,
         _ => FailureKind::Other,
     };
-    LaunchFailure { kind, scope: Scope::Zone(host.into()), at, message: cut(&error.to_string(), 200) }
+    let scope = match error {
+        ProviderError::OutOfCapacity { scope } => scope.clone(),
+        _ => Scope::Zone(host.into()),
+    };
+    LaunchFailure { kind, scope, at, message: cut(&error.to_string(), 200) }
 }
 
 /// At most so many characters.

@@ -5,20 +5,27 @@
 //! is [`ProviderError::Unclear`] if it could change something. Threads of our own rather than tokio's for blocking work:
 //! at its end a runtime waits for those, and a host that hangs would keep the daemon from stopping.
 //!
-//! A connection that broke, or on which a call hangs, is let go of, and the next job makes a new one. Over a host that
-//! has gone for good TCP gives up after about a quarter of an hour; until then at most [`HANGING_MAX`] threads wait.
+//! A connection that broke, or on which a call hangs, is let go of, and the next job makes a new one. A host that is gone
+//! does not answer keepalives, which ends the calls to it; TCP would not, once it has said that a request arrived. Until
+//! then at most [`HANGING_MAX`] threads wait, and one that nothing ends is no longer counted after [`HANGING_FOR`].
 
 use crate::errors::{Effect, Failure, classify};
+use crate::events::Events;
 use contract::{OnCall, ProviderError, Telling};
-use std::sync::atomic::{AtomicBool, AtomicIsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 use virt::connect::Connect;
 use virt::error::Error;
 
 /// Jobs of one host that may hang; more are refused.
-const HANGING_MAX: isize = 4;
+const HANGING_MAX: usize = 4;
+/// A host is not given up for good because of calls that nothing ends.
+const HANGING_FOR: Duration = Duration::from_secs(20 * 60);
+/// Seconds of silence after which a host is asked whether it is there, and how often before it is not.
+const KEEPALIVE: (i32, u32) = (5, 3);
 
 /// One libvirt, under the name that its instances show as their zone.
 pub(crate) struct Host {
@@ -30,10 +37,35 @@ pub(crate) struct Host {
 struct Shared {
     uri: Box<str>,
     connection: Mutex<Option<Arc<Connect>>>,
-    hanging: AtomicIsize,
+    hanging: Mutex<Hanging>,
+    /// Runs as long as there may be a connection.
+    _events: Arc<Events>,
+}
+
+/// Jobs whose callers have left, and since when.
+#[derive(Default)]
+struct Hanging(Vec<(Arc<AtomicBool>, Instant)>);
+
+impl Hanging {
+    fn begin(&mut self, job: &Arc<AtomicBool>, at: Instant) {
+        self.0.push((Arc::clone(job), at));
+    }
+
+    fn end(&mut self, job: &Arc<AtomicBool>) {
+        self.0.retain(|(other, _)| !Arc::ptr_eq(other, job));
+    }
+
+    fn count(&mut self, at: Instant) -> usize {
+        self.0.retain(|(_, since)| at.saturating_duration_since(*since) < HANGING_FOR);
+        self.0.len()
+    }
 }
 
 impl Shared {
+    fn hanging(&self) -> MutexGuard<'_, Hanging> {
+        self.hanging.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// The connection that is there, or a new one.
     fn connect(&self, session: &mut Session) -> Result<(), Failure> {
         let present = self.connection.lock().unwrap_or_else(PoisonError::into_inner).clone();
@@ -43,6 +75,8 @@ impl Shared {
             return Ok(());
         }
         let opened = session.tell("virConnectOpen", Effect::Read, || Connect::open(Some(&self.uri)))?;
+        // A driver without a socket has none, and a libvirtd that does not know it is as it was.
+        drop(opened.set_keep_alive(KEEPALIVE.0, KEEPALIVE.1));
         let opened = Arc::new(opened);
         session.connect = Some(Arc::clone(&opened));
         // Over a remote connection, closing the old one is a call that may hang, so it is this thread that makes it.
@@ -78,8 +112,9 @@ impl Drop for Shared {
 }
 
 impl Host {
-    pub fn new(name: &str, uri: &str, on_call: Option<OnCall>) -> Self {
-        let shared = Shared { uri: uri.into(), connection: Mutex::new(None), hanging: AtomicIsize::new(0) };
+    pub fn new(name: &str, uri: &str, on_call: Option<OnCall>, events: Arc<Events>) -> Self {
+        let (connection, hanging) = (Mutex::new(None), Mutex::default());
+        let shared = Shared { uri: uri.into(), connection, hanging, _events: events };
         Self { name: name.into(), shared: Arc::new(shared), on_call }
     }
 
@@ -90,9 +125,13 @@ impl Host {
         deadline: Instant,
         job: impl FnOnce(&Session) -> Result<T, Failure> + Send + 'static,
     ) -> Result<T, Failure> {
-        if self.shared.hanging.load(Ordering::Relaxed) >= HANGING_MAX {
-            let what = format!("{}: {HANGING_MAX} calls hang there already", self.name).into();
-            return Err(Failure::ours(ProviderError::Transport { what, source: None }));
+        if self.shared.hanging().count(Instant::now()) >= HANGING_MAX {
+            let what = format!(
+                "{}: {HANGING_MAX} calls hang there already; look whether the host is up and its libvirtd answers \
+                 (`virsh -c URI list`), and restart that one if not",
+                self.name
+            );
+            return Err(Failure::ours(ProviderError::Transport { what: what.into(), source: None }));
         }
         let settled = Arc::new(AtomicBool::new(false));
         let mut session = Session {
@@ -109,9 +148,12 @@ impl Host {
             if result.as_ref().is_err_and(|failure| failure.lost) {
                 shared.let_go(session.connect.as_ref());
             }
-            if session.given_up.swap(true, Ordering::AcqRel) {
-                // Its caller had left, and counted it as hanging.
-                shared.hanging.fetch_sub(1, Ordering::Relaxed);
+            {
+                let mut hanging = shared.hanging();
+                if session.given_up.swap(true, Ordering::AcqRel) {
+                    // Its caller had left, and counted it as hanging.
+                    hanging.end(&session.given_up);
+                }
             }
             drop(session);
             // Nobody may be waiting any more.
@@ -138,8 +180,11 @@ struct Waiting<'a> {
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
+        // Together, so that a job which ends meanwhile is not counted afterwards.
+        let mut hanging = self.shared.hanging();
         if !self.settled.swap(true, Ordering::AcqRel) {
-            self.shared.hanging.fetch_add(1, Ordering::Relaxed);
+            hanging.begin(&self.settled, Instant::now());
+            drop(hanging);
             self.shared.let_go(None);
         }
     }
@@ -199,5 +244,27 @@ impl Session {
         let result = call().map_err(|error| classify(&self.host, operation, effect, error));
         telling.end(result.as_ref().err().map_or("ok", |failure| failure.error.code()));
         result
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_hangs_counts_until_it_ends_or_nobody_believes_in_it() {
+        let (mut hanging, start) = (Hanging::default(), Instant::now());
+        let jobs: Vec<Arc<AtomicBool>> = (0..4).map(|_| Arc::default()).collect();
+        for (seconds, job) in (0..).zip(&jobs) {
+            hanging.begin(job, start + Duration::from_secs(seconds));
+        }
+        assert_eq!(hanging.count(start + Duration::from_secs(10)), 4);
+        hanging.end(&jobs[3]);
+        assert_eq!(hanging.count(start + HANGING_FOR), 2);
+        assert_eq!(hanging.count(start + HANGING_FOR + Duration::from_secs(2)), 0);
+        // One that ends after all changes nothing more.
+        hanging.end(&jobs[0]);
+        hanging.begin(&jobs[0], start + HANGING_FOR);
+        assert_eq!(hanging.count(start + HANGING_FOR), 1);
     }
 }

@@ -75,9 +75,9 @@ impl Libvirt {
         let mut results: Vec<(Box<str>, Result<(), Failure>)> =
             futures_util::stream::iter(calls).buffered(CONCURRENT).collect().await;
         if unplaced > 0 {
-            results.extend(group.hosts.iter().map(|host| {
-                (host.clone(), Err(Failure::ours(ProviderError::OutOfCapacity { scope: Scope::Zone(host.clone()) })))
-            }));
+            // Every host was considered: the fleet has to look to another group, not to another host.
+            let full = Failure::ours(ProviderError::OutOfCapacity { scope: Scope::Group });
+            results.push((name.into(), Err(full)));
         }
         self.judge(name, results, at)
     }
@@ -163,7 +163,9 @@ impl Libvirt {
             return Err(failures.swap_remove(unclear).1.error);
         }
         let hosts: BTreeSet<&Box<str>> = failures.iter().map(|(host, _)| host).collect();
-        let everywhere = hosts.len() > 1;
+        let is_whole =
+            |failure: &Failure| matches!(failure.error, ProviderError::OutOfCapacity { scope: Scope::Group });
+        let everywhere = hosts.len() > 1 || failures.iter().any(|(_, failure)| is_whole(failure));
         match failures.into_iter().next() {
             Some((_, Failure { error: ProviderError::OutOfCapacity { .. }, .. })) if came == 0 && everywhere => {
                 Err(ProviderError::OutOfCapacity { scope: Scope::Group })

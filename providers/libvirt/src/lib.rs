@@ -12,6 +12,7 @@
 #![cfg(feature = "virt")]
 
 mod errors;
+mod events;
 mod host;
 mod launch;
 mod member;
@@ -29,6 +30,7 @@ use contract::{
     ProviderError, Target, Terminator, Timestamp,
 };
 use errors::{Effect, Failure};
+use events::Events;
 use host::{Host, Session};
 use observe::Memory;
 use settings::Group;
@@ -42,6 +44,7 @@ pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 /// One private cloud: some hosts, and groups of domains on them.
 pub struct Libvirt {
     settings: Settings,
+    events: Arc<Events>,
     groups: BTreeMap<Box<str>, Group>,
     hosts: BTreeMap<Box<str>, Arc<Host>>,
     owner: Owner,
@@ -56,14 +59,16 @@ impl Libvirt {
     /// Makes a provider from settings. It reads the templates, and makes no connection yet.
     ///
     /// # Errors
-    /// `Invalid` when the settings are wrong, all of what is wrong in one text.
+    /// `Invalid` when the settings are wrong, all of what is wrong in one text; `Transport` when no thread can be had.
     pub async fn connect(settings: Settings, owner: Owner, clock: Clock) -> Result<Self, ProviderError> {
         // libvirt would write every error to stderr besides returning it.
         virt::error::clear_error_callback();
         let groups = settings.load()?;
-        let hosts = hosts(&settings, None);
+        let events = Events::start()?;
+        let hosts = hosts(&settings, None, &events);
         Ok(Self {
             settings,
+            events,
             groups,
             hosts,
             owner,
@@ -83,7 +88,7 @@ impl Libvirt {
     /// The same provider, telling somebody of every call it makes. Its connections are made anew.
     #[must_use]
     pub fn with_on_call(self, on_call: OnCall) -> Self {
-        Self { hosts: hosts(&self.settings, Some(on_call)), ..self }
+        Self { hosts: hosts(&self.settings, Some(on_call), &self.events), ..self }
     }
 
     fn group(&self, name: &str) -> Result<&Group, ProviderError> {
@@ -114,9 +119,10 @@ impl Libvirt {
     }
 }
 
-fn hosts(settings: &Settings, on_call: Option<OnCall>) -> BTreeMap<Box<str>, Arc<Host>> {
-    let host =
-        |(name, uri): (&String, &String)| (name.as_str().into(), Arc::new(Host::new(name, uri, on_call.clone())));
+fn hosts(settings: &Settings, on_call: Option<OnCall>, events: &Arc<Events>) -> BTreeMap<Box<str>, Arc<Host>> {
+    let host = |(name, uri): (&String, &String)| {
+        (name.as_str().into(), Arc::new(Host::new(name, uri, on_call.clone(), Arc::clone(events))))
+    };
     settings.hosts.iter().map(host).collect()
 }
 

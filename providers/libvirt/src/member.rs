@@ -76,6 +76,11 @@ impl Member {
         }))
     }
 
+    /// It was launched, and does not say that it came to run.
+    pub fn lacks_its_start(&self) -> bool {
+        self.launched.is_some() && self.started.is_none() && self.stop_by.is_none()
+    }
+
     /// As it is handed to libvirt, which puts the namespace to it.
     pub fn element(&self) -> String {
         self.write("member", "")

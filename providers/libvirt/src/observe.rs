@@ -56,6 +56,13 @@ impl Shown {
     pub fn is_leaving(&self, at: Timestamp) -> bool {
         self.member.stop_by.is_some() || (!self.active && is_half_made(&self.member, at))
     }
+
+    /// A launch that came to run, and whose mark of it was lost: off, it would be taken for half-made. One that is on its
+    /// way has some time to write it by itself.
+    pub fn lacks_its_start(&self, at: Timestamp) -> bool {
+        let runs = self.state == InstanceState::Running || is_half_made(&self.member, at);
+        self.active && runs && self.member.lacks_its_start()
+    }
 }
 
 /// What one host holds.
@@ -187,6 +194,25 @@ pub(crate) fn members(
     Ok(found.into_values().collect())
 }
 
+/// What is to be put in order, by host. A domain that is off here may run elsewhere, on the same disk: it has moved. So
+/// nothing that is off goes before every host of its group has said that it does not run there.
+fn upkeep(
+    groups: &BTreeMap<Box<str>, Group>,
+    lists: &BTreeMap<Box<str>, Result<Listed, ProviderError>>,
+    at: Timestamp,
+) -> Vec<Vec<Shown>> {
+    let heard = || lists.values().flatten();
+    let active: BTreeSet<&str> =
+        heard().flat_map(|listed| &listed.shown).filter(|shown| shown.active).map(|shown| &*shown.uuid).collect();
+    let all_heard = |group: &Group| group.hosts.iter().all(|host| matches!(lists.get(host), Some(Ok(_))));
+    let is_due = |shown: &&Shown| {
+        let Some(group) = groups.get(&shown.member.group) else { return false };
+        let goes = shown.active || (!active.contains(&*shown.uuid) && all_heard(group));
+        shown.lacks_its_start(at) || (shown.is_leaving(at) && goes)
+    };
+    heard().map(|listed| listed.shown.iter().filter(is_due).cloned().collect()).collect()
+}
+
 impl Libvirt {
     /// Reads hosts, all at once.
     pub(crate) async fn lists(
@@ -208,9 +234,8 @@ impl Libvirt {
         let asked = asks.iter().filter_map(|ask| self.groups.get(ask.group.as_str()));
         let lists = self.lists(asked.flat_map(Group::hosts).collect(), at).await;
         let answers = asks.iter().map(|ask| self.answer(ask, &lists, at)).collect();
-        for listed in lists.into_values().flatten() {
-            let known = |shown: &Shown| self.groups.contains_key(&shown.member.group);
-            self.clear_away(listed.shown.into_iter().filter(|shown| shown.is_leaving(at) && known(shown)).collect());
+        for upkeep in upkeep(&self.groups, &lists, at) {
+            self.clear_away(upkeep);
         }
         answers
     }
@@ -320,6 +345,46 @@ mod tests {
             active,
             protected: false,
         }
+    }
+
+    #[test]
+    fn what_is_off_here_and_runs_elsewhere_is_left_alone() {
+        let half_made = |uuid, host, active| {
+            let state = if active { Running } else { Terminating };
+            Shown {
+                member: Member { group: "web".into(), ..member(Some(9_000), None, None) },
+                ..shown(uuid, host, state, active)
+            }
+        };
+        let groups = BTreeMap::from([("web".into(), group())]);
+        let due = |on_a: &Shown, on_b: Option<&[Shown]>| {
+            let listed = |shown: &[Shown]| Ok(Listed { shown: shown.to_vec(), broken: Vec::new() });
+            let silent = || Err(ProviderError::Transport { what: "gone".into(), source: None });
+            let b = on_b.map_or_else(silent, listed);
+            let lists = BTreeMap::from([("a".into(), listed(std::slice::from_ref(on_a))), ("b".into(), b)]);
+            let due = upkeep(&groups, &lists, NOW).into_iter().flatten();
+            due.map(|shown| format!("{} on {}", shown.uuid, shown.host)).collect::<Vec<_>>()
+        };
+        let off = half_made("1", "a", false);
+        assert_eq!(due(&off, Some(&[])), ["1 on a"]);
+        assert_eq!(due(&off, Some(&[half_made("2", "b", false)])), ["1 on a", "2 on b"]);
+        // It has moved: the one that runs gets the mark that it lost, and the other one keeps the disk of both.
+        assert_eq!(due(&off, Some(&[half_made("1", "b", true)])), ["1 on b"]);
+        assert_eq!(due(&off, Some(&[shown("1", "b", Pending, true)])), [""; 0]);
+        // Whether it runs there, nobody knows.
+        assert_eq!(due(&off, None), [""; 0]);
+        // On its way out it goes where it runs, whatever the others say.
+        let mut leaving = shown("1", "a", Terminating, true);
+        leaving.member.stop_by = Some(NOW);
+        assert_eq!(due(&leaving, None), ["1 on a"]);
+        (leaving.active, leaving.state) = (false, Terminating);
+        assert_eq!(due(&leaving, Some(&[shown("1", "b", Running, true)])), [""; 0]);
+        // What a person put into the group has no launch to be marked.
+        let persons = Shown {
+            member: Member { group: "web".into(), ..member(None, None, None) },
+            ..shown("1", "a", Running, true)
+        };
+        assert_eq!(due(&persons, Some(&[])), [""; 0]);
     }
 
     fn group() -> Group {

@@ -3,7 +3,8 @@
 //! A guest may take minutes, or ignore the request, and an action has seconds. So the mark holds the time at which it is
 //! destroyed, and is on the host: a restart of the daemon forgets nothing. Every observation asks again those that still
 //! run (a guest that was booting missed the first time), destroys those whose time has come, and removes those that are
-//! off, with their volumes. That is a write behind a read, but of nothing that an action has not named before.
+//! off, with their volumes. That is a write behind a read, but of nothing that an action has not named before. The same
+//! job notes of a launch that it came to run, where the launch itself could not.
 
 use crate::Libvirt;
 use crate::errors::{Effect, Failure};
@@ -76,7 +77,7 @@ impl Libvirt {
         }
     }
 
-    /// Helps along what is on its way out, behind the caller's back and one job a host at a time.
+    /// Helps along what is on its way out, and notes what a launch could not, behind the caller's back and one job a host at a time.
     pub(crate) fn clear_away(&self, leaving: Vec<Shown>) {
         let Some(first) = leaving.first() else { return };
         let Some(host) = self.hosts.get(&first.host) else { return };
@@ -90,13 +91,13 @@ impl Libvirt {
                 for shown in &leaving {
                     if let Err(failure) = see_off(session, shown, clock()) {
                         // It is there at the next look, too.
-                        tracing::warn!(host = %shown.host, domain = %shown.name, error = %failure.error, "cannot be removed yet");
+                        tracing::warn!(host = %shown.host, domain = %shown.name, error = %failure.error, "cannot be put in order yet");
                     }
                 }
                 Ok(())
             };
             if let Err(failure) = host.run(Effect::Write, deadline, job).await {
-                tracing::warn!(host = %host.name, error = %failure.error, "what is to go was not cleared away");
+                tracing::warn!(host = %host.name, error = %failure.error, "what is to be put in order was left as it is");
             }
             sweeping.lock().unwrap_or_else(PoisonError::into_inner).remove(&host.name);
         });
@@ -150,6 +151,10 @@ fn see_off(session: &Session, shown: &Shown, at: Timestamp) -> Result<(), Failur
         }
         Some(_) => {}
         None if !active && never_started => {}
+        None if active && member.lacks_its_start() => {
+            // It was launched a moment before it ran.
+            return write_member(session, &domain, &Member { started: member.launched, ..member }, true);
+        }
         None => return Ok(()),
     }
     remove(session, &domain, &member)

@@ -132,10 +132,12 @@ async fn launches_are_spread_over_hosts_with_room() {
     let shown = seen(&provider, "spread").await;
     assert_eq!(zones(&shown), BTreeMap::from([("b".into(), 2)]));
     let failure = &shown.launch_failures[0];
-    assert_eq!((failure.kind, &failure.scope), (FailureKind::OutOfCapacity, &Scope::Zone("b".into())));
+    // One failure, of the whole group: every host of it was considered, though it is one.
+    assert_eq!((failure.kind, &failure.scope), (FailureKind::OutOfCapacity, &Scope::Group));
+    assert_eq!(shown.launch_failures.len(), 1, "{shown:?}");
     // Nothing more can come: the write itself says so.
     let error = provider.raise(&target("spread", 3), 5).await.unwrap_err();
-    assert!(matches!(&error, ProviderError::OutOfCapacity { scope } if *scope == Scope::Zone("b".into())), "{error}");
+    assert!(matches!(&error, ProviderError::OutOfCapacity { scope } if *scope == Scope::Group), "{error}");
 }
 
 #[tokio::test]
@@ -254,6 +256,31 @@ async fn a_launch_that_broke_off_is_pending_for_a_while_and_then_swept() {
     assert_eq!(states(&seen(&provider, "broken-off").await), [InstanceState::Terminating]);
     until(&provider, "broken-off", |seen| seen.instances.is_empty()).await;
     assert!(Domain::lookup_by_name(&keep, "broken-off-1").is_err());
+}
+
+#[tokio::test]
+async fn a_launch_that_runs_and_lost_its_mark_is_not_taken_for_half_made() {
+    let stand = Stand::new("unmarked", PLAIN);
+    let provider = stand.provider().await;
+    let keep = look();
+    // Started by a daemon that was gone before it could say so.
+    let launched = stand.clock.now();
+    let member =
+        format!("<metadata><s:member xmlns:s='urn:skala:member' group='unmarked' launched='{launched}'/></metadata>");
+    let xml = PLAIN.replace("{name}", "unmarked-1").replace("</name>", &format!("</name>{member}"));
+    let domain = Domain::define_xml(&keep, &xml).unwrap();
+    domain.create().unwrap();
+    assert_eq!(states(&seen(&provider, "unmarked").await), [InstanceState::Running]);
+    let marked = until(&provider, "unmarked", |seen| seen.instances[0].running_since.is_some()).await;
+    assert_eq!(marked.instances[0].running_since, marked.instances[0].launched);
+    // It stops by itself much later: it has failed, and stays for whoever wants to know why.
+    stand.clock.advance(Duration::from_secs(600));
+    domain.destroy().unwrap();
+    for _ in 0..3 {
+        assert_eq!(states(&seen(&provider, "unmarked").await), [InstanceState::Failed]);
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert!(Domain::lookup_by_name(&keep, "unmarked-1").is_ok());
 }
 
 #[tokio::test]
@@ -378,6 +405,29 @@ async fn a_host_that_hangs_is_left_alone_and_comes_back() {
     assert!(words[4..].iter().all(|words| words.contains("hang there already")), "{words:?}");
     fixture.clear().await;
     until_ok(&provider, &group).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn calls_to_a_host_that_lost_its_power_end_and_it_is_asked_again() {
+    let (mut fixture, provider) = Domains::new(Kind::MockBehindProxy).await;
+    let provider =
+        provider.with_deadlines(Deadlines { read: Duration::from_millis(500), write: Duration::from_secs(2) });
+    let group = fixture.create(Spec::full(1)).await.unwrap();
+    for _ in 0..4 {
+        until_ok(&provider, &group).await;
+        fixture.proxy.as_ref().unwrap().lose_power();
+        let words = observe(&provider, group.as_str()).await.unwrap_err().to_string();
+        assert!(words.contains("no answer in time"), "{words}");
+    }
+    let words = observe(&provider, group.as_str()).await.unwrap_err().to_string();
+    assert!(words.contains("hang there already") && words.contains("virsh"), "{words}");
+    // Nothing tells this side that they are lost but the silence.
+    let again = async {
+        while observe(&provider, group.as_str()).await.is_err() {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), again).await.unwrap();
 }
 
 async fn until_ok(provider: &Libvirt, group: &GroupId) {

@@ -24,6 +24,11 @@ pub trait Api: Send + Sync + 'static {
     /// The request asks for a page after the first.
     fn is_later_page(&self, request: &Request) -> bool;
 
+    /// The request is never answered, and nothing is done.
+    fn hangs(&self, _request: &Request) -> bool {
+        false
+    }
+
     /// How this cloud refuses, in its own words and with its own status.
     fn refusal(&self, refusal: &Refusal, request: &Request) -> Reply;
 

@@ -215,7 +215,8 @@ async fn answer(
             Some(Kind::Write) => state.calls.writes += 1,
             None => state.calls.others += 1,
         }
-        state.faults.of(kind, shared.api.is_later_page(&request))
+        let hang = shared.api.hangs(&request).then_some(Fault::Hang { effect: false });
+        hang.or_else(|| state.faults.of(kind, shared.api.is_later_page(&request)))
     };
     let outcome = serve(&*shared.api, &request, fault);
     if shared.keeps {

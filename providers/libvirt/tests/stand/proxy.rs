@@ -6,7 +6,7 @@ use std::io::{Read, Write};
 use std::net::Shutdown;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -42,6 +42,8 @@ struct Shared {
     open: Mutex<Vec<UnixStream>>,
     seen: Mutex<Vec<u32>>,
     deaf: AtomicBool,
+    /// How often the host has lost its power.
+    blackouts: AtomicU32,
 }
 
 pub struct Proxy {
@@ -106,6 +108,12 @@ impl Proxy {
         self.shared.deaf.store(true, Ordering::SeqCst);
     }
 
+    /// The host loses its power: over connections of before nothing comes any more, not even their end. It is up again
+    /// at once for new ones.
+    pub fn lose_power(&self) {
+        self.shared.blackouts.fetch_add(1, Ordering::SeqCst);
+    }
+
     /// Cuts every connection.
     pub fn cut(&self) {
         for stream in self.shared.open.lock().unwrap().drain(..) {
@@ -120,7 +128,11 @@ impl Proxy {
 }
 
 fn pump(shared: &Shared, mut from: UnixStream, mut to: UnixStream, kind: u32) {
+    let born = shared.blackouts.load(Ordering::SeqCst);
     while let Some(mut message) = read(&mut from) {
+        if born != shared.blackouts.load(Ordering::SeqCst) {
+            continue;
+        }
         let word = |at: usize| u32::from_be_bytes(message[at..at + 4].try_into().unwrap());
         let ours = message.len() >= 28 && word(4) == REMOTE_PROGRAM && word(16) == kind;
         let procedure = if ours { word(12) } else { 0 };
@@ -148,6 +160,10 @@ fn pump(shared: &Shared, mut from: UnixStream, mut to: UnixStream, kind: u32) {
         if !whole {
             break;
         }
+    }
+    if born != shared.blackouts.load(Ordering::SeqCst) {
+        // That libvirtd has given up is not heard either.
+        return;
     }
     _ = from.shutdown(Shutdown::Both);
     _ = to.shutdown(Shutdown::Both);

@@ -60,6 +60,7 @@ pub enum Faster {
 struct State {
     memory: Memory,
     forbidden: BTreeSet<String>,
+    stalled: BTreeSet<String>,
     token: Option<String>,
     /// So many more requests are answered before every token has expired.
     requests_left: Option<usize>,
@@ -86,6 +87,12 @@ impl Kubernetes {
     /// `list pods everywhere`; verbs are get, list and patch.
     pub fn forbid(&self, rule: &str) {
         self.lock().forbidden.insert(rule.into());
+    }
+
+    /// From now on it never answers this, in the words of [`Kubernetes::forbid`]: what a list of everything comes to in a
+    /// large cluster.
+    pub fn stall(&self, rule: &str) {
+        self.lock().stalled.insert(rule.into());
     }
 
     /// From now on it knows this bearer token alone.
@@ -213,10 +220,14 @@ impl Kubernetes {
 
 impl State {
     fn forbids(&self, path: &Path) -> bool {
-        let rule = format!("{} {}", path.verb, path.resource());
-        let everywhere = path.namespace.is_none() && self.forbidden.contains(&format!("{rule} everywhere"));
-        everywhere || self.forbidden.contains(&rule)
+        names(&self.forbidden, path)
     }
+}
+
+/// One of these rules is about this path.
+fn names(rules: &BTreeSet<String>, path: &Path) -> bool {
+    let rule = format!("{} {}", path.verb, path.resource());
+    rules.contains(&rule) || (path.namespace.is_none() && rules.contains(&format!("{rule} everywhere")))
 }
 
 impl Api for Kubernetes {
@@ -237,6 +248,10 @@ impl Api for Kubernetes {
 
     fn is_later_page(&self, request: &Request) -> bool {
         request.param("continue").is_some()
+    }
+
+    fn hangs(&self, request: &Request) -> bool {
+        matches!(path::route(request), Route::Resource(path) if names(&self.lock().stalled, &path))
     }
 
     fn refusal(&self, refusal: &Refusal, request: &Request) -> Reply {
