@@ -74,7 +74,7 @@ async fn made<'a, T: 'a>(
 }
 
 impl Calls {
-    /// One page of all groups of the project.
+    /// One page of all groups of the project; when it hangs, time is left for asking each place by itself.
     pub async fn aggregated(
         &self,
         deadline: Instant,
@@ -87,7 +87,7 @@ impl Calls {
             .set_project(&self.project)
             .set_max_results(PAGE)
             .set_or_clear_page_token(token.cloned());
-        let page = self.lane.read(NAME, deadline, || request.clone().send()).await?;
+        let page = self.lane.read_in_half(NAME, deadline, || request.clone().send()).await?;
         is_kind(NAME, page.kind.as_deref(), "compute#instanceGroupManagerAggregatedList")?;
         Ok(page)
     }

@@ -35,8 +35,34 @@ impl Lane {
     where
         F: Future<Output = Result<T, SdkError>>,
     {
-        match self.attempt(operation, Effect::Read, deadline, call()).await {
-            Err(Failure { broke: true, .. }) => self.attempt(operation, Effect::Read, deadline, call()).await,
+        self.read_within(operation, (deadline, 1), call).await
+    }
+
+    /// Makes a call that changes nothing, and that has half of the time which is left when it is sent: there is another
+    /// way when it hangs.
+    pub async fn read_in_half<T, F>(
+        &self,
+        operation: &'static str,
+        deadline: Instant,
+        call: impl Fn() -> F,
+    ) -> Result<T, Failure>
+    where
+        F: Future<Output = Result<T, SdkError>>,
+    {
+        self.read_within(operation, (deadline, 2), call).await
+    }
+
+    async fn read_within<T, F>(
+        &self,
+        operation: &'static str,
+        time: (Instant, u32),
+        call: impl Fn() -> F,
+    ) -> Result<T, Failure>
+    where
+        F: Future<Output = Result<T, SdkError>>,
+    {
+        match self.attempt(operation, Effect::Read, time, call()).await {
+            Err(Failure { broke: true, .. }) => self.attempt(operation, Effect::Read, time, call()).await,
             first => first,
         }
     }
@@ -46,14 +72,14 @@ impl Lane {
     where
         F: Future<Output = Result<T, SdkError>>,
     {
-        self.attempt(operation, Effect::Write, deadline, call).await
+        self.attempt(operation, Effect::Write, (deadline, 1), call).await
     }
 
     async fn attempt<T, F>(
         &self,
         operation: &'static str,
         effect: Effect,
-        deadline: Instant,
+        (deadline, share): (Instant, u32),
         call: F,
     ) -> Result<T, Failure>
     where
@@ -76,11 +102,12 @@ impl Lane {
             return Err(Failure { error, harmless: true, broke: false });
         }
         let telling = Telling::of(self.on_call.as_ref(), operation, || started.elapsed());
-        let result = match tokio::time::timeout_at(deadline, call).await {
+        let within = deadline.saturating_duration_since(started) / share;
+        let result = match tokio::time::timeout(within, call).await {
             Ok(Ok(answer)) => Ok(answer),
             Ok(Err(error)) => Err(classify(operation, effect, error, (self.now)())),
             Err(_) => {
-                let why = format!("no answer within {:?}", deadline.saturating_duration_since(started));
+                let why = format!("no answer within {within:?}");
                 Err(unanswered(operation, effect, &why, None))
             }
         };

@@ -70,9 +70,14 @@ pub(crate) async fn find(calls: &Calls, now: &Clock, wanted: &BTreeSet<&GroupNam
         }
     };
     let failed = !by_themselves.is_empty() && found.incomplete.is_some();
+    let whole = found.incomplete.as_ref();
     let lists = by_themselves.into_iter().map(|place| async move {
         let mut groups = Vec::new();
-        let ended = calls.list(&place, deadline, &mut groups).await;
+        let ended = match whole.filter(|_| Instant::now() >= deadline) {
+            // No time was left for this one: it is unknown for what stopped the list of the project.
+            Some(why) => Err(why.again()),
+            None => calls.list(&place, deadline, &mut groups).await.map_err(|failure| failure.error),
+        };
         (place, groups, ended)
     });
     let answers: Vec<_> = futures_util::stream::iter(lists.collect::<Vec<_>>()).buffered(CONCURRENT).collect().await;
@@ -81,8 +86,8 @@ pub(crate) async fn find(calls: &Calls, now: &Clock, wanted: &BTreeSet<&GroupNam
         match ended {
             Ok(()) => _ = found.broken.remove(&place),
             // A region that does not exist: its groups are asked for by name, and that is said of each.
-            Err(failure) if matches!(failure.error, ProviderError::NotFound { .. }) => {}
-            Err(failure) => _ = found.broken.insert(place, failure.error),
+            Err(ProviderError::NotFound { .. }) => {}
+            Err(error) => _ = found.broken.insert(place, error),
         }
     }
     if failed {

@@ -199,7 +199,8 @@ fn meet(all: &mut All, seen: &BTreeMap<u64, Seen>, strangers: Vec<(GroupName, He
         let mut members: Vec<Member> =
             machines.iter().map(|(number, machine)| member(&head, *number, machine)).collect();
         members.sort_by(|a, b| a.id.cmp(&b.id));
-        group.known = Some(Known { head, members, asked: begun, confirmed: begun, doubted: false });
+        let undecided = Vec::new();
+        group.known = Some(Known { head, members, undecided, asked: begun, confirmed: begun, doubted: false });
     }
 }
 

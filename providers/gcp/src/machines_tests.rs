@@ -63,6 +63,7 @@ fn quiet(desired: u32) -> Head {
         idle: Some(desired),
         all: desired,
         creating: 0,
+        leaving: 0,
         stable: true,
         templates: vec!["web-v2".into()],
         rolling: false,
@@ -105,7 +106,8 @@ fn a_quiet_group_whose_machine_is_gone_is_doubted() {
     let check = |there: &[(u64, bool)], doubted: bool| {
         let members = vec![member(&quiet(2), 1, &machine("web-a", true, "web-v2"))];
         let asked = Instant::now();
-        let known = Known { head: quiet(1), members, asked, confirmed: asked, doubted: false };
+        let (head, undecided) = (quiet(1), Vec::new());
+        let known = Known { head, members, undecided, asked, confirmed: asked, doubted: false };
         let mut all = All::default();
         all.groups.entry(name()).or_default().known = Some(known);
         let seen = there.iter().map(|(number, runs)| (*number, machine("web-a", *runs, "web-v2"))).collect();

@@ -19,6 +19,8 @@ pub(crate) struct Memory(Mutex<All>);
 pub(crate) struct All {
     pub groups: BTreeMap<GroupName, Group>,
     pub machines: Machines,
+    /// The permissions for want of which operations are not followed, each said once.
+    pub unfollowed: BTreeSet<&'static str>,
 }
 
 impl Memory {
@@ -56,6 +58,8 @@ pub(crate) struct Known {
     /// The group as it was just before.
     pub head: Head,
     pub members: Vec<Member>,
+    /// Why those failed that have no zone yet.
+    pub undecided: Vec<Failed>,
     /// When they were asked for.
     pub asked: Instant,
     /// Until when it is certain that they are still the same.
@@ -68,16 +72,19 @@ pub(crate) struct Known {
 pub(crate) struct Autoscaler {
     pub link: (Place, Box<str>),
     pub foreign: Option<Foreign>,
-    /// When it was last asked for, and when it last answered.
+    /// When it was last asked for, and whether it has ever answered.
     pub asked: Instant,
     pub known: bool,
+    /// How the last try to read it failed.
+    pub trouble: Option<&'static str>,
 }
 
 impl Group {
     /// The instances are to be listed: the group is in flux, or nothing is known of them. A group that says that it is
     /// stable, with as many idle instances as it should hold, and that says exactly what it said when they were listed,
     /// holds the same ones: each replacement shows as an action while it goes on. What went on and ended between two looks
-    /// is found by [`Machines`]' sweep, or in ten minutes at the latest.
+    /// is found by [`Machines`]' sweep, or, where that tells nothing, when the list is read again: after ten minutes and a
+    /// little.
     pub fn in_flux(&self, head: &Head, ask: &Ask) -> bool {
         let Some(known) = &self.known else { return true };
         let whole = u32::try_from(known.members.len()) == Ok(head.desired) && known.members.iter().all(|m| m.settled);

@@ -8,7 +8,7 @@ use crate::errors::transport;
 use crate::list;
 use crate::memory::{Group, Known};
 use crate::names::GroupName;
-use crate::shape::{self, Head, Member};
+use crate::shape::{self, Head, Listed, Member};
 use contract::{
     Abilities, ActionId, Ask, Capacity, Instance, LaunchFailure, Observation, OperationInFlight, ProviderError,
     Timestamp,
@@ -29,8 +29,10 @@ const FAILURES_KEPT: Duration = Duration::from_secs(1800);
 const A_LITTLE: Duration = Duration::from_millis(250);
 /// So many groups of which nothing is known are asked one by one.
 const FEW_STRANGERS: usize = 8;
-/// Lists that nothing confirmed are read again, so many in one observation.
+/// Lists that nothing confirmed are read again, at least so many in one observation, and so many observations at most
+/// for all groups at rest: ten minutes, of one every 15 seconds.
 const UNCONFIRMED_AT_ONCE: usize = 4;
+const UNCONFIRMED_ROUNDS: usize = 40;
 /// A group that the API said not to exist is asked for by name this often; the project's list would show it at once.
 const MISSING_EVERY: Duration = Duration::from_secs(300);
 
@@ -178,6 +180,7 @@ impl Gcp {
     /// Quiet groups whose list nothing has confirmed for long are listed again, the longest unconfirmed first.
     fn choose_unconfirmed(&self, subjects: &mut [Result<Subject<'_>, ProviderError>]) {
         let now = Instant::now();
+        let most = unconfirmed_at_once(subjects.iter().flatten().filter(|subject| !subject.flux).count());
         let mut old: Vec<(Instant, &mut Subject<'_>)> = subjects
             .iter_mut()
             .flatten()
@@ -185,7 +188,7 @@ impl Gcp {
             .filter_map(|subject| Some((self.memory.group(&subject.name, |group| group.unconfirmed(now))?, subject)))
             .collect();
         old.sort_by_key(|(confirmed, _)| *confirmed);
-        for (_, subject) in old.into_iter().take(UNCONFIRMED_AT_ONCE) {
+        for (_, subject) in old.into_iter().take(most) {
             subject.flux = true;
         }
     }
@@ -214,11 +217,11 @@ impl Gcp {
     ) -> Result<Vec<Member>, ProviderError> {
         let asked = Instant::now();
         let shown = self.calls.members(name, deadline).await.map_err(|failure| failure.error)?;
-        let members = shape::members(name, head, &shown)?;
+        let Listed { members, undecided } = shape::members(name, head, &shown)?;
         self.memory.group(name, |group| {
             group.times.keep(&members);
-            let known = Known { head: head.clone(), members: members.clone(), asked, confirmed: asked, doubted: false };
-            group.known = Some(known);
+            let (head, members) = (head.clone(), members.clone());
+            group.known = Some(Known { head, members, undecided, asked, confirmed: asked, doubted: false });
         });
         Ok(members)
     }
@@ -277,11 +280,10 @@ impl Gcp {
             let Some(known) = &group.known else {
                 return Err(transport(format!("{}: its instances were not listed", subject.name)));
             };
+            let failed = known.members.iter().filter_map(|member| member.failure.as_ref()).chain(&known.undecided);
+            group.failures.extend(failed.map(|failure| (failure.clone(), at)));
             let mut instances = Vec::with_capacity(known.members.len());
             for member in &known.members {
-                if let Some(failure) = &member.failure {
-                    group.failures.insert(failure.clone(), at);
-                }
                 // What has no machine yet is desired and unfilled, no instance.
                 if member.unfilled {
                     continue;
@@ -319,5 +321,24 @@ impl Gcp {
                 ..Observation::empty(at)
             })
         })
+    }
+}
+
+/// How many lists that nothing confirmed are read again in one observation of so many groups at rest.
+fn unconfirmed_at_once(quiet: usize) -> usize {
+    quiet.div_ceil(UNCONFIRMED_ROUNDS).max(UNCONFIRMED_AT_ONCE)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_groups_at_rest_are_confirmed_in_time_however_many_they_are() {
+        for quiet in [1, 4, 160, 161, 1_000, 5_003] {
+            let at_once = unconfirmed_at_once(quiet);
+            assert!(at_once * UNCONFIRMED_ROUNDS >= quiet, "{quiet}: {at_once}");
+            assert!(at_once == UNCONFIRMED_AT_ONCE || at_once <= quiet / UNCONFIRMED_ROUNDS + 1, "{quiet}: {at_once}");
+        }
     }
 }

@@ -10,16 +10,18 @@ use google_cloud_compute_v1::model::managed_instance::{
     CurrentAction as Action, InstanceStatus as Status, TargetStatus,
 };
 use google_cloud_compute_v1::model::{InstanceGroupManager, ManagedInstance};
+use std::collections::BTreeSet;
 
 /// What a group says of itself, as far as it matters here; two equal ones hold the same instances, unless one was
 /// replaced unseen.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Head {
     pub desired: Capacity,
-    /// Instances with nothing to be done, with anything, and to be created.
+    /// Instances with nothing to be done, with anything, to be created, and to be deleted or abandoned.
     pub idle: Option<u32>,
     pub all: u32,
     pub creating: u32,
+    pub leaving: u32,
     pub stable: bool,
     /// The last parts of its present templates' names.
     pub templates: Vec<Box<str>>,
@@ -75,6 +77,7 @@ pub(crate) fn head(name: &GroupName, group: &InstanceGroupManager) -> Result<Hea
         idle: actions.map(|_| numbers[0]),
         all: numbers.iter().sum(),
         creating: numbers[1] + numbers[2],
+        leaving: numbers[3] + numbers[4],
         stable: status.and_then(|status| status.is_stable).unwrap_or(false),
         templates: templates(group),
         rolling: proactive && reached == Some(false),
@@ -98,6 +101,11 @@ impl Head {
     /// Nothing goes on: all it should hold is there and idle.
     pub fn is_calm(&self) -> bool {
         self.stable && self.idle == Some(self.desired) && self.all == self.desired
+    }
+
+    /// So many instances it counts that are not about to go.
+    pub fn staying(&self) -> u32 {
+        self.all.saturating_sub(self.leaving)
     }
 
     /// Whether an instance of this template is of none of the present ones; `false` when that cannot be told.
@@ -155,12 +163,11 @@ impl Failed {
 pub(crate) fn member(group: &GroupName, head: &Head, shown: &ManagedInstance) -> Result<Option<Member>, ProviderError> {
     let link = shown.instance.as_deref().unwrap_or_default();
     let name = shown.name.as_deref().filter(|name| !name.is_empty()).unwrap_or(last(link));
-    let zone: Box<str> = match (Place::find_in(link), &group.place) {
-        (Some(Place::Zone(zone)), _) => zone,
-        (_, Place::Zone(zone)) => zone.clone(),
+    let zone = match zone_of(group, shown) {
+        Some(zone) => zone,
         // Not decided yet where: it is not there, and its place is in the group's number.
-        _ if is_unfilled(shown) => return Ok(None),
-        _ => return Err(transport(format!("{group}: an instance without a zone"))),
+        None if is_unfilled(shown) => return Ok(None),
+        None => return Err(transport(format!("{group}: an instance without a zone"))),
     };
     if name.is_empty() {
         return Err(transport(format!("{group}: an instance without a name")));
@@ -178,15 +185,27 @@ pub(crate) fn member(group: &GroupName, head: &Head, shown: &ManagedInstance) ->
         unfilled: is_unfilled(shown),
         settled: state == InstanceState::Running && matches!(shown.current_action, Some(Action::None)),
         outdated: head.is_outdated(template),
-        failure: if in_trouble { failure(shown, &zone) } else { None },
+        failure: if in_trouble { failure(shown, Some(&zone)) } else { None },
         zone,
     }))
 }
 
+/// Where an instance is; `None` in a group of a region that has not decided.
+fn zone_of(group: &GroupName, shown: &ManagedInstance) -> Option<Box<str>> {
+    match (Place::find_in(shown.instance.as_deref().unwrap_or_default()), &group.place) {
+        (Some(Place::Zone(zone)), _) => Some(zone),
+        (_, Place::Zone(zone)) => Some(zone.clone()),
+        _ => None,
+    }
+}
+
 /// To be created, and there is no machine: the API leaves the machine's status out then.
 fn is_unfilled(shown: &ManagedInstance) -> bool {
+    is_creating(shown) && shown.instance_status.is_none()
+}
+
+fn is_creating(shown: &ManagedInstance) -> bool {
     matches!(shown.current_action, Some(Action::Creating | Action::CreatingWithoutRetries))
-        && shown.instance_status.is_none()
 }
 
 /// A machine's state in the contract's words. What has no known words is there, so it is counted, and nobody said that it
@@ -210,31 +229,60 @@ fn state(action: Option<&Action>, status: Option<&Status>) -> InstanceState {
     }
 }
 
-fn failure(shown: &ManagedInstance, zone: &str) -> Option<Failed> {
+fn failure(shown: &ManagedInstance, zone: Option<&str>) -> Option<Failed> {
     let errors = &shown.last_attempt.as_ref()?.errors.as_ref()?.errors;
     let error = errors.iter().find(|error| error.code.is_some()).or(errors.first())?;
-    Some(Failed::new(
-        error.code.as_deref().unwrap_or("UNKNOWN"),
-        Some(zone),
-        error.message.as_deref().unwrap_or_default(),
-    ))
+    Some(Failed::new(error.code.as_deref().unwrap_or("UNKNOWN"), zone, error.message.as_deref().unwrap_or_default()))
 }
 
-/// Reads a group's instances, each once.
+/// A group's instances.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Listed {
+    /// Each once, by id.
+    pub members: Vec<Member>,
+    /// Why those failed of which the group has not decided where they shall be.
+    pub undecided: Vec<Failed>,
+}
+
+/// Reads a group's instances. `head` is of before they were listed.
 ///
 /// # Errors
-/// As [`member`]; also when the list is empty and the group says that it holds some.
-pub(crate) fn members(group: &GroupName, head: &Head, shown: &[ManagedInstance]) -> Result<Vec<Member>, ProviderError> {
-    if shown.is_empty() && head.all > 0 {
-        return Err(transport(format!("{group}: it has {} instances, and none was listed", head.all)));
+/// As [`member`]; also when fewer are listed than the group says that it holds.
+pub(crate) fn members(group: &GroupName, head: &Head, shown: &[ManagedInstance]) -> Result<Listed, ProviderError> {
+    let (listed, standing) = counts(shown);
+    let staying = head.staying();
+    // What was leaving may be gone by now, and what is to be created may be withdrawn or not be listed yet. So a list is
+    // too short only when it also lacks instances that were there; one with all of them may still call some of them new.
+    let short = listed < staying && standing < staying.saturating_sub(head.creating);
+    if short || (listed == 0 && staying > 0) {
+        return Err(transport(format!("{group}: it has {staying} instances that stay, and {listed} were listed")));
     }
-    let mut all = Vec::with_capacity(shown.len());
+    let (mut members, mut undecided) = (Vec::with_capacity(shown.len()), Vec::new());
     for one in shown {
-        all.extend(member(group, head, one)?);
+        match member(group, head, one)? {
+            Some(member) => members.push(member),
+            None if zone_of(group, one).is_none() => undecided.extend(failure(one, None)),
+            None => {}
+        }
     }
-    all.sort_by(|a: &Member, b: &Member| a.id.cmp(&b.id));
-    all.dedup_by(|a, b| a.id == b.id);
-    Ok(all)
+    members.sort_by(|a: &Member, b: &Member| a.id.cmp(&b.id));
+    members.dedup_by(|a, b| a.id == b.id);
+    Ok(Listed { members, undecided })
+}
+
+/// How many are listed, each once, and how many of them are not still to be created.
+fn counts(shown: &[ManagedInstance]) -> (u32, u32) {
+    let mut seen = BTreeSet::new();
+    let (mut listed, mut standing) = (0, 0);
+    for one in shown {
+        let name = [&one.instance, &one.name].into_iter().flatten().find(|name| !name.is_empty());
+        // What has no name yet is not another's double.
+        if name.is_none_or(|name| seen.insert(name)) {
+            listed += 1;
+            standing += u32::from(!is_creating(one));
+        }
+    }
+    (listed, standing)
 }
 
 /// How many of them fill a place of the group's number: machines, and places whose machine is to come.

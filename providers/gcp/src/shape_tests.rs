@@ -2,6 +2,7 @@ use super::*;
 use google_cloud_compute_v1::model::{
     InstanceGroupManagerActionsSummary, InstanceGroupManagerStatus, InstanceGroupManagerVersion, ManagedInstanceVersion,
 };
+use serde_json::json;
 
 fn name(place: &str) -> GroupName {
     GroupName::parse(&format!("{place}/web").as_str().into()).unwrap()
@@ -112,10 +113,53 @@ fn an_instance_of_another_template_is_outdated() {
 }
 
 #[test]
-fn a_list_that_is_empty_against_all_sense_is_no_answer() {
-    let busy = Head { all: 2, ..a_head("t") };
-    assert_eq!(members(&zonal(), &busy, &[]).unwrap_err().code(), "transport");
-    assert_eq!(members(&zonal(), &Head { all: 0, ..busy.clone() }, &[]).unwrap(), []);
-    let one = ManagedInstance::new().set_name("web-1").set_current_action("NONE").set_instance_status("RUNNING");
-    assert_eq!(members(&zonal(), &busy, &[one.clone(), one]).unwrap().len(), 1);
+fn a_list_that_is_short_against_all_sense_is_no_answer() {
+    let shown = |action: &str, count: usize| {
+        let one = |i| ManagedInstance::new().set_name(format!("{action}-{i}")).set_current_action(action);
+        (0..count).map(one).collect::<Vec<_>>()
+    };
+    let check = |(none, creating, leaving): (u32, u32, u32), listed: Vec<ManagedInstance>, expected: bool| {
+        let head = Head { all: none + creating + leaving, creating, leaving, ..a_head("t") };
+        let read = members(&zonal(), &head, &listed);
+        assert_eq!(read.is_ok(), expected, "{none} {creating} {leaving}: {read:?}");
+        assert!(expected || read.unwrap_err().code() == "transport");
+    };
+    check((0, 0, 0), Vec::new(), true);
+    check((2, 0, 0), Vec::new(), false);
+    check((0, 2, 0), Vec::new(), false);
+    check((2, 0, 0), shown("NONE", 1), false);
+    check((2, 0, 0), shown("NONE", 3), true);
+    let twice = [shown("NONE", 1), shown("NONE", 1)].concat();
+    check((2, 0, 0), twice.clone(), false);
+    check((1, 0, 0), twice, true);
+    // What was leaving has gone between the two answers.
+    check((2, 0, 3), shown("NONE", 2), true);
+    check((0, 0, 3), Vec::new(), true);
+    // While it grows: the new ones are not listed yet, are listed as what they were a moment ago, or are there already.
+    check((2, 3, 0), shown("NONE", 2), true);
+    check((4, 1, 0), [shown("NONE", 2), shown("CREATING", 3)].concat(), true);
+    check((2, 3, 0), shown("NONE", 5), true);
+    // What is to be created does not stand in for what is there.
+    check((4, 2, 0), [shown("NONE", 2), shown("CREATING", 2)].concat(), false);
+    let nameless = vec![ManagedInstance::new().set_current_action("CREATING"); 3];
+    let region = name("regions/europe-west1");
+    let head = Head { all: 3, creating: 3, ..a_head("t") };
+    assert_eq!(members(&region, &head, &nameless).unwrap().members, []);
+    assert_eq!(counts(&nameless), (3, 0));
+}
+
+#[test]
+fn what_fails_before_it_has_a_zone_is_said_all_the_same() {
+    let undecided = |code: &str| {
+        let errors = json!({ "errors": { "errors": [{ "code": code, "message": "no luck" }] } });
+        let one = json!({ "name": "web-1", "currentAction": "CREATING", "lastAttempt": errors });
+        serde_json::from_value::<ManagedInstance>(one).unwrap()
+    };
+    let head = Head { all: 2, creating: 2, ..a_head("t") };
+    for (code, scope) in [("ZONE_RESOURCE_POOL_EXHAUSTED", Scope::Group), ("QUOTA_EXCEEDED", Scope::Region)] {
+        let listed = members(&name("regions/europe-west1"), &head, &[undecided(code)]).unwrap();
+        assert_eq!(listed.members, []);
+        let failed = Failed { code: code.into(), scope, message: format!("{code}: no luck").into() };
+        assert_eq!(listed.undecided, [failed]);
+    }
 }

@@ -159,7 +159,11 @@ impl Gcp {
         }
         if head.autoscaler.is_some() {
             // Its mode can change without a trace in the group.
-            self.read_autoscaler(name, &head, deadline).await.map_err(|failure| failure.error)?;
+            self.read_autoscaler(name, &head, deadline).await.map_err(|failure| match failure.error {
+                // The group has just said that it has one: somebody is deleting it.
+                ProviderError::NotFound { what } => ProviderError::Conflict { what },
+                error => error,
+            })?;
         }
         let new = self.memory.group(name, |group| {
             let found = crate::foreign::shown(&head, group.autoscaler.as_ref());
@@ -225,8 +229,8 @@ impl Gcp {
     }
 }
 
-/// How a group comes down to `to` without losing a machine: by number as long as everything that is listed stays, else
-/// by the names of what has no machine yet, what failed first. By number alone the group would pick the victims itself.
+/// How a group comes down to `to` without losing a machine: by number as long as all that it counts stays, else by the
+/// names of what has no machine yet, what failed first. By number alone the group would pick the victims itself.
 fn withdraw(name: &GroupName, head: &Head, members: &[Member], to: Capacity) -> Result<Todo, ProviderError> {
     if to == head.desired {
         return Ok(Todo::Nothing);
@@ -240,6 +244,11 @@ fn withdraw(name: &GroupName, head: &Head, members: &[Member], to: Capacity) -> 
         return Err(conflict(name, &format!("{present} instances are there, so {to} would remove some")));
     }
     if to >= present + unfilled {
+        if head.idle.is_none() || head.staying() > to {
+            let (counted, listed) = (head.staying(), present + unfilled);
+            let why = format!("it counts {counted} and has listed {listed}: what has no zone yet cannot be named");
+            return Err(conflict(name, &why));
+        }
         return Ok(Todo::Resize(to));
     }
     let surplus = head.desired - to;

@@ -11,6 +11,7 @@ fn head(desired: Capacity) -> Head {
         idle: Some(desired),
         all: desired,
         creating: 0,
+        leaving: 0,
         stable: true,
         templates: Vec::new(),
         rolling: false,
@@ -30,8 +31,9 @@ fn member(name: &str, unfilled: bool, failed: bool) -> Member {
 #[test]
 fn only_what_has_no_machine_is_withdrawn_and_what_failed_goes_first() {
     let members = [member("a", false, false), member("b", true, false), member("c", true, true)];
-    let check = |desired: Capacity, to: Capacity, expected: Result<&str, &str>| {
-        let todo = withdraw(&group(), &head(desired), &members, to).map(|todo| match todo {
+    let check_at = |head: Head, to: Capacity, expected: Result<&str, &str>| {
+        let desired = head.desired;
+        let todo = withdraw(&group(), &head, &members, to).map(|todo| match todo {
             Todo::Nothing => "nothing".to_owned(),
             Todo::Resize(to) => format!("resize {to}"),
             Todo::Delete(ids) => ids.iter().map(InstanceId::as_str).collect::<Vec<_>>().join(" "),
@@ -39,15 +41,24 @@ fn only_what_has_no_machine_is_withdrawn_and_what_failed_goes_first() {
         let got = todo.as_deref().map_err(|error| error.code());
         assert_eq!(got, expected, "{desired} -> {to}");
     };
+    let check = |desired: Capacity, to: Capacity, expected| check_at(head(desired), to, expected);
     check(3, 3, Ok("nothing"));
     check(3, 2, Ok("europe-west1-b/c"));
     check(3, 1, Ok("europe-west1-b/c europe-west1-b/b"));
     check(3, 0, Err("conflict"));
     check(3, 4, Err("invalid"));
-    // Two more were asked for, and are not listed yet.
-    check(5, 3, Ok("resize 3"));
-    check(5, 4, Ok("resize 4"));
-    check(5, 2, Err("conflict"));
+    // Two more were asked for, and nothing was begun for them yet.
+    let asked = || Head { all: 3, creating: 2, ..head(5) };
+    check_at(asked(), 3, Ok("resize 3"));
+    check_at(asked(), 4, Ok("resize 4"));
+    check_at(asked(), 2, Err("conflict"));
+    check_at(Head { all: 5, leaving: 2, ..asked() }, 3, Ok("resize 3"));
+    // The group counts them already, so by number it could take a machine instead.
+    check(5, 3, Err("conflict"));
+    check(5, 4, Err("conflict"));
+    check_at(Head { all: 4, ..asked() }, 3, Err("conflict"));
+    check_at(Head { all: 4, ..asked() }, 4, Ok("resize 4"));
+    check_at(Head { all: 0, idle: None, ..asked() }, 3, Err("conflict"));
 }
 
 #[test]
