@@ -114,9 +114,6 @@ pub(crate) fn observe(policy: &Policy, facts: &FleetFacts<'_>, memory: &mut Flee
             GroupFact::Observed(observation) => {
                 let group = group(policy, observation, &mut memory.groups[at], now);
                 note_external_change(policy, memory, at, &group, now);
-                if let Some(took_effect) = group.raised {
-                    offering::note_raise(policy, memory, at, took_effect, now);
-                }
                 let (mut serving, mut newest) = (0, None);
                 for instance in observation.instances.iter().filter(|i| i.state == InstanceState::Running) {
                     let since = running_since(instance, &mut seen_running, &mut still_running, now);
@@ -400,6 +397,9 @@ fn see(
             _ => None,
         },
     };
+    if let Some(took_effect) = group.raised {
+        offering::note_raise(policy, memory, at, took_effect, now);
+    }
     if let Some(offering) = offering::of_mut(policy, memory, at) {
         offering.see(sight, now);
     }
