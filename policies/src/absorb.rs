@@ -15,11 +15,9 @@ pub fn absorb(policy: &Policy, memory: &mut FleetMemory, events: &[Event], now: 
     keep_groups(policy, memory);
     for event in events {
         match event {
-            Event::Outcome { group, outcome: Outcome::Refused, cannot_launch } => {
+            Event::Outcome { group, outcome: Outcome::Refused, cannot_launch, blames_group } => {
                 let group = usize::from(*group);
-                if *cannot_launch && let Some(offering) = offering::of_mut(policy, memory, group) {
-                    offering.fail(now);
-                }
+                note_refusal(policy, memory, group, [*cannot_launch, *blames_group], now);
                 put_back(memory, group);
             }
             Event::Outcome { .. } => {}
@@ -37,6 +35,28 @@ pub fn absorb_history(policy: &Policy, memory: &mut FleetMemory, metric: &str, v
     let index = policy.metrics.iter().position(|own| own.name.as_ref() == metric);
     if let Some(index) = index.and_then(|index| u16::try_from(index).ok()) {
         crate::rules::learn_history(policy, memory, index, values);
+    }
+}
+
+/// What a refusal says of the place where there is a choice of places.
+fn note_refusal(
+    policy: &Policy,
+    memory: &mut FleetMemory,
+    group: usize,
+    [cannot_launch, blames_group]: [bool; 2],
+    now: Timestamp,
+) {
+    let Some(offering) = offering::of_mut(policy, memory, group) else { return };
+    if cannot_launch {
+        offering.fail(now);
+    }
+    let flight = memory.groups.get(group).and_then(|group| group.in_flight.as_ref());
+    let Some((at, is_raise)) = flight.map(|flight| (flight.at, flight.is_raise())) else { return };
+    if let Some(offering) = offering::of_mut(policy, memory, group) {
+        offering.refused(at);
+    }
+    if is_raise && blames_group {
+        offering::note_raise(policy, memory, group, false, now);
     }
 }
 

@@ -72,6 +72,12 @@ pub struct FleetMemory {
     /// Instances that drain before they are terminated, and those that are told that they stay, by [`GroupMemory::key`].
     #[serde(default)]
     pub draining: Drains,
+    /// Raises in a row that had no effect, of groups that have others beside them, by [`GroupMemory::key`].
+    ///
+    /// Written only when there are any, and passed over by a skala that does not know it. What is added after it has to
+    /// raise [`VERSION`], and to write both always.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub fruitless: BTreeMap<Box<str>, u8>,
 }
 
 /// Operations of a cloud that an accepted call began.
@@ -105,6 +111,13 @@ pub struct InFlight {
     pub at: Timestamp,
     /// What to put back when the cloud refuses before any effect.
     pub undo: Option<Undo>,
+}
+
+impl InFlight {
+    /// It asks for more.
+    pub(crate) fn is_raise(&self) -> bool {
+        self.to > self.from
+    }
 }
 
 /// What a refusal puts back.
@@ -157,6 +170,8 @@ pub enum Event {
         outcome: Outcome,
         /// It was refused for want of machines, quota or patience: the group cannot launch now.
         cannot_launch: bool,
+        /// It was refused for what the group or its cloud is, not for what the plan was.
+        blames_group: bool,
     },
     /// A drainer is done with an instance.
     Drain {
@@ -169,6 +184,24 @@ pub enum Event {
     },
     /// The daemon was away: time since the last decision was not observed.
     Restarted,
+}
+
+impl Event {
+    /// A call ended so, with this code.
+    pub fn ended(group: u16, outcome: Outcome, code: &str) -> Self {
+        let refused = outcome == Outcome::Refused;
+        Event::Outcome {
+            group,
+            outcome,
+            cannot_launch: refused && Outcome::cannot_launch(code),
+            blames_group: refused && Outcome::blames_group(code),
+        }
+    }
+
+    /// The cloud took a call.
+    pub fn accepted(group: u16) -> Self {
+        Event::ended(group, Outcome::Accepted, "")
+    }
 }
 
 /// What a drainer is done with.
@@ -197,6 +230,12 @@ impl Outcome {
     /// Whether a code says that a group cannot launch now.
     pub fn cannot_launch(code: &str) -> bool {
         matches!(code, "out_of_capacity" | "quota_exceeded" | "throttled")
+    }
+
+    /// Whether a refusal's code says something of the group or its cloud: another try may be refused as well. The others
+    /// say that the plan came too late, or from one who may not write any more.
+    pub fn blames_group(code: &str) -> bool {
+        !matches!(code, "conflict" | "expired_plan" | "no_lease" | "dropped")
     }
 
     /// Reads an outcome's word: `accepted`, or any code of [`contract::ProviderError`], or `timeout`.
@@ -257,11 +296,12 @@ impl FleetMemory {
             Some((&found, _)) if found > VERSION => Err(MemoryError::Newer { found }),
             Some((0, _)) => Err(MemoryError::Unreadable("version 0".into())),
             // Every version so far added maps at the end, and an empty one is one zero byte.
-            Some((1, rest)) => read(&with_empty(rest, 7)),
-            Some((2, rest)) => read(&with_empty(rest, 6)),
-            Some((3, rest)) => read(&with_empty(rest, 3)),
-            Some((4, rest)) => read(&with_empty(rest, 1)),
-            Some((_, rest)) => read(rest),
+            Some((1, rest)) => read(&with_empty(rest, 8)),
+            Some((2, rest)) => read(&with_empty(rest, 7)),
+            Some((3, rest)) => read(&with_empty(rest, 4)),
+            Some((4, rest)) => read(&with_empty(rest, 2)),
+            // The last map may be left out; a zero too many is not read.
+            Some((_, rest)) => read(&with_empty(rest, 1)),
         }
     }
 }
@@ -392,6 +432,8 @@ mod tests {
         let mut memory = FleetMemory { now: Some(at(9)), ..Default::default() };
         memory.changes.push_change(at(1), -4);
         memory.guards.insert("errors".into(), at(3));
+        assert_eq!(FleetMemory::decode(&memory.encode()), Ok(memory.clone()));
+        memory.fruitless.insert("aws-prod/checkout-web".into(), 2);
         assert_eq!(FleetMemory::decode(&memory.encode()), Ok(memory));
     }
 

@@ -114,14 +114,15 @@ pub(crate) fn observe(policy: &Policy, facts: &FleetFacts<'_>, memory: &mut Flee
             GroupFact::Observed(observation) => {
                 let group = group(policy, observation, &mut memory.groups[at], now);
                 note_external_change(policy, memory, at, &group, now);
-                let mut serving = 0;
+                let (mut serving, mut newest) = (0, None);
                 for instance in observation.instances.iter().filter(|i| i.state == InstanceState::Running) {
                     let since = running_since(instance, &mut seen_running, &mut still_running, now);
                     serving += u32::from(now.since(since) >= policy.warmup && since <= now);
+                    newest = newest.max(Some(since.min(now)));
                 }
                 view.serving += serving * policy.groups[at].weight;
                 if policy.has_choice() {
-                    see(policy, at, observation, serving, &group, memory, now);
+                    see(policy, at, observation, (serving, newest), &group, memory, now);
                     add_stand(policy, index, observation, &group, memory, now, &mut view);
                 } else {
                     add_group(policy, index, observation, &group, now, &mut view);
@@ -228,6 +229,8 @@ struct Group {
     in_flight: bool,
     /// Somebody else changed desired: from, to.
     external: Option<(Capacity, Capacity)>,
+    /// A raise has ended: whether any of it showed.
+    raised: Option<bool>,
 }
 
 /// Safety rule 2: until a write shows, or had time to, it counts for scale-out and blocks scale-in; then what is
@@ -238,20 +241,23 @@ fn group(policy: &Policy, observation: &Observation, memory: &mut GroupMemory, n
     let observed = observation.desired.or(memory.desired).unwrap_or(alive);
     let shown = observation.desired.unwrap_or(alive);
     let mut expected = memory.desired;
+    let mut raised = None;
     if let Some(flight) = memory.in_flight.take() {
+        // A call whose end was unclear, or that was accepted and forgotten, shows nothing in its time.
+        raised = flight.is_raise().then_some(shown > flight.from);
         if shown == flight.to {
             expected = Some(flight.to);
         } else if now < flight.at.after(policy.settle()) {
             let base = observed.max(flight.to);
             memory.in_flight = Some(flight);
-            return Group { base, in_flight: true, external: None };
+            return Group { base, in_flight: true, external: None, raised: None };
         } else {
             expected = observation.desired.map_or(memory.desired, |_| Some(flight.to));
         }
     }
     memory.desired = Some(observed);
     let external = expected.filter(|expected| *expected != observed).map(|expected| (expected, observed));
-    Group { base: observed, in_flight: false, external }
+    Group { base: observed, in_flight: false, external, raised }
 }
 
 /// Safety rule 9: what others change counts against the rates, and by default a raise stops scale-in for one window.
@@ -326,6 +332,20 @@ fn removable(o: &Observation) -> Capacity {
     u32::try_from(removable).unwrap_or(u32::MAX)
 }
 
+/// Of them, those whose loss costs nothing: broken ones, and where what was asked for is late, those that do not run. Where
+/// the cloud picks who leaves it may pick others.
+fn useless(o: &Observation, is_late: bool) -> Capacity {
+    if !o.abilities.terminate_named {
+        return 0;
+    }
+    let is_useless = |instance: &&Instance| match instance.state {
+        InstanceState::Failed => !instance.protected,
+        InstanceState::Pending => is_late && !instance.protected,
+        InstanceState::Running | InstanceState::Terminating => false,
+    };
+    u32::try_from(o.instances.iter().filter(is_useless).count()).unwrap_or(u32::MAX)
+}
+
 /// One of several groups that could not be read. What it held when it was last seen still counts: it most likely runs,
 /// and neither its loss nor its removal may be read out of a cloud's silence. A cloud that says that the group is gone has
 /// not been silent, so nothing is counted on; but nothing is removed either, and nothing recreated.
@@ -352,25 +372,34 @@ fn see(
     policy: &Policy,
     at: usize,
     o: &Observation,
-    serving: Capacity,
+    (serving, newest): (Capacity, Option<Timestamp>),
     group: &Group,
     memory: &mut FleetMemory,
     now: Timestamp,
 ) {
     // A broken one has come, too: it says nothing of the next launch, and may stay broken for ever.
     let has_come = |instance: &&Instance| matches!(instance.state, InstanceState::Running | InstanceState::Failed);
-    let come = u32::try_from(o.instances.iter().filter(has_come).count()).unwrap_or(u32::MAX);
-    let suspended = o.suspended.contains(&Suspended::Launch);
+    let is_there = |instance: &&Instance| instance.state != InstanceState::Terminating;
+    let count = |is: &dyn Fn(&&Instance) -> bool| {
+        u32::try_from(o.instances.iter().filter(|instance| is(instance)).count()).unwrap_or(u32::MAX)
+    };
     let sight = Sight {
         alive: u32::try_from(o.alive().count()).unwrap_or(u32::MAX),
         serving,
-        complete: come >= group.base,
+        there: count(&is_there),
+        complete: count(&has_come) >= group.base,
+        in_flight: group.in_flight,
+        newest,
+        refreshes: o.suspended.contains(&Suspended::Refresh),
         failed_at: match launches_fail(o, now) {
-            _ if suspended => Some(now),
+            _ if is_suspended(o) => Some(now),
             Some(true) => o.launch_failures.iter().map(|failure| failure.at).max(),
             _ => None,
         },
     };
+    if let Some(took_effect) = group.raised {
+        offering::note_raise(policy, memory, at, took_effect, now);
+    }
     if let Some(offering) = offering::of_mut(policy, memory, at) {
         offering.see(sight, now);
     }
@@ -391,9 +420,13 @@ fn add_stand(
     let mut stand = Stand::seen(own, o, group.base, offering);
     stand.in_flight = group.in_flight;
     stand.closed = foreign_block(policy, o).map(|hold| Closed(hold.reason));
-    // What cannot be bought back is not given up.
-    stand.stays = launches_fail(o, now).is_some();
-    stand.removable = if stand.stays { 0 } else { removable(o) };
+    // What cannot be bought back is not given up; what never was capacity, or has not come in its time, is none.
+    let failed_at = stand.offering.failed_at;
+    stand.stays =
+        launches_fail(o, now).is_some() || failed_at.is_some_and(|at| now.since(at) < OUT_OF_CAPACITY_BACKOFF);
+    let is_late = stand.offering.is_overdue(now);
+    stand.removable = removable(o).min(if stand.stays { useless(o, is_late) } else { Capacity::MAX });
+    stand.fruitless = offering::fruitless(memory, usize::from(index));
     stand.asked_back = drain::asked(memory, own);
     if let Ok(current) = &mut view.current {
         *current = current.saturating_add(group.base.saturating_mul(own.weight));
@@ -426,8 +459,12 @@ fn foreign_block(policy: &Policy, o: &Observation) -> Option<Hold> {
 
 /// Whether launches lately found no capacity or quota; true inside when that holds for the whole group, so that asking for
 /// more cannot help: the cloud said so of the group or region, or zone by zone of every zone that has instances. One zone
-/// alone says nothing of the others, which an observation does not list while they are empty.
+/// alone says nothing of the others, which an observation does not list while they are empty. A group whose launches are
+/// suspended launches nothing for as long as that is shown.
 pub(crate) fn launches_fail(o: &Observation, now: Timestamp) -> Option<bool> {
+    if is_suspended(o) {
+        return Some(true);
+    }
     let recent = o.launch_failures.iter().filter(|failure| {
         matches!(failure.kind, FailureKind::OutOfCapacity | FailureKind::QuotaExceeded)
             && now.since(failure.at) < OUT_OF_CAPACITY_BACKOFF
@@ -442,4 +479,8 @@ pub(crate) fn launches_fail(o: &Observation, now: Timestamp) -> Option<bool> {
     zones.dedup();
     let everywhere = zones.len() > 1 && zones.iter().all(|zone| fails(zone));
     Some(everywhere || scopes.iter().any(|scope| matches!(scope, Scope::Group | Scope::Region)))
+}
+
+fn is_suspended(o: &Observation) -> bool {
+    o.suspended.contains(&Suspended::Launch)
 }

@@ -169,6 +169,12 @@ impl fmt::Display for PlaceWhy {
             PlaceWhy::Bounds => "its own min",
             PlaceWhy::KeptServing => "kept until what boots serves",
             PlaceWhy::Closed(reason) => return write!(f, "left alone: {reason}"),
+            PlaceWhy::CannotLaunch => "left alone: it could not launch lately",
+            PlaceWhy::NoEffect(raises) => return write!(f, "left alone: its last {raises} raises had no effect"),
+            PlaceWhy::AboveShare { survives: false } => "above its share: no other place can take it",
+            PlaceWhy::AboveShare { survives: true } => {
+                "above its share: no other place can take it, and its loss may leave too little"
+            }
         })
     }
 }

@@ -5,7 +5,7 @@ use super::world::{Scaler, Scene, Seen};
 use super::{Feed, Feeds};
 use contract::{Capacity, Instance, InstanceId, InstanceState, Observation, Timestamp};
 use policies::facts::{FleetFacts, GroupFact, MissingWhy, RawReading};
-use policies::memory::{Event, FleetMemory, Outcome};
+use policies::memory::{Event, FleetMemory};
 use policies::plan::{Action, Budget, Decision, Effect, GroupPlan};
 use policies::policy::{Policy, Unit};
 use policies::{absorb, propose, settle};
@@ -124,7 +124,7 @@ impl<'a> Replayed<'a> {
 
     /// The cloud does at once what it is asked to.
     fn act(&mut self, plan: &GroupPlan, now: Timestamp) {
-        self.events.push(Event::Outcome { group: plan.group, outcome: Outcome::Accepted, cannot_launch: false });
+        self.events.push(Event::accepted(plan.group));
         for action in &plan.actions {
             let have = count(self.groups[0].instances.len());
             match action {

@@ -267,7 +267,7 @@ impl Cycle {
             let launches = matches!(end.row.action, Action::Raise { .. });
             let cannot_launch = launches && end.outcome == Outcome::Refused && Outcome::cannot_launch(end.code);
             let is_news = cannot_launch && fleet.is_news(group);
-            fleet.events.push(Event::Outcome { group: index, outcome: end.outcome, cannot_launch });
+            fleet.events.push(Event::ended(index, end.outcome, end.code));
             match end.outcome {
                 Outcome::Accepted if end.operations.is_empty() => {}
                 Outcome::Accepted => {

@@ -177,7 +177,7 @@ impl Cycle {
                 **provider == *group.provider && **name == *group.group.as_str()
             };
             if kept.unclear.iter().any(is_this) {
-                events.push(Event::Outcome { group: at, outcome: Outcome::Unclear, cannot_launch: false });
+                events.push(Event::ended(at, Outcome::Unclear, ""));
             }
         }
         let has_learned = !kept.memory.objectives.is_empty();

@@ -302,7 +302,7 @@ impl Diversion<'_> {
     fn end(&self, plan: &mut GroupPlan, observation: &Observation, list: &mut [Draining]) {
         let stand = self.stands.get(usize::from(plan.group));
         // What cannot be bought back is not given up.
-        let closed = stand.is_some_and(|stand| stand.closed.is_some())
+        let closed = stand.is_some_and(|stand| stand.closed.is_some() || stand.stays)
             || launches_fail(observation, self.now).is_some()
             || observation.suspended.iter().any(|s| matches!(s, Suspended::Terminate | Suspended::Refresh))
             || !observation.abilities.terminate_named;

@@ -22,8 +22,9 @@ pub(super) struct Layout {
     pub instances: Vec<u64>,
     /// What could not be laid out, in the fleet's numbers.
     pub rest: u64,
-    /// The shares were given up for some of it: capacity that is missing is worse than capacity in one place.
-    pub relaxed: bool,
+    /// Of the instances, those within the shares. For the others the shares were given up: capacity that is missing is
+    /// worse than capacity in one place.
+    pub within: Vec<u64>,
 }
 
 /// Lays out `need`; `shares` are the largest shares of the domains.
@@ -32,10 +33,10 @@ pub(super) fn fill(slots: &[Slot], need: Capacity, shares: &[f64]) -> Layout {
     let need = u64::from(need);
     let mut filling = Filling { slots, instances: slots.iter().map(|slot| slot.low).collect() };
     filling.add(need, Some(&limits));
-    let strict = filling.total();
+    let within = filling.instances.clone();
     filling.add(need, None);
-    let total = filling.total();
-    Layout { instances: filling.instances, rest: need.saturating_sub(total), relaxed: total > strict }
+    let rest = need.saturating_sub(filling.total());
+    Layout { instances: filling.instances, rest, within }
 }
 
 /// What a share of a capacity is, in whole numbers: the least that is no less.
@@ -112,7 +113,7 @@ mod tests {
         assert_eq!(fill(&slots, 9, &shares).instances, [5, 4]);
         let narrow = [slots[0].clone(), slot(1, 0, 2, &[(1, 1.0)])];
         let layout = fill(&narrow, 10, &shares);
-        assert_eq!((layout.instances, layout.relaxed), (vec![8, 2], true));
+        assert_eq!((layout.instances, layout.within), (vec![8, 2], vec![5, 2]));
     }
 
     #[test]

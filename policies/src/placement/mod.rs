@@ -67,6 +67,15 @@ pub enum PlaceWhy {
     KeptServing,
     /// It is left alone.
     Closed(HoldReason),
+    /// It could not launch lately, so nothing is asked of it and what could not be had again is not taken from it.
+    CannotLaunch,
+    /// The same, because so many raises in a row had no effect.
+    NoEffect(u8),
+    /// It holds more than the shares allow, for want of another place.
+    AboveShare {
+        /// The fleet is to survive the loss of its largest place, and may not.
+        survives: bool,
+    },
 }
 
 /// The plans of a fleet of which no group could be read: nothing.

@@ -14,6 +14,9 @@ const PROBE_PROVEN: Duration = Duration::from_secs(60);
 const PROBE_ENOUGH: Capacity = 8;
 /// Nothing was heard of a failure for this long: the next attempt tells (the longest backoff of clouds.md 2.5).
 const FORGOTTEN: Duration = Duration::from_secs(30 * 60);
+/// So many raises in a row without effect are a failure, whatever each of them was refused for: a cloud whose writes fail
+/// would be asked for ever, and the fleet would stay short.
+pub(crate) const RAISES_MAX: u8 = 3;
 /// A place has to be able to launch for this long before capacity is taken back to it.
 const RETURN_AFTER: Duration = Duration::from_secs(10 * 60);
 
@@ -24,7 +27,7 @@ pub struct Offering {
     pub alive: Capacity,
     /// Instances serving when it was last seen.
     pub serving: Capacity,
-    /// Since when something that was asked for does not run.
+    /// Something that was asked for does not run, and since when nothing of it has come.
     pub waits_since: Option<Timestamp>,
     /// Launches fail: the newest sign of it. `None`: it can launch.
     pub failed_at: Option<Timestamp>,
@@ -41,8 +44,16 @@ pub struct Offering {
 pub(crate) struct Sight {
     pub alive: Capacity,
     pub serving: Capacity,
+    /// Instances that are there in any state, pending and broken ones too: a launch that fails does so within a minute.
+    pub there: Capacity,
     /// Everything that was asked for runs.
     pub complete: bool,
+    /// A write has not shown yet.
+    pub in_flight: bool,
+    /// When the newest instance came that runs.
+    pub newest: Option<Timestamp>,
+    /// The cloud replaces instances one by one: some are always missing, and none of them is late.
+    pub refreshes: bool,
     /// The newest launch that failed for want of machines or quota, when it says something of the whole group.
     pub failed_at: Option<Timestamp>,
 }
@@ -68,10 +79,17 @@ impl Offering {
         [self.failed_at, self.good_at].into_iter().flatten().all(|at| now.since(at) >= RETURN_AFTER)
     }
 
+    /// Since when the group waits without that anything comes: one that grows, or loses and replaces some, can launch.
+    fn waits(&self, sight: &Sight, now: Timestamp) -> Option<Timestamp> {
+        let has_come = sight.refreshes || sight.serving > self.serving;
+        let since = if has_come { Some(now) } else { self.waits_since.or(Some(now)).max(sight.newest) };
+        since.filter(|_| !sight.complete)
+    }
+
     /// Takes in what was seen.
     pub(crate) fn see(&mut self, sight: Sight, now: Timestamp) {
+        self.waits_since = self.waits(&sight, now);
         (self.alive, self.serving) = (sight.alive, sight.serving);
-        self.waits_since = if sight.complete { None } else { self.waits_since.or(Some(now)) };
         let sign = sight.failed_at.filter(|at| self.good_at.is_none_or(|good| *at > good));
         let overdue = self.is_overdue(now).then_some(now);
         let tells = |at: &Timestamp| {
@@ -81,8 +99,12 @@ impl Offering {
         if let Some(at) = sign.max(overdue).filter(tells) {
             self.fail(at);
         } else if let Some((from, to)) = self.probing {
-            if sight.alive >= to && now.since(from) >= PROBE_PROVEN {
+            // It had no effect, or the group is meant to be smaller by now: nothing is under way that could still come.
+            let is_over = !sight.in_flight && sight.complete && sight.there < to;
+            if sight.there >= to && now.since(from) >= PROBE_PROVEN {
                 self.succeed(from);
+            } else if is_over || now.since(from) >= LAUNCH_DEADLINE {
+                self.probing = None;
             }
         } else if self.failed_at.is_some_and(|at| now.since(at) >= FORGOTTEN) {
             (self.failed_at, self.good_at) = (None, Some(now));
@@ -113,6 +135,11 @@ impl Offering {
         }
     }
 
+    /// What was asked for at that time was refused: if it was the probe, there is none.
+    pub(crate) fn refused(&mut self, asked: Timestamp) {
+        self.probing = self.probing.filter(|(from, _)| *from != asked);
+    }
+
     /// A probe is asked for.
     pub(crate) fn ask(&mut self, now: Timestamp, to: Capacity) {
         self.probe = self.probe.max(1);
@@ -125,7 +152,12 @@ pub(crate) fn of(memory: &FleetMemory, group: usize) -> Option<&Offering> {
     memory.offerings.get(&memory.groups.get(group)?.key)
 }
 
-/// The same, to write to; made when it is not there. Only fleets with a choice of places need one.
+/// How many raises in a row a group has had without effect.
+pub(crate) fn fruitless(memory: &FleetMemory, group: usize) -> u8 {
+    memory.groups.get(group).and_then(|group| memory.fruitless.get(&group.key)).copied().unwrap_or(0)
+}
+
+/// An offering, to write to; made when it is not there. Only fleets with a choice of places need one.
 pub(crate) fn of_mut<'m>(policy: &Policy, memory: &'m mut FleetMemory, group: usize) -> Option<&'m mut Offering> {
     if !policy.has_choice() {
         return None;
@@ -134,14 +166,35 @@ pub(crate) fn of_mut<'m>(policy: &Policy, memory: &'m mut FleetMemory, group: us
     Some(memory.offerings.entry(key).or_default())
 }
 
+/// A raise of a group has shown, or ended without effect.
+pub(crate) fn note_raise(policy: &Policy, memory: &mut FleetMemory, group: usize, took_effect: bool, now: Timestamp) {
+    let Some(key) = memory.groups.get(group).map(|group| group.key.clone()).filter(|_| policy.has_choice()) else {
+        return;
+    };
+    if took_effect {
+        memory.fruitless.remove(&key);
+        return;
+    }
+    let raises = memory.fruitless.entry(key).or_default();
+    *raises = raises.saturating_add(1);
+    if *raises >= RAISES_MAX
+        && let Some(offering) = of_mut(policy, memory, group)
+    {
+        offering.fail(now);
+    }
+}
+
 /// Forgets groups that the policy no longer has.
 pub(crate) fn keep(policy: &Policy, memory: &mut FleetMemory) {
     if !policy.has_choice() {
         memory.offerings.clear();
+        memory.fruitless.clear();
         return;
     }
     let groups = &memory.groups;
-    memory.offerings.retain(|key, _| groups.iter().any(|group| group.key == *key));
+    let is_there = |key: &str| groups.iter().any(|group| *group.key == *key);
+    memory.offerings.retain(|key, _| is_there(key));
+    memory.fruitless.retain(|key, _| is_there(key));
 }
 
 #[cfg(test)]
@@ -153,7 +206,23 @@ mod tests {
     }
 
     fn sight(alive: Capacity, failed: Option<i64>) -> Sight {
-        Sight { alive, serving: alive, complete: true, failed_at: failed.map(at) }
+        Sight { alive, serving: alive, there: alive, complete: true, failed_at: failed.map(at), ..NOTHING }
+    }
+
+    const NOTHING: Sight = Sight {
+        alive: 0,
+        serving: 0,
+        there: 0,
+        complete: false,
+        in_flight: false,
+        newest: None,
+        refreshes: false,
+        failed_at: None,
+    };
+
+    /// Asked for more than these, which is all there is.
+    fn waiting(alive: Capacity) -> Sight {
+        Sight { alive, serving: alive, there: alive, ..NOTHING }
     }
 
     #[test]
@@ -199,12 +268,84 @@ mod tests {
     #[test]
     fn what_does_not_come_within_the_deadline_is_a_failure() {
         let mut offering = Offering::default();
-        let waiting = Sight { alive: 2, serving: 2, complete: false, failed_at: None };
-        offering.see(waiting, at(0));
-        offering.see(waiting, at(899));
+        offering.see(waiting(2), at(0));
+        offering.see(waiting(2), at(899));
         assert!(!offering.is_down());
-        offering.see(waiting, at(900));
+        offering.see(waiting(2), at(900));
         assert!(offering.is_down());
+    }
+
+    #[test]
+    fn a_group_to_which_instances_come_can_launch() {
+        let mut offering = Offering::default();
+        offering.see(waiting(2), at(0));
+        // One goes and one comes: the number stays.
+        for secs in (60..3600).step_by(60) {
+            offering.see(Sight { newest: Some(at(secs - 30)), ..waiting(2) }, at(secs));
+            assert!(!offering.is_down(), "{secs}");
+        }
+        // It grows, and its cloud says of each when it was asked for.
+        for secs in (3600..7200).step_by(600) {
+            offering.see(Sight { newest: Some(at(0)), ..waiting((secs / 60) as Capacity) }, at(secs));
+            assert!(!offering.is_down(), "{secs}");
+        }
+        // It grew for the last time at 6,600.
+        offering.see(waiting(110), at(7499));
+        assert!(!offering.is_down());
+        offering.see(waiting(110), at(7500));
+        assert!(offering.is_down());
+    }
+
+    #[test]
+    fn what_the_cloud_replaces_is_not_late() {
+        let mut offering = Offering::default();
+        for secs in (0..7200).step_by(60) {
+            offering.see(Sight { refreshes: true, ..waiting(9) }, at(secs));
+            assert!(!offering.is_down() && offering.waits_since.is_some(), "{secs}");
+        }
+        offering.see(waiting(9), at(7140 + 899));
+        assert!(!offering.is_down());
+        offering.see(waiting(9), at(7140 + 900));
+        assert!(offering.is_down(), "it is over, and nothing comes");
+    }
+
+    #[test]
+    fn a_probe_that_cannot_come_any_more_is_not_waited_for() {
+        let probing = || {
+            let mut offering = Offering { failed_at: Some(at(-10)), ..Offering::default() };
+            offering.ask(at(0), 5);
+            offering
+        };
+        // Its call was the one that was refused, or another's.
+        let mut offering = probing();
+        offering.refused(at(-15));
+        assert_eq!(offering.next_probe(), 0);
+        offering.refused(at(0));
+        assert_eq!(offering.next_probe(), 1);
+        // It had time to show, and has not; or the group shrank.
+        let mut offering = probing();
+        offering.see(Sight { in_flight: true, ..sight(4, None) }, at(45));
+        assert_eq!(offering.next_probe(), 0, "it may still show");
+        offering.see(sight(4, None), at(60));
+        assert_eq!((offering.next_probe(), offering.is_down()), (1, true));
+        // Some come all the time, and it is never among them.
+        let mut offering = probing();
+        for secs in (0..900).step_by(60) {
+            offering.see(Sight { newest: Some(at(secs)), ..waiting(4) }, at(secs));
+            assert_eq!(offering.next_probe(), 0, "{secs}");
+        }
+        offering.see(Sight { newest: Some(at(880)), ..waiting(4) }, at(900));
+        assert_eq!((offering.next_probe(), offering.is_down()), (1, true));
+        offering.see(sight(4, None), at(1800));
+        assert!(!offering.is_down(), "and half an hour is not waited for in vain");
+    }
+
+    #[test]
+    fn a_broken_instance_is_there_for_a_probe_too() {
+        let mut offering = Offering { failed_at: Some(at(-10)), ..Offering::default() };
+        offering.ask(at(0), 5);
+        offering.see(Sight { there: 5, ..sight(4, None) }, at(60));
+        assert_eq!(offering.next_probe(), 2, "{offering:?}");
     }
 
     #[test]

@@ -6,6 +6,7 @@
 //! fleet's own scale-in. What serves never leaves before as much serves elsewhere.
 
 use super::fill::{Slot, fill, limit};
+use super::offering::RAISES_MAX;
 use super::single::{lost, remove, version};
 use super::spread::{Domains, domains};
 use super::stand::{Closed, Stand};
@@ -80,14 +81,24 @@ enum Trust {
     Return,
 }
 
+/// The best layout of desired, in instances by group.
+struct Best {
+    goal: Vec<Capacity>,
+    /// Of it, what is within the shares.
+    within: Vec<Capacity>,
+    /// What has no place in it.
+    rest: u64,
+}
+
 /// Lays a fleet's desired out over its groups.
 pub(crate) fn lay_out(asked: &Asked<'_>) -> Layout {
     let mut planner = Planner::new(asked);
     let current = planner.total();
-    match asked.desired.checked_sub(current) {
+    let best = match asked.desired.checked_sub(current) {
         Some(more) => planner.grow(more),
         None => planner.shrink(current - asked.desired),
-    }
+    };
+    planner.explain(&best);
     let achieved = planner.total();
     Layout { achieved, kept_serving: planner.kept_serving, parts: planner.parts }
 }
@@ -160,8 +171,7 @@ impl<'a> Planner<'a> {
         (stand.low.min(high), high)
     }
 
-    /// The best layout of desired, by group, and what has no place in it.
-    fn best(&self, trust: Trust) -> (Vec<Capacity>, u64) {
+    fn best(&self, trust: Trust) -> Best {
         let slot = |at: &usize| {
             let (low, high) = self.bounds(*at, trust);
             let (low, high) = (u64::from(low), u64::from(high));
@@ -169,31 +179,61 @@ impl<'a> Planner<'a> {
         };
         let slots: Vec<Slot> = self.order.iter().map(slot).collect();
         let layout = fill(&slots, self.asked.desired, &self.domains.shares);
-        let mut goal = vec![0; self.parts.len()];
-        for (at, n) in self.order.iter().zip(layout.instances) {
-            goal[*at] = Capacity::try_from(n).unwrap_or(Capacity::MAX);
-        }
-        (goal, layout.rest)
+        let by_group = |instances: &[u64]| {
+            let mut of = vec![0; self.parts.len()];
+            for (at, n) in self.order.iter().zip(instances) {
+                of[*at] = Capacity::try_from(*n).unwrap_or(Capacity::MAX);
+            }
+            of
+        };
+        Best { goal: by_group(&layout.instances), within: by_group(&layout.within), rest: layout.rest }
     }
 
     /// What capacity stays or grows to: the fleet's change, what groups cannot launch, then what should return.
-    fn grow(&mut self, more: Capacity) {
-        let tries = [Trust::Has, Trust::Asked, Trust::Probe].map(|trust| self.best(trust));
-        let least = tries.iter().map(|(_, rest)| *rest).min().unwrap_or(0);
-        let Some((goal, _)) = tries.into_iter().find(|(_, rest)| *rest == least) else { return };
+    fn grow(&mut self, more: Capacity) -> Best {
+        let [has, asked, probe] = [Trust::Has, Trust::Asked, Trust::Probe].map(|trust| self.best(trust));
+        let least = has.rest.min(asked.rest).min(probe.rest);
+        let best = [has, asked].into_iter().find(|best| best.rest == least).unwrap_or(probe);
+        let goal = &best.goal;
         let current = self.total();
         let mut moves = self.asked.moves.unwrap_or(0);
         self.raise_to_minima(&mut moves);
-        let given_up: Vec<Capacity> = (0..self.parts.len()).map(|at| self.given_up(at, &goal)).collect();
+        let given_up: Vec<Capacity> = (0..self.parts.len()).map(|at| self.given_up(at, goal)).collect();
         let stuck: Capacity = given_up.iter().enumerate().map(|(at, n)| n * self.weight(at)).sum();
         // What is there without it may be enough.
         let missing = self.asked.need.min(self.asked.ceiling).saturating_sub(current - stuck.min(current));
         let moving = stuck.min(moves).min(missing);
-        let taken_over = self.raise(&goal, more, moving);
+        let taken_over = self.raise(goal, more, moving);
         self.give_up(&given_up, taken_over);
         if more == 0 && stuck == 0 && self.asked.settled {
             self.take_back(moves);
         }
+        best
+    }
+
+    /// Says what the plan alone does not tell: where the shares were given up, and which groups were passed over.
+    fn explain(&mut self, best: &Best) {
+        for at in 0..self.parts.len() {
+            let stand = &self.asked.stands[at];
+            let why = if self.is_above_share(at, best) {
+                PlaceWhy::AboveShare { survives: self.asked.policy.spread.lost_max().is_some() }
+            } else if !self.parts[at].steps.is_empty() || !stand.offering.is_down() || stand.in_flight {
+                continue;
+            } else if stand.fruitless >= RAISES_MAX {
+                PlaceWhy::NoEffect(stand.fruitless)
+            } else {
+                PlaceWhy::CannotLaunch
+            };
+            let part = &mut self.parts[at];
+            part.step(part.at, why);
+        }
+    }
+
+    /// Whether a group holds at least one instance that the shares would not allow it, and nobody else could take.
+    fn is_above_share(&self, at: usize, best: &Best) -> bool {
+        let more = self.parts[at].at.min(best.goal[at]) > best.within[at];
+        let excess = |(domain, _): &(usize, f64)| self.excess(*domain) >= f64::from(self.weight(at)) - 1e-9;
+        more && self.domains.of[at].iter().any(excess)
     }
 
     /// A group's own minimum is met whatever the fleet's capacity is; what is too much elsewhere then leaves.
@@ -300,7 +340,7 @@ impl<'a> Planner<'a> {
         if self.asked.stands.iter().any(|stand| stand.in_flight || stand.closed.is_some()) {
             return;
         }
-        let (goal, _) = self.best(Trust::Return);
+        let goal = self.best(Trust::Return).goal;
         let step = (self.asked.desired / RETURN_PARTS).max(1);
         let left = moves.min(self.asked.ceiling.saturating_sub(self.total()));
         for &at in &self.order {
@@ -328,15 +368,18 @@ impl<'a> Planner<'a> {
 
     /// What is above a group's own bounds, or above its share, has to leave, wherever it goes.
     fn has_to_give(&self, at: usize) -> bool {
-        let part_of = |of: usize, domain: usize| {
+        let exceeds = |(domain, _): &(usize, f64)| self.excess(*domain) > 1e-9;
+        self.parts[at].at > self.asked.stands[at].high || self.domains.of[at].iter().any(exceeds)
+    }
+
+    /// By how much a domain holds more than its share, in the fleet's numbers.
+    fn excess(&self, domain: usize) -> f64 {
+        let part_of = |of: usize| {
             self.domains.of[of].iter().filter(|(in_domain, _)| *in_domain == domain).map(|(_, part)| part).sum::<f64>()
         };
         let holds = |of: usize| f64::from(self.parts[of].at) * f64::from(self.weight(of));
-        let exceeds = |domain: usize| {
-            let used: f64 = (0..self.parts.len()).map(|of| part_of(of, domain) * holds(of)).sum();
-            used > limit(self.domains.shares[domain], self.asked.desired) + 1e-9
-        };
-        self.parts[at].at > self.asked.stands[at].high || self.domains.of[at].iter().any(|(domain, _)| exceeds(*domain))
+        let used: f64 = (0..self.parts.len()).map(|of| part_of(of) * holds(of)).sum();
+        used - limit(self.domains.shares[domain], self.asked.desired)
     }
 
     /// What a group has above its part and can let go of, in the fleet's numbers. What cannot leave is replaced nowhere: it
@@ -348,8 +391,8 @@ impl<'a> Planner<'a> {
 
     /// What capacity shrinks to: first what the best layout would not give a group, then whatever there is, always the
     /// least preferred first and never below a group's own minimum.
-    fn shrink(&mut self, less: Capacity) {
-        let (goal, _) = self.best(Trust::Has);
+    fn shrink(&mut self, less: Capacity) -> Best {
+        let best = self.best(Trust::Has);
         let boots = self.asked.stands.iter().any(|stand| {
             let waits = stand.closed.is_none() && stand.offering.waits_since.is_some();
             waits && !stand.offering.is_overdue(self.asked.now)
@@ -360,13 +403,14 @@ impl<'a> Planner<'a> {
         for to_goal in [true, false] {
             for at in self.order.clone().into_iter().rev() {
                 let low = self.bounds(at, Trust::Has).0;
-                let floor = if to_goal { goal[at].max(low) } else { low };
+                let floor = if to_goal { best.goal[at].max(low) } else { low };
                 self.take(at, floor, &mut left, &mut may_stop);
             }
             if self.kept_serving {
-                return;
+                break;
             }
         }
+        best
     }
 
     fn take(&mut self, at: usize, floor: Capacity, left: &mut Capacity, may_stop: &mut Capacity) {

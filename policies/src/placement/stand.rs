@@ -26,6 +26,8 @@ pub(crate) struct Stand {
     pub idle: Capacity,
     /// Nothing of it is removed: it could not be had again.
     pub stays: bool,
+    /// Raises in a row that had no effect.
+    pub fruitless: u8,
     /// Instances that drain and can be taken back; they are not in `base`.
     pub asked_back: Capacity,
     /// Its bounds by policy and cloud.
@@ -48,6 +50,7 @@ impl Stand {
             unfilled: 0,
             removable: 0,
             stays: false,
+            fruitless: 0,
             asked_back: 0,
             idle: 0,
             low: own.min.unwrap_or(0),
@@ -79,6 +82,7 @@ impl Stand {
             unfilled: unfilled(o, base),
             removable: 0,
             stays: false,
+            fruitless: 0,
             asked_back: 0,
             idle: count(idle.filter(|instance| !instance.protected).count()),
             low: bound(own.min, o.cloud_min, Capacity::max).unwrap_or(0).min(high),

@@ -3,7 +3,7 @@
 
 use super::{Place, Policy, PolicySet, PolicyTest, TestCycle};
 use crate::facts::{FleetFacts, GroupFact, MissingWhy, RawReading};
-use crate::memory::{Event, FleetMemory, Outcome};
+use crate::memory::{Event, FleetMemory};
 use crate::plan::{Budget, Decision, Effect, FleetPlan};
 use crate::{absorb, propose, settle};
 use contract::{Capacity, Instance, InstanceId, InstanceState, Observation, Timestamp};
@@ -166,7 +166,7 @@ impl World {
         self.events.clear();
         let Effect::Act(groups) = &plan.effect else { return };
         for group in groups.iter().filter(|group| !group.actions.is_empty()) {
-            self.events.push(Event::Outcome { group: group.group, outcome: Outcome::Accepted, cannot_launch: false });
+            self.events.push(Event::accepted(group.group));
             let named = group.terminate();
             self.instances.retain(|(number, _)| !named.contains(&id(*number)));
         }

@@ -115,11 +115,12 @@ fn write_reading<'a>(reading: &'a RawReading<'_>) -> WireReading<'a> {
 }
 
 fn write_outcome<'a>(policy: &'a Policy, event: &Event) -> Option<WireOutcome<'a>> {
-    let Event::Outcome { group, outcome, cannot_launch } = event else { return None };
+    let Event::Outcome { group, outcome, cannot_launch, blames_group } = event else { return None };
     let result = match outcome {
         Outcome::Refused if *cannot_launch => "out_of_capacity",
         Outcome::Accepted => "accepted",
-        Outcome::Refused => "refused",
+        Outcome::Refused if *blames_group => "refused",
+        Outcome::Refused => "conflict",
         Outcome::Unclear => "unclear",
     };
     let own = policy.groups.get(usize::from(*group))?;

@@ -54,6 +54,7 @@ struct OwnedOutcome {
     group: Box<str>,
     outcome: Outcome,
     cannot_launch: bool,
+    blames_group: bool,
 }
 
 /// What a drainer is done with.
@@ -232,7 +233,8 @@ fn read_outcome(wire: &WireOutcome<'_>) -> Result<OwnedOutcome, LineError> {
     })?;
     let provider = wire.provider.as_ref().map(|provider| provider.as_ref().into());
     let cannot_launch = Outcome::cannot_launch(&wire.result);
-    Ok(OwnedOutcome { provider, group: wire.group.as_ref().into(), outcome, cannot_launch })
+    let blames_group = outcome == Outcome::Refused && Outcome::blames_group(&wire.result);
+    Ok(OwnedOutcome { provider, group: wire.group.as_ref().into(), outcome, cannot_launch, blames_group })
 }
 
 fn read_drain(wire: &WireDrain<'_>) -> OwnedDrain {
@@ -310,9 +312,10 @@ impl Cycle {
     /// When the line names a group that the policy does not have.
     pub fn events(&self, policy: &Policy) -> Result<Vec<Event>, LineError> {
         let mut events = Vec::with_capacity(self.outcomes.len() + 1);
-        for OwnedOutcome { provider, group, outcome, cannot_launch } in &self.outcomes {
-            let at = self.group_named(policy, provider.as_deref(), group)?;
-            events.push(Event::Outcome { group: at, outcome: *outcome, cannot_launch: *cannot_launch });
+        for OwnedOutcome { provider, group, outcome, cannot_launch, blames_group } in &self.outcomes {
+            let group = self.group_named(policy, provider.as_deref(), group)?;
+            let (outcome, cannot_launch, blames_group) = (*outcome, *cannot_launch, *blames_group);
+            events.push(Event::Outcome { group, outcome, cannot_launch, blames_group });
         }
         for OwnedDrain { provider, group, instance, end } in &self.drains {
             let at = self.group_named(policy, provider.as_deref(), group)?;

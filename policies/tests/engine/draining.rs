@@ -403,7 +403,15 @@ fn a_place_that_is_left_alone_keeps_what_has_drained() {
         rps(10.0)
     );
     let failed = json!([{ "kind": "out_of_capacity", "scope": "group", "at": EPOCH }]);
-    for (key, value) in [("foreign", json!(["scaler"])), ("launch_failures", failed), ("none", json!([]))] {
+    let throttled = json!([{ "provider": "b", "group": "web", "result": "throttled" }]);
+    let cases = [
+        ("foreign", json!(["scaler"])),
+        ("launch_failures", failed),
+        ("suspended", json!(["launch"])),
+        ("outcomes", throttled),
+        ("none", json!([])),
+    ];
+    for (key, value) in cases {
         let mut decider = decider(&policy);
         let mut now = EPOCH as f64;
         let mut step = |more: Value, drains: Value| -> Value {
@@ -412,9 +420,11 @@ fn a_place_that_is_left_alone_keeps_what_has_drained() {
                 json!({ "provider": name, "group": "web", "desired": 3, "instances": (0..3).map(one).collect::<Vec<_>>() })
             };
             let mut b = group("b");
+            let (ended, more) = if key == "outcomes" { (more, json!({})) } else { (json!({}), more) };
             merge(&mut b, &more);
             let reading = json!({ "value": 40.0, "at": now });
-            let line = json!({ "fleet": "web", "now": now, "readings": { "rps": reading }, "groups": [group("a"), b], "drains": drains });
+            let mut line = json!({ "fleet": "web", "now": now, "readings": { "rps": reading }, "groups": [group("a"), b], "drains": drains });
+            merge(&mut line, &ended);
             now += 15.0;
             serde_json::from_str(&decider.line(&line.to_string()).unwrap()).unwrap()
         };
@@ -446,6 +456,9 @@ fn what_runs_is_taken_back_where_nothing_can_be_launched_and_is_not_given_up_the
     world.says(&ids[0], "drained").says(&ids[1], "drained");
     let decision = world.step();
     assert!(terminated(&decision).is_empty(), "what cannot be had again: {decision}");
+    world.group = json!({ "suspended": ["launch"] });
+    let decision = world.step();
+    assert!(terminated(&decision).is_empty(), "nor this: {decision}");
     let decision = world.load(100.0).step();
     assert_eq!(decision["desired"], json!(10), "{decision}");
     assert_eq!(decision["groups"][0]["take_back"].as_array().map(Vec::len), Some(2), "{decision}");

@@ -48,6 +48,17 @@ fn version_4_drained_nothing() {
 }
 
 #[test]
+fn raises_without_effect_are_kept_and_were_not_before() {
+    let mut memory = FleetMemory::decode(&golden("v5.hex")).expect("readable");
+    assert!(memory.fruitless.is_empty());
+    let before = memory.encode();
+    memory.fruitless.insert("aws-prod/checkout-web".into(), 2);
+    let after = memory.encode();
+    assert!(after.starts_with(&before), "an older skala reads what it knows: {}", hex(&after));
+    assert_eq!(FleetMemory::decode(&after), Ok(memory));
+}
+
+#[test]
 fn version_5_is_as_it_was_written() {
     let mut memory = FleetMemory::decode(&golden("v4.hex")).expect("readable");
     let since = memory.now.expect("a time");

@@ -104,6 +104,31 @@ fn no_region_that_cannot_launch_is_scaled_in() {
 }
 
 #[test]
+fn no_group_whose_launches_are_suspended_is_scaled_in() {
+    let suspended = |secs: f64, desired: u32, rps: f64| {
+        Cycle::new(secs, desired).instances(10, 0).read("rps", rps).group("suspended", json!(["Launch"]))
+    };
+    let mut fleet = Fleet::new(&policy("", &format!("{}{FREE}", rps(1.0))));
+    for secs in [0.0, 15.0, 30.0, 45.0] {
+        let held = fleet.decide(suspended(secs, 10, 2.0));
+        assert_eq!((desired(&held), secs < 30.0 || reason(&held) == "out_of_capacity"), (10, true), "{held}");
+    }
+    // Two of twelve were never launched, and may be withdrawn; more of them would not be launched either.
+    let mut fleet = Fleet::new(&policy("", &format!("{}{FREE}", rps(1.0))));
+    for secs in [0.0, 15.0, 30.0] {
+        let held = fleet.decide(suspended(secs, 12, 15.0));
+        assert_eq!((desired(&held), reason(&held)), (12, "out_of_capacity"), "{held}");
+    }
+    let mut least = 12;
+    for secs in [45.0, 60.0, 75.0, 90.0] {
+        let decision = fleet.decide(suspended(secs, 12, 2.0));
+        assert_eq!(decision["groups"][0]["terminate"], json!([]), "{decision}");
+        least = least.min(desired(&decision));
+    }
+    assert_eq!(least, 10);
+}
+
+#[test]
 fn a_group_that_cannot_launch_is_not_asked_for_ever_more() {
     let mut fleet = Fleet::new(&policy("", &format!("{}{FREE}", rps(1.0))));
     let cycle = Cycle::new(0.0, 10)

@@ -28,6 +28,9 @@ pub struct Place {
     /// What has no room is waited for, and no launch is said to have failed.
     pub silent: bool,
     pub failed_at: Option<f64>,
+    /// Every raise ends so: with this code, or with none and without effect if it is empty.
+    pub refuses: Option<&'static str>,
+    pub suspended: Option<&'static str>,
     pub error: Option<&'static str>,
     pub min: u64,
     pub max: Option<u64>,
@@ -43,13 +46,15 @@ pub struct World {
     pub places: BTreeMap<&'static str, Place>,
     pub load: f64,
     pub last: Value,
+    /// How calls have ended since the last line.
+    outcomes: Vec<Value>,
 }
 
 impl World {
     pub fn new(policy: &str, places: &[(&'static str, u64)]) -> Self {
         let full = |n: u64| Place { desired: n, running: n, ..Place::default() };
         let places: BTreeMap<_, _> = places.iter().map(|(name, n)| (*name, full(*n))).collect();
-        Self { decider: decider(policy), now: EPOCH as f64, places, load: 0.0, last: Value::Null }
+        Self { decider: decider(policy), now: EPOCH as f64, places, load: 0.0, last: Value::Null, outcomes: Vec::new() }
     }
 
     pub fn place(&mut self, name: &str) -> &mut Place {
@@ -59,7 +64,7 @@ impl World {
     pub fn line(&self) -> Value {
         let groups: Vec<Value> = self.places.iter().map(|(name, place)| self.group(name, place)).collect();
         let load = json!({ "value": self.load, "at": self.now });
-        json!({ "fleet": "web", "now": self.now, "groups": groups, "readings": { "rps": load } })
+        json!({ "fleet": "web", "now": self.now, "groups": groups, "readings": { "rps": load }, "outcomes": self.outcomes })
     }
 
     fn group(&self, name: &str, place: &Place) -> Value {
@@ -80,6 +85,9 @@ impl World {
         if let Some(max) = place.max {
             group["cloud_max"] = json!(max);
         }
+        if let Some(suspended) = place.suspended {
+            group["suspended"] = json!([suspended]);
+        }
         if let Some(at) = place.failed_at {
             group["launch_failures"] = json!([{ "kind": "out_of_capacity", "scope": "group", "at": at }]);
         }
@@ -88,7 +96,9 @@ impl World {
 
     /// One decision, which the clouds then carry out; what was launched before boots meanwhile.
     pub fn step(&mut self) -> Value {
-        let answer = self.decider.line(&self.line().to_string()).expect("an answer");
+        let line = self.line().to_string();
+        self.outcomes.clear();
+        let answer = self.decider.line(&line).expect("an answer");
         let decision: Value = serde_json::from_str(&answer).expect("JSON");
         assert!(decision.get("error").is_none(), "{decision}");
         crate::fleet::assert_trace_law(&decision);
@@ -100,6 +110,12 @@ impl World {
             let place = self.places.get_mut(name).expect("known");
             let Some(desired) = group["desired"].as_u64() else { continue };
             place.running += std::mem::take(&mut place.pending);
+            if let Some(code) = place.refuses.filter(|_| desired > place.desired) {
+                if !code.is_empty() {
+                    self.outcomes.push(json!({ "provider": name, "group": "web", "result": code }));
+                }
+                continue;
+            }
             let removed = group["terminate"].as_array().map_or(0, Vec::len) as u64;
             place.running -= removed;
             place.desired = desired;

@@ -1,6 +1,7 @@
 //! Fleets of several groups: where capacity goes, what happens when a place cannot launch, and how it comes back. Lines in,
 //! decisions out, with a small cloud between that does what it is told as far as it can.
 
+use crate::fleet::EPOCH;
 use crate::places::{TWO, World, policy};
 use serde_json::{Value, json};
 
@@ -368,4 +369,184 @@ fn the_same_lines_give_the_same_plans() {
         said
     };
     assert_eq!(run(), run());
+}
+
+#[test]
+fn a_cloud_that_refuses_every_raise_is_left_at_the_third() {
+    for code in ["transport", "denied", "expired", "invalid", "refused"] {
+        let mut world = World::new(&policy("", TWO, ""), &[("a", 4), ("b", 0)]);
+        world.place("a").refuses = Some(code);
+        world.run(100.0, 3);
+        assert_eq!((world.desired(), world.last["groups"][0]["desired"].clone()), (vec![4, 0], json!(10)), "{code}");
+        world.run(100.0, 1);
+        assert_eq!((world.desired(), world.why("b").as_str()), (vec![4, 6], "the next one with room"), "{code}");
+        assert_eq!(world.why("a"), "left alone: its last 3 raises had no effect", "{code}");
+        // A probe now and then is asked of it, and refused; what it had stays.
+        let mut asked = 0;
+        for _ in 0..(2 * 60 * 4) {
+            world.run(100.0, 1);
+            asked += u32::from(world.last["groups"][0]["desired"] != json!(4));
+            assert_eq!(world.desired(), [4, 6], "{code}: {}", world.last);
+        }
+        assert!((2..=12).contains(&asked), "{code}: {asked} times in two hours");
+        // Its writes work again.
+        world.place("a").refuses = None;
+        world.run(100.0, 400);
+        assert_eq!(world.desired(), [10, 0], "{code}: {}", world.last);
+        world.run(150.0, 2);
+        assert_eq!((world.desired(), world.running()), (vec![15, 0], 15), "{code}: {}", world.last);
+    }
+}
+
+#[test]
+fn calls_that_end_unclear_and_show_nothing_are_like_refused_ones() {
+    let mut world = World::new(&policy("", TWO, ""), &[("a", 4), ("b", 0)]);
+    world.place("a").refuses = Some("unclear");
+    let began = world.now;
+    while world.desired() == [4, 0] {
+        world.run(100.0, 1);
+        assert!(world.now - began < 300.0, "{}", world.last);
+    }
+    assert!(world.now - began > 180.0, "each had its minute to show");
+    assert_eq!((world.desired(), world.why("a").as_str()), (vec![4, 6], "left alone: its last 3 raises had no effect"));
+}
+
+#[test]
+fn refusals_in_a_row_are_counted_not_all_of_them() {
+    let mut world = World::new(&policy("", TWO, ""), &[("a", 4), ("b", 0)]);
+    for load in [50.0, 60.0, 70.0, 80.0] {
+        world.place("a").refuses = Some("transport");
+        world.run(load, 2);
+        world.place("a").refuses = None;
+        world.run(load, 2);
+        assert_eq!(world.desired(), [load as u64 / 10, 0], "{}", world.last);
+    }
+}
+
+#[test]
+fn a_plan_that_came_too_late_says_nothing_of_the_group() {
+    let mut world = World::new(&policy("", TWO, ""), &[("a", 4), ("b", 0)]);
+    world.place("a").refuses = Some("conflict");
+    world.run(100.0, 20);
+    assert_eq!(world.desired(), [4, 0], "{}", world.last);
+    world.place("a").refuses = None;
+    world.run(100.0, 2);
+    assert_eq!((world.desired(), world.running()), (vec![10, 0], 10));
+}
+
+#[test]
+fn a_probe_that_was_refused_or_showed_nothing_is_followed_by_another() {
+    for code in ["conflict", "transport", "unclear"] {
+        let groups = &[TWO[0], "provider = \"b\"\ngroup = \"web\"\npriority = 2\nmax = 4"];
+        let mut world = World::new(&policy("", groups, ""), &[("a", 4), ("b", 4)]);
+        world.place("a").refuses = Some("out_of_capacity");
+        world.run(200.0, 1);
+        world.place("a").refuses = Some(code);
+        world.run(200.0, 1);
+        assert_eq!(world.why("a"), "a probe: it could not launch lately", "{code}: {}", world.last);
+        world.run(200.0, 6);
+        assert_eq!(world.desired(), [4, 4], "{code}");
+        world.place("a").refuses = None;
+        world.run(200.0, 60);
+        assert_eq!(world.running(), 20, "{code}: {}", world.last);
+    }
+}
+
+#[test]
+fn a_group_to_which_instances_come_is_not_late() {
+    // It launches one in five minutes: after a quarter of an hour three are missing still, and it is at work.
+    let mut world = World::new(&policy("", TWO, ""), &[("a", 4), ("b", 0)]);
+    (world.place("a").room, world.place("a").silent) = (Some(4), true);
+    world.run(100.0, 1);
+    for step in 1..=122 {
+        world.place("a").room = Some(4 + step / 20);
+        world.run(100.0, 1);
+        assert_eq!(world.desired(), [10, 0], "{}", world.last);
+    }
+    assert_eq!(world.running(), 10);
+}
+
+#[test]
+fn a_group_whose_instances_the_cloud_replaces_is_not_late() {
+    let mut world = World::new(&policy("", TWO, ""), &[("a", 10), ("b", 0)]);
+    let one_is_missing = |world: &mut World| {
+        let a = world.place("a");
+        (a.running, a.pending, a.room, a.silent) = (9, 0, Some(9), true);
+    };
+    world.place("a").suspended = Some("refresh");
+    for _ in 0..200 {
+        one_is_missing(&mut world);
+        world.run(100.0, 1);
+        assert_eq!(world.desired(), [10, 0], "{}", world.last);
+    }
+    // Nothing replaces them any more, and one is missing still.
+    world.place("a").suspended = None;
+    world.run(100.0, 58);
+    assert_eq!(world.desired(), [10, 0], "{}", world.last);
+    world.run(100.0, 4);
+    assert_eq!(world.desired(), [9, 1], "{}", world.last);
+}
+
+#[test]
+fn nothing_is_removed_where_launches_are_suspended_or_were_just_refused() {
+    let groups = &["provider = \"a\"\ngroup = \"web\"\npriority = 1\nmax = 6", TWO[1]];
+    let mut world = World::new(&policy("", groups, ""), &[("a", 6), ("b", 4)]);
+    world.run(100.0, 4);
+    world.place("b").suspended = Some("launch");
+    world.run(80.0, 20);
+    assert_eq!(world.desired(), [4, 4], "b is the least preferred, and could not be had again: {}", world.last);
+    assert_eq!(world.why("b"), "left alone: it could not launch lately");
+    world.run(20.0, 20);
+    assert_eq!((world.desired(), world.reason()), (vec![0, 4], "out_of_capacity"), "{}", world.last);
+    world.place("b").suspended = None;
+    world.run(20.0, 60);
+    assert_eq!(world.desired(), [2, 0], "it goes as ever: {}", world.last);
+
+    let mut world = World::new(&policy("", groups, ""), &[("a", 6), ("b", 4)]);
+    world.run(100.0, 4);
+    world.place("b").refuses = Some("throttled");
+    world.run(110.0, 2);
+    for _ in 0..16 {
+        world.run(80.0, 1);
+        assert_eq!(world.last["groups"][1]["terminate"], json!([]), "{}", world.last);
+    }
+    assert_eq!(world.desired(), [4, 4], "{}", world.last);
+    world.run(60.0, 40);
+    assert_eq!(world.desired(), [6, 0], "its refusal is long ago: {}", world.last);
+}
+
+#[test]
+fn what_is_late_or_broken_leaves_even_where_nothing_can_be_launched() {
+    let mut world = World::new(&policy("", TWO, ""), &[("a", 4), ("b", 0)]);
+    world.load = 60.0;
+    let mut line = |load: f64, pending: bool| -> Value {
+        let mut line = world.line();
+        line["readings"]["rps"]["value"] = json!(load);
+        let (state, desired) = if pending { ("pending", 6) } else { ("failed", 6) };
+        let more = ["a-8", "a-9"].map(|id| json!({ "id": id, "state": state, "launched": EPOCH }));
+        line["groups"][0]["instances"].as_array_mut().unwrap().extend(more);
+        line["groups"][0]["desired"] = json!(desired);
+        line["groups"][0]["suspended"] = if pending { json!([]) } else { json!(["launch"]) };
+        world.now += 15.0;
+        serde_json::from_str(&world.decider.line(&line.to_string()).unwrap()).unwrap()
+    };
+    // Both never run: after their time they are no capacity.
+    for _ in 0..61 {
+        line(60.0, true);
+    }
+    let removed = |decision: &Value| decision["groups"][0]["terminate"].clone();
+    let mut left = Value::Null;
+    for _ in 0..6 {
+        let decision = line(20.0, true);
+        let gone = removed(&decision);
+        assert!(!gone.to_string().contains("a-0") && gone.as_array().unwrap().len() <= 2, "{decision}");
+        left = if gone == json!([]) { left } else { gone };
+    }
+    assert_eq!(left, json!(["a-8", "a-9"]));
+    let mut left = Value::Null;
+    for _ in 0..6 {
+        let gone = removed(&line(20.0, false));
+        left = if gone == json!([]) { left } else { gone };
+    }
+    assert_eq!(left, json!(["a-8", "a-9"]), "broken ones go as well");
 }

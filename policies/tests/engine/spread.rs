@@ -12,6 +12,37 @@ fn no_cloud_holds_more_than_its_share() {
     world.place("b").room = Some(4);
     world.run(200.0, 6);
     assert_eq!(world.desired(), [16, 4], "missing capacity is worse than capacity in one place");
+    assert_eq!(world.why("a"), "above its share: no other place can take it");
+    assert_eq!(world.why("b"), "left alone: it could not launch lately");
+}
+
+#[test]
+fn a_share_that_is_given_up_is_said_for_as_long_as_it_is() {
+    let spread = "[fleet.web.spread]\nshare_max = { cloud = \"50%\" }\nsurvive = \"cloud\"\n";
+    let mut world = World::new(&policy("", TWO, spread), &[("a", 5), ("b", 5)]);
+    world.run(50.0, 4);
+    assert_eq!((world.desired(), world.why("a"), world.why("b")), (vec![5, 5], String::new(), String::new()));
+    world.place("b").error = Some("transport");
+    let above = "above its share: no other place can take it, and its loss may leave too little";
+    world.run(100.0, 1);
+    assert_eq!((world.place("a").desired, world.why("a")), (15, format!("preferred; {above}")), "{}", world.last);
+    for _ in 0..8 {
+        world.run(100.0, 1);
+        assert_eq!((world.place("a").desired, world.why("a").as_str()), (15, above), "{}", world.last);
+    }
+    world.place("b").error = None;
+    world.run(100.0, 400);
+    assert_eq!((world.desired(), world.why("a"), world.why("b")), (vec![10, 10], String::new(), String::new()));
+    // Odd numbers do not divide evenly, and nothing is given up for that.
+    let zones = "[fleet.web.spread]\nshare_max = { zone = \"40%\" }\n";
+    let groups = &[TWO[0], TWO[1], "provider = \"c\"\ngroup = \"web\"\npriority = 3"];
+    let mut world = World::new(&policy("", groups, zones), &[("a", 4), ("b", 4), ("c", 2)]);
+    world.place("a").zones = 2;
+    for load in 100..130 {
+        world.run(f64::from(load), 3);
+        let whys = ["a", "b", "c"].map(|name| world.why(name)).concat();
+        assert!(!whys.contains("share:"), "{load}: {}", world.last);
+    }
 }
 
 #[test]

@@ -164,6 +164,15 @@ fn the_journals_facts_replay_to_the_same_plan() {
     let Ok(Line::Cycle(second)) = parse_line(&journaled) else { panic!("{journaled}") };
     let replayed = second.facts(policy).expect("facts");
     assert_eq!(facts_json(policy, &replayed, &second.events(policy).expect("events"), second.budget), journaled);
+    // What an end says of a group comes back with it, whatever the code was.
+    for code in ["accepted", "unclear", "throttled", "transport", "denied", "conflict", "expired_plan", "no_lease"] {
+        use policies::memory::{Event, Outcome};
+        let outcome = Outcome::from_code(code).unwrap_or(Outcome::Refused);
+        let ended = [Event::ended(0, outcome, code)];
+        let journaled = facts_json(policy, &facts, &ended, first.budget);
+        let Ok(Line::Cycle(line)) = parse_line(&journaled) else { panic!("{journaled}") };
+        assert_eq!(line.events(policy).as_deref(), Ok(&ended[..]), "{code}");
+    }
     let plan = |facts: &policies::facts::FleetFacts<'_>| {
         let proposal = policies::propose(policy, facts, &Default::default());
         let plan = policies::settle(vec![proposal], first.budget);
