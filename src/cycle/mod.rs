@@ -264,10 +264,11 @@ impl Cycle {
             let same = |group: &policies::policy::Group| *group.provider == *provider && group.group.as_str() == name;
             let Some(group) = fleet.policy.groups.iter().position(same) else { continue };
             let index = u16::try_from(group).unwrap_or(u16::MAX);
-            let launches = matches!(end.row.action, Action::Raise { .. });
-            let cannot_launch = launches && end.outcome == Outcome::Refused && Outcome::cannot_launch(end.code);
-            let is_news = cannot_launch && fleet.is_news(group);
-            fleet.events.push(Event::ended(index, end.outcome, end.code));
+            // Why a removal was refused says nothing of launches.
+            let of_launches = if matches!(end.row.action, Action::Raise { .. }) { end.code } else { "" };
+            let event = Event::ended(index, end.outcome, of_launches);
+            let is_news = matches!(event, Event::Outcome { cannot_launch: true, .. }) && fleet.is_news(group);
+            fleet.events.push(event);
             match end.outcome {
                 Outcome::Accepted if end.operations.is_empty() => {}
                 Outcome::Accepted => {

@@ -140,7 +140,7 @@ fn an_outcome_finds_its_group_after_a_reload_that_reorders_them() {
     };
     assert_eq!((flight(&memory, "a"), flight(&memory, "b")), ((Some(6), true), (Some(3), false)));
     let set = set(&ba);
-    let refused = Event::Outcome { group: 1, outcome: Outcome::Refused, cannot_launch: true };
+    let refused = Event::ended(1, Outcome::Refused, "out_of_capacity");
     policies::absorb(set.fleet("web").unwrap(), &mut memory, &[refused], contract::Timestamp::from_secs(EPOCH + 16));
     assert_eq!((flight(&memory, "a"), flight(&memory, "b")), ((Some(4), false), (Some(3), false)));
 }
