@@ -110,8 +110,9 @@ async fn a_launch_that_is_filled_in_part_is_told() {
     let seen = look(&stand.provider).await;
     assert_eq!(seen.instances.len(), 3);
     let failure = &seen.launch_failures[0];
-    assert_eq!((failure.kind, &failure.scope), (FailureKind::OutOfCapacity, &Scope::Group));
-    assert!(failure.message.contains("3 of 5"), "{failure:?}");
+    assert_eq!((failure.kind, &failure.scope), (FailureKind::QuotaExceeded, &Scope::Region));
+    // The five, the two that did not come, and one of them.
+    assert_eq!((seen.launch_failures.len(), stand.count("RunInstances")), (1, 3), "{seen:?}");
 }
 
 #[tokio::test]

@@ -401,23 +401,41 @@ async fn a_hanging_ec2_costs_the_groups_nothing_and_its_own_no_more_than_one_rea
     assert!(seen[..12].iter().all(|seen| seen.as_ref().is_err_and(|error| error.code() == "transport")), "{seen:?}");
 }
 
+/// RunInstances' answer with so many instances, and its refusals.
+fn launched(count: u32) -> Reply {
+    let one = |index| {
+        format!("<item><instanceId>i-{index}</instanceId><instanceState><name>pending</name></instanceState></item>")
+    };
+    let all: String = (0..count).map(one).collect();
+    Reply::Status(200, format!("<RunInstancesResponse><instancesSet>{all}</instancesSet></RunInstancesResponse>"))
+}
+
+fn ec2_refuses(status: u16, code: &str) -> Reply {
+    let error = format!("<Errors><Error><Code>{code}</Code><Message>no</Message></Error></Errors>");
+    Reply::Status(status, format!("<Response>{error}<RequestID>r</RequestID></Response>"))
+}
+
+#[tokio::test]
+async fn a_launch_that_came_in_part_is_told_also_when_nobody_says_why() {
+    for (then, kind) in [
+        (ec2_refuses(503, "RequestLimitExceeded"), contract::FailureKind::OutOfCapacity),
+        (ec2_refuses(400, "Unsupported"), contract::FailureKind::Invalid),
+    ] {
+        let server = Server::start(&[("RunInstances", vec![launched(3), then])]).await;
+        let provider = provider(&server.url).await;
+        provider.raise(&Target { group: "ec2:web".into(), ..target(0) }, 5).await.unwrap();
+        let seen = observe(&provider, &["ec2:web"]).await.remove(0).unwrap();
+        let kinds: Vec<_> = seen.launch_failures.iter().map(|failure| failure.kind).collect();
+        assert_eq!((seen.instances.len(), kinds), (3, vec![kind]), "{:?}", seen.launch_failures);
+        let bodies = server.bodies("RunInstances");
+        assert!(bodies[0].contains("&MaxCount=5&") && bodies[1].contains("&MaxCount=2&"), "{bodies:?}");
+    }
+}
+
 #[tokio::test]
 async fn what_the_accounts_limit_refuses_as_a_whole_is_asked_for_in_part() {
-    let over = Reply::Status(
-        400,
-        "<Response><Errors><Error><Code>VcpuLimitExceeded</Code><Message>your current vCPU limit of 32</Message></Error>\
-         </Errors><RequestID>r</RequestID></Response>"
-            .into(),
-    );
-    let launched: String = (0..25)
-        .map(|index| {
-            format!(
-                "<item><instanceId>i-{index}</instanceId><instanceState><name>pending</name></instanceState></item>"
-            )
-        })
-        .collect();
-    let launched = format!("<RunInstancesResponse><instancesSet>{launched}</instancesSet></RunInstancesResponse>");
-    let replies = vec![over.clone(), over.clone(), Reply::Status(200, launched), over.clone()];
+    let over = ec2_refuses(400, "VcpuLimitExceeded");
+    let replies = vec![over.clone(), over.clone(), launched(25), over];
     let server = Server::start(&[("RunInstances", replies)]).await;
     let provider = provider(&server.url).await;
     let tagged = |action: u128| Target { group: "ec2:web".into(), action: ActionId(action), ..target(0) };
@@ -428,9 +446,12 @@ async fn what_the_accounts_limit_refuses_as_a_whole_is_asked_for_in_part() {
     let seen = observe(&provider, &["ec2:web"]).await.remove(0).unwrap();
     assert_eq!((seen.instances.len(), seen.launch_failures.len()), (25, 1));
     assert_eq!(seen.launch_failures[0].kind, contract::FailureKind::QuotaExceeded);
-    // Where not even one can be had, that is the answer.
+    // Of several calls that are refused one is tried in part; where not even one instance can be had, that is the answer.
     let error = provider.raise(&tagged(2), 29).await.unwrap_err();
     assert_eq!((error.code(), server.count("RunInstances")), ("quota_exceeded", 6), "{error}");
+    let fresh = self::provider(&server.url).await;
+    let error = fresh.raise(&tagged(3), 200).await.unwrap_err();
+    assert_eq!((error.code(), most(100), most(50)), ("quota_exceeded", 3, 2), "{error}");
 }
 
 #[tokio::test]

@@ -2,6 +2,7 @@
 //! with that tag. EC2 keeps no desired for them, skala's memory does.
 //!
 //! In come asks, out go observations read with one DescribeInstances per hundred groups of a tag key, pages followed.
+//! While a zone is disrupted EC2 refuses every listing that names no instances: then these groups are unknown.
 //! A tag that nobody carries is a group without instances, not one that is missing: EC2 does not know the difference.
 //! A stopped instance is not part of its group. There is no owner tag: there is no group to put it on. An instance that an
 //! Auto Scaling group or a fleet launched shows that one as a foreign controller: it would replace what is removed here.

@@ -20,7 +20,7 @@ use tokio::time::Instant;
 
 /// Calls in the air at once.
 const CONCURRENT: usize = 4;
-/// Instances in one RunInstances: EC2 refuses fewer calls than it launches instances (5 at once and 2 a second).
+/// Instances in one RunInstances. EC2 takes 5 calls at once and then 2 a second, but a thousand instances at once.
 const LAUNCH_BATCH: u32 = 100;
 /// Ids in one TerminateInstances; EC2 takes 1000, the contract's abilities say 100.
 const TERMINATE_BATCH: usize = 100;
@@ -59,9 +59,7 @@ impl Tagged {
                 if refused.load(Relaxed) {
                     return (0, None);
                 }
-                let done = self.launch_what_fits(target, &tag, *call, &next, deadline).await;
-                refused.fetch_or(done.1.is_some(), Relaxed);
-                done
+                self.launch_what_fits(target, &tag, *call, (&next, &refused), deadline).await
             })
             .collect();
         let results: Vec<_> = futures_util::stream::iter(calls).buffered(CONCURRENT).collect().await;
@@ -106,31 +104,49 @@ impl Tagged {
         }
     }
 
-    /// Launches what a call asks for, or less where the account's limit refuses all of it; how many came.
+    /// Launches as many instances as a call asks for, or as EC2 gives: after a part it is asked for the rest, so that it says
+    /// what is in the way, and where the account's limit refuses all of it, for a half. How many came, and what was said.
     async fn launch_what_fits(
         &self,
         target: &Target,
         tag: &TagName,
         mut call: Call,
-        next: &AtomicU32,
+        (next, refused): (&AtomicU32, &AtomicBool),
         deadline: Instant,
     ) -> (u32, Option<Trouble>) {
-        let mut over = None;
+        let (mut came, mut trouble) = (0, None);
         loop {
-            match self.launch(target, tag, call, deadline).await {
-                Ok(came) if came < call.most => return (came, Some(Trouble::Short { came, most: call.most })),
-                Ok(came) => return (came, over.map(Trouble::Refused)),
-                Err(failure) => {
-                    let by_limit = failure.harmless && matches!(failure.error, ProviderError::QuotaExceeded { .. });
-                    if !by_limit || call.most == 1 {
-                        let first = over.filter(|_| failure.harmless);
-                        return (0, Some(Trouble::Refused(first.unwrap_or(failure))));
+            let most = match self.launch(target, tag, call, deadline).await {
+                Ok(new) => {
+                    came += new;
+                    if new >= call.most {
+                        return (came, trouble);
                     }
-                    over = over.or(Some(failure));
-                    // Another call, so another name.
-                    call = Call { index: next.fetch_add(1, Relaxed), most: call.most / 2 };
+                    refused.store(true, Relaxed);
+                    trouble = trouble.or(Some(Trouble::Short { came: new, most: call.most }));
+                    call.most - new
                 }
-            }
+                Err(failure) => {
+                    // Of several that meet the limit at once, the first looks for what is left of it.
+                    let other = refused.swap(true, Relaxed) && trouble.is_none();
+                    let by_limit = failure.harmless && matches!(failure.error, ProviderError::QuotaExceeded { .. });
+                    let halves = by_limit && !other && call.most > 1;
+                    let says_more = match &trouble {
+                        None => true,
+                        Some(Trouble::Short { .. }) => !was_put_off(&failure.error),
+                        Some(Trouble::Refused(_)) => false,
+                    };
+                    if says_more || !failure.harmless {
+                        trouble = Some(Trouble::Refused(failure));
+                    }
+                    if !halves {
+                        return (came, trouble);
+                    }
+                    call.most / 2
+                }
+            };
+            // Another call, so another name.
+            call = Call { index: next.fetch_add(1, Relaxed), most };
         }
     }
 
@@ -248,7 +264,7 @@ impl Call {
     fn of(tag: &str, action: ActionId) -> Option<Self> {
         let (launch, most) = tag.split_once('/').unwrap_or((tag, "1"));
         let index = launch.rsplit_once('-')?.1.parse().ok()?;
-        let most = most.parse().ok()?;
+        let most = most.parse().ok().filter(|most| (1..=LAUNCH_BATCH).contains(most))?;
         (action.launch(index) == launch).then_some(Self { index, most })
     }
 }
@@ -341,6 +357,9 @@ mod tests {
         assert_eq!(calls(&some, 101), [(1, 100), (3, 1)]);
         // As an older skala tagged it.
         assert_eq!(taken(&[ActionId(9).launch(4)], &[]), [(4, Taken { most: 1, known: 1 })].into());
-        assert_eq!(taken(&["one".into(), "9-x/1".into(), String::new()], &[]), BTreeMap::new());
+        assert_eq!(
+            taken(&["one".into(), "9-x/1".into(), String::new(), of(9, 0, 0), of(9, 0, 101)], &[]),
+            BTreeMap::new()
+        );
     }
 }
