@@ -3,6 +3,7 @@
 #![allow(clippy::disallowed_methods)] // On real time: a living daemon has to have its chance to do something wrong.
 
 use crate::living::{Living, POLICY, run};
+use contract::native::Switch;
 use contract::{Foreign, GroupId, Owner, Timestamp, Undo};
 use sim::Sim;
 use skala::handover::records::{Handover, Records, Stage, path};
@@ -135,6 +136,12 @@ fn going_back_stops_at_no_group_that_fails() {
          [provider.cloud]\nkind = \"sim\"\ngroups.web = {{ desired = 2 }}\n"
     );
     std::fs::write(&config, text).unwrap();
+    let switch = Switch {
+        what: "scaling policy cpu50".into(),
+        setting: "enabled".into(),
+        was: Some("true".into()),
+        becomes: Some("false".into()),
+    };
     let record = |provider: &str, group: &str| Handover {
         fleet: "shop".into(),
         provider: provider.into(),
@@ -142,7 +149,7 @@ fn going_back_stops_at_no_group_that_fails() {
         by: "ana".into(),
         at: 1_700_000_000.0,
         stage: Stage::Suspended,
-        undo: Undo { switches: Vec::new() },
+        undo: Undo { switches: (group == "gone").then(|| switch.clone()).into_iter().collect() },
     };
     let path = path(&directory.path().join("skala.db"));
     let mut records = Records::open(&path).unwrap();
