@@ -25,9 +25,10 @@ const BOOTING_EVERY: Duration = Duration::from_secs(60);
 const REFRESH_EVERY: Duration = Duration::from_secs(60);
 const REFRESH_RUNNING_EVERY: Duration = Duration::from_secs(30);
 /// One answer that is none of this API's may be a proxy's in trouble. An endpoint that gives so many of them in a row, with
-/// a pause in between, does not know the call.
+/// a pause in between, does not know the call. The pauses are short: a termination waits for them, and must not come so much
+/// later than it was planned that it falls together with the next one.
 const STRANGE_MAX: u32 = 3;
-const STRANGE_PAUSE: Duration = Duration::from_secs(1);
+const STRANGE_PAUSE: Duration = Duration::from_millis(100);
 /// Failures are kept this long, and until the group has been filled for as long.
 const FAILURES_KEPT: Duration = Duration::from_secs(1800);
 /// Pages of an account-wide listing: a hundred each, for at most 500 groups with 50 policies.
