@@ -13,7 +13,7 @@ use skala::api::answers::{Fleet, Status};
 use skala::clock::{Clock, SystemClock};
 use skala::config::SkalaToml;
 use skala::handover::records::{self, Handover, Records};
-use skala::handover::{Asked, HandoverError, Outcome, guards, hand_back, hand_over, preview};
+use skala::handover::{Asked, HandoverError, Outcome, Returned, guards, hand_back, hand_over, preview};
 use skala::store::url::StoreUrl;
 use skala::telemetry::ProcessMetrics;
 use std::io::Write;
@@ -124,6 +124,7 @@ impl HandoverArgs {
     async fn back(&self, config: &SkalaToml, path: &Path, what: &str, out: &mut Out) -> anyhow::Result<Exit> {
         let mut records = open(path)?;
         let places = recorded(records.all(), what)?;
+        let mut left = Vec::new();
         for place in &places {
             let record = records.find(&place.provider, place.group.as_str());
             let switches = record.map(|record| record.undo.switches.clone()).unwrap_or_default();
@@ -132,15 +133,34 @@ impl HandoverArgs {
                 show(&switches, true, out)?;
                 continue;
             }
-            let provider = connect(config, &place.provider).await?;
-            let native = native_of(&*provider, &place.provider)?;
-            let done = hand_back(&mut records, native, &place.provider, &place.group).await;
-            let switches = done?;
-            writeln!(out, "{} is given back:", place.name())?;
-            show(&switches, true, out)?;
+            match give_back(config, &mut records, place).await {
+                Ok(Returned::Restored(switches)) => {
+                    writeln!(out, "{} is given back:", place.name())?;
+                    show(&switches, true, out)?;
+                }
+                Ok(Returned::Gone(switches)) => {
+                    writeln!(out, "{} is gone, so nothing is left to give back; its record was:", place.name())?;
+                    show(&switches, true, out)?;
+                }
+                // One group that fails keeps no other from its scaler.
+                Err(error) if places.len() > 1 => {
+                    writeln!(out, "{}: {error:#}", place.name())?;
+                    left.push(place.name());
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        if !left.is_empty() {
+            bail!("{} of {} groups are not given back, ask again: {}", left.len(), places.len(), left.join(", "));
         }
         Ok(Exit::Ok)
     }
+}
+
+async fn give_back(config: &SkalaToml, records: &mut Records, place: &Place) -> anyhow::Result<Returned> {
+    let provider = connect(config, &place.provider).await?;
+    let native = native_of(&*provider, &place.provider)?;
+    Ok(hand_back(records, native, &place.provider, &place.group).await?)
 }
 
 /// The records that a name means: a fleet's, or one group's.

@@ -43,17 +43,38 @@ pub enum Outcome {
     Nothing,
 }
 
+/// How giving back ended. Either way the record is gone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Returned {
+    /// The scaler stands as before.
+    Restored(Vec<Switch>),
+    /// The group does not exist any more: these switches went with it.
+    Gone(Vec<Switch>),
+}
+
 /// Why a handover or its undoing did not end.
 #[derive(Debug, Error)]
 pub enum HandoverError {
     /// The group was never handed over from here.
     #[error("{0} has not been handed over: there is no record of it, so nothing is switched")]
     NotHandedOver(String),
-    /// The cloud refused or did not answer. The record stays.
+    /// The cloud refused or did not answer while the scaler was suspended. The record stays.
     #[error("{what}; the record stays, so ask again, or undo it with --back")]
     Cloud {
         /// What was under way.
         what: String,
+        /// Why it did not end.
+        #[source]
+        source: ProviderError,
+    },
+    /// The cloud refused or did not answer while the scaler was given back. The record stays.
+    #[error(
+        "{name} is not given back; the record stays, so ask again; if somebody has set it by hand, or the \
+         group is gone, `skala handover {name} --forget` drops the record"
+    )]
+    Back {
+        /// The provider and the group.
+        name: String,
         /// Why it did not end.
         #[source]
         source: ProviderError,
@@ -101,7 +122,10 @@ pub async fn hand_over(records: &mut Records, native: &dyn Native, asked: &Asked
         keep(records, &record)?;
     }
     let done = native.suspend(&asked.group, &record.undo).await;
-    done.map_err(|source| failed(&asked.provider, &asked.group, "suspending", source))?;
+    done.map_err(|source| HandoverError::Cloud {
+        what: format!("suspending the scaler of {}/{} did not end", asked.provider, asked.group),
+        source,
+    })?;
     record.stage = Stage::Suspended;
     if already {
         return Ok(Outcome::Already(record.undo.switches));
@@ -119,17 +143,26 @@ pub async fn hand_back(
     native: &dyn Native,
     provider: &str,
     group: &GroupId,
-) -> Result<Vec<Switch>, HandoverError> {
+) -> Result<Returned, HandoverError> {
     let Some(mut record) = records.find(provider, group.as_str()).cloned() else {
         return Err(HandoverError::NotHandedOver(format!("{provider}/{group}")));
     };
     record.stage = Stage::Restoring;
     keep(records, &record)?;
-    let done = native.restore(group, &record.undo).await;
-    done.map_err(|source| failed(provider, group, "restoring", source))?;
+    let gone = match native.restore(group, &record.undo).await {
+        Ok(()) => false,
+        // Not a part of the scaler, but the whole group: that has to be asked by itself.
+        Err(ProviderError::NotFound { .. }) if is_gone(native, group).await => true,
+        Err(source) => return Err(HandoverError::Back { name: format!("{provider}/{group}"), source }),
+    };
     let path = records.path().display().to_string();
     records.remove(provider, group.as_str()).map_err(|error| HandoverError::Record(path, error))?;
-    Ok(record.undo.switches)
+    let switches = record.undo.switches;
+    Ok(if gone { Returned::Gone(switches) } else { Returned::Restored(switches) })
+}
+
+async fn is_gone(native: &dyn Native, group: &GroupId) -> bool {
+    matches!(native.prepare(group).await, Err(ProviderError::NotFound { .. }))
 }
 
 /// Adds what is not known yet; whether there was any. A switch that is known keeps how it first stood: a scaler that was
@@ -148,8 +181,4 @@ fn add(undo: &mut Undo, more: Undo) -> bool {
 fn keep(records: &mut Records, record: &Handover) -> Result<(), HandoverError> {
     let path = records.path().display().to_string();
     records.put(record.clone()).map_err(|error| HandoverError::Record(path, error))
-}
-
-fn failed(provider: &str, group: &GroupId, doing: &str, source: ProviderError) -> HandoverError {
-    HandoverError::Cloud { what: format!("{doing} the scaler of {provider}/{group} did not end"), source }
 }

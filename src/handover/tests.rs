@@ -22,6 +22,8 @@ struct Fake {
     /// After so many writes nothing is answered any more: the process is as good as dead.
     dies_after: Mutex<Option<usize>>,
     refuses: Mutex<bool>,
+    /// What was deleted: a switch, or with no name the group.
+    lacks: Mutex<Option<&'static str>>,
 }
 
 impl Fake {
@@ -47,7 +49,7 @@ impl Fake {
             return Err(ProviderError::Denied { what: "not for you".into() });
         }
         match group.as_str() {
-            "web" => Ok(()),
+            "web" if *self.lacks.lock().unwrap() != Some("") => Ok(()),
             _ => Err(ProviderError::NotFound { what: group.0.clone() }),
         }
     }
@@ -103,6 +105,9 @@ impl Native for Fake {
         Box::pin(async move {
             self.found(group)?;
             for switch in undo.switches.iter().rev() {
+                if *self.lacks.lock().unwrap() == Some(&*switch.what) {
+                    return Err(ProviderError::NotFound { what: switch.what.clone() });
+                }
                 if switch.to_restore(self.stands(&switch.what).as_deref())? == Needed::Change {
                     self.write(&switch.what, "on").await;
                 }
@@ -148,7 +153,7 @@ impl Place {
         alive(hand_over(&mut records, fake, &asked("web")))
     }
 
-    fn back(&self, fake: &Fake) -> Option<Result<Vec<Switch>, HandoverError>> {
+    fn back(&self, fake: &Fake) -> Option<Result<Returned, HandoverError>> {
         let mut records = Records::open(&self.path).unwrap();
         alive(hand_back(&mut records, fake, "cloud", &"web".into()))
     }
@@ -174,7 +179,7 @@ fn what_was_off_before_stays_off_and_the_rest_comes_back() {
     // Twice: nothing is written and the undo is what it was.
     assert!(matches!(place.over(&fake), Some(Ok(Outcome::Already(again))) if again == switches));
     assert_eq!((fake.writes(), place.stages()), (2, vec![(Stage::Suspended, 2)]));
-    assert_eq!(place.back(&fake).unwrap().unwrap().len(), 2);
+    assert_eq!(place.back(&fake).unwrap().unwrap(), Returned::Restored(switches));
     assert!(at_the_start(&fake), "{:?}", fake.now());
     assert_eq!(place.stages(), []);
     let again = place.back(&fake).unwrap().unwrap_err();
@@ -239,7 +244,10 @@ fn what_somebody_set_by_hand_is_not_overwritten() {
     fake.set("a", "only on sundays");
     for answer in [place.back(&fake).unwrap().map(drop), place.over(&fake).unwrap().map(drop)] {
         let error = answer.unwrap_err();
-        let HandoverError::Cloud { source: ProviderError::Conflict { what }, .. } = &error else { panic!("{error}") };
+        let (HandoverError::Back { source, .. } | HandoverError::Cloud { source, .. }) = &error else {
+            panic!("{error}")
+        };
+        let ProviderError::Conflict { what } = source else { panic!("{source}") };
         assert!(what.contains("only on sundays"), "{what}");
         assert_eq!(place.stages().len(), 1, "the record stays");
     }
@@ -261,8 +269,26 @@ fn a_group_that_is_unknown_and_a_cloud_that_refuses_leave_no_record() {
     alive(hand_over(&mut records, &fake, &asked("web"))).unwrap().unwrap();
     *fake.refuses.lock().unwrap() = true;
     let error = alive(hand_back(&mut records, &fake, "cloud", &"web".into())).unwrap().unwrap_err();
-    assert!(matches!(error, HandoverError::Cloud { .. }), "{error}");
+    assert!(matches!(error, HandoverError::Back { .. }), "{error}");
+    // Who is giving back already is not told to give back.
+    let words = error.to_string();
+    assert!(words.contains("ask again") && words.contains("`skala handover cloud/web --forget`"), "{words}");
+    assert!(!words.contains("--back"), "{words}");
     assert_eq!(records.all().len(), 1);
+}
+
+#[test]
+fn a_group_that_was_deleted_has_nothing_left_to_give_back() {
+    let (place, fake) = (Place::new(), Fake::of(&THREE));
+    place.over(&fake).unwrap().unwrap();
+    // Something of its scaler that is gone is not the group.
+    *fake.lacks.lock().unwrap() = Some("a");
+    let error = place.back(&fake).unwrap().unwrap_err();
+    assert!(matches!(error, HandoverError::Back { .. }), "{error}");
+    assert_eq!(place.stages(), [(Stage::Restoring, 2)]);
+    *fake.lacks.lock().unwrap() = Some("");
+    assert!(matches!(place.back(&fake), Some(Ok(Returned::Gone(switches))) if switches.len() == 2));
+    assert_eq!(place.stages(), []);
 }
 
 #[test]

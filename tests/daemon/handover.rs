@@ -3,9 +3,10 @@
 #![allow(clippy::disallowed_methods)] // On real time: a living daemon has to have its chance to do something wrong.
 
 use crate::living::{Living, POLICY, run};
-use contract::{Foreign, GroupId, Owner, Timestamp};
+use contract::native::Switch;
+use contract::{Foreign, GroupId, Owner, Timestamp, Undo};
 use sim::Sim;
-use skala::handover::records::{Records, Stage, path};
+use skala::handover::records::{Handover, Records, Stage, path};
 use skala::handover::{Asked, Outcome, hand_back, hand_over};
 use std::sync::Arc;
 
@@ -123,6 +124,50 @@ fn the_command_records_what_it_does_and_says_which_guard_refuses() {
     check(&["--list"], 0, "nothing is handed over", "");
     check(&["web", "--forget"], 1, "", "has not been handed over");
     drop(directory);
+}
+
+#[test]
+fn going_back_stops_at_no_group_that_fails() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = directory.path().display();
+    let config = directory.path().join("skala.toml");
+    let text = format!(
+        "[daemon]\npolicies = \"policies\"\n[store]\nurl = \"sqlite://{at}/skala.db\"\n[api]\nsocket = \"skala.sock\"\n\
+         [provider.cloud]\nkind = \"sim\"\ngroups.web = {{ desired = 2 }}\n"
+    );
+    std::fs::write(&config, text).unwrap();
+    let switch = Switch {
+        what: "scaling policy cpu50".into(),
+        setting: "enabled".into(),
+        was: Some("true".into()),
+        becomes: Some("false".into()),
+    };
+    let record = |provider: &str, group: &str| Handover {
+        fleet: "shop".into(),
+        provider: provider.into(),
+        group: group.into(),
+        by: "ana".into(),
+        at: 1_700_000_000.0,
+        stage: Stage::Suspended,
+        undo: Undo { switches: (group == "gone").then(|| switch.clone()).into_iter().collect() },
+    };
+    let path = path(&directory.path().join("skala.db"));
+    let mut records = Records::open(&path).unwrap();
+    for (provider, group) in [("nowhere", "api"), ("cloud", "gone"), ("cloud", "web")] {
+        records.put(record(provider, group)).unwrap();
+    }
+    drop(records);
+    let config = config.display().to_string();
+    let handover = |arguments: &[&str]| run(&[&["handover"], arguments, &["--config", &config]].concat());
+    let said = handover(&["shop", "--back"]);
+    assert_eq!(said.code, 1, "{said:?}");
+    for words in ["nowhere/api: the configuration has no provider", "cloud/gone is gone", "cloud/web is given back"] {
+        assert!(said.out.contains(words), "{words}: {said:?}");
+    }
+    assert!(said.err.contains("1 of 3 groups are not given back, ask again: nowhere/api"), "{said:?}");
+    let left = skala::handover::records::read(&path).unwrap();
+    assert_eq!(left.iter().map(|one| &*one.group).collect::<Vec<_>>(), ["api"]);
+    assert_eq!(handover(&["nowhere/api", "--forget"]).code, 0);
 }
 
 #[test]

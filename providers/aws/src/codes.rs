@@ -36,7 +36,7 @@ const TABLE: &[(Meaning, &[&str])] = &[
     (Meaning::Quota, &["MaxFleetCountExceeded", "MaxSpotFleetRequestCountExceeded", "LimitExceeded"]),
     (Meaning::Quota, &["LimitExceededException", "VolumeLimitExceeded", "MaxIOPSLimitExceeded"]),
     (Meaning::Quota, &["NetworkInterfaceLimitExceeded"]),
-    (Meaning::Unknown, &["InvalidAction", "UnknownOperationException", "UnsupportedOperation"]),
+    (Meaning::Unknown, &["InvalidAction", "UnknownOperation", "UnknownOperationException", "UnsupportedOperation"]),
 ];
 
 /// What an error code means; `None` is judged by its status: 5xx may have taken effect, 4xx is a refusal.

@@ -17,13 +17,21 @@ use std::time::Duration;
 #[derive(Debug)]
 pub(crate) struct Failure {
     pub error: ProviderError,
-    /// The answer was not in the API's own language (a web server's error page, an unknown action): a hint that this
-    /// endpoint does not know the call at all.
+    /// The API itself says that it does not know the call.
+    pub unknown_call: bool,
+    /// The answer was not in the API's own language (a web server's error page): a hint of the same, and no more.
     pub foreign_tongue: bool,
     /// A 5xx that nobody could read: either that, or something stands in between and is in trouble.
     pub garbled: bool,
     /// The call has certainly changed nothing, so that it may be tried again after another look.
     pub harmless: bool,
+}
+
+impl Failure {
+    /// One that has certainly changed nothing, and says nothing of the endpoint.
+    pub fn settled(error: ProviderError) -> Self {
+        Self { error, unknown_call: false, foreign_tongue: false, garbled: false, harmless: true }
+    }
 }
 
 impl From<Failure> for ProviderError {
@@ -70,7 +78,7 @@ pub(crate) fn unanswered(
         Effect::Read => ProviderError::Transport { what, source },
         Effect::Write => ProviderError::Unclear { what, source },
     };
-    Failure { error, foreign_tongue: false, garbled: false, harmless: effect == Effect::Read }
+    Failure { harmless: effect == Effect::Read, ..Failure::settled(error) }
 }
 
 fn unsent<E>(operation: &str, error: SdkError<E, HttpResponse>) -> Failure
@@ -92,7 +100,7 @@ where
             ProviderError::Denied { what: cut(&what, 300) }
         }
     };
-    Failure { error, foreign_tongue: false, garbled: false, harmless: true }
+    Failure::settled(error)
 }
 
 fn by_status<E>(
@@ -105,7 +113,7 @@ fn by_status<E>(
 where
     E: Error + Send + Sync + 'static,
 {
-    let settled = |error| Failure { error, foreign_tongue: false, garbled: false, harmless: true };
+    let settled = Failure::settled;
     match status {
         429 => settled(ProviderError::Throttled { retry_after }),
         401 | 403 => {
@@ -145,7 +153,7 @@ where
     E: Error + Send + Sync + 'static,
 {
     let what = cut(&format!("{operation}: {code}: {message}"), 300);
-    let settled = |error| Failure { error, foreign_tongue: false, garbled: false, harmless: true };
+    let settled = Failure::settled;
     match meaning(code, message) {
         Some(Meaning::Throttled) => settled(ProviderError::Throttled { retry_after }),
         Some(Meaning::Denied) => settled(ProviderError::Denied { what }),
@@ -154,7 +162,7 @@ where
         Some(Meaning::Conflict) => settled(ProviderError::Conflict { what }),
         Some(Meaning::OutOfCapacity) => settled(ProviderError::OutOfCapacity { scope: scope(message) }),
         Some(Meaning::Quota) => settled(ProviderError::QuotaExceeded { what }),
-        Some(Meaning::Unknown) => Failure { foreign_tongue: true, ..settled(ProviderError::Invalid { what }) },
+        Some(Meaning::Unknown) => Failure { unknown_call: true, ..settled(ProviderError::Invalid { what }) },
         None if !(400..500).contains(&status) => {
             unanswered(operation, effect, &format!("{code}: {message} (status {status})"), Some(Box::new(error)))
         }

@@ -15,6 +15,7 @@ fn ec2s_codes_are_named_by_what_to_do_next() {
         ("InstanceLimitExceeded", Some(Meaning::Quota)),
         ("IncorrectInstanceState", Some(Meaning::Conflict)),
         ("InvalidAction", Some(Meaning::Unknown)),
+        ("UnknownOperation", Some(Meaning::Unknown)),
         ("InvalidAMIID.NotFound", None),
         ("InternalError", None),
     ] {

@@ -31,7 +31,21 @@ impl Lane {
         F: Future<Output = Result<T, SdkError<E, HttpResponse>>>,
         E: ProvideErrorMetadata + Error + Send + Sync + 'static,
     {
-        let deadline = Instant::now() + self.deadlines.read;
+        self.read_until(operation, Instant::now() + self.deadlines.read, call).await
+    }
+
+    /// The same for one of several reads that together end at a time.
+    pub async fn read_until<T, E, F>(
+        &self,
+        operation: &'static str,
+        until: Instant,
+        call: impl Fn() -> F,
+    ) -> Result<T, Failure>
+    where
+        F: Future<Output = Result<T, SdkError<E, HttpResponse>>>,
+        E: ProvideErrorMetadata + Error + Send + Sync + 'static,
+    {
+        let deadline = until.min(Instant::now() + self.deadlines.read);
         match self.attempt(operation, Effect::Read, deadline, call()).await {
             Err((_, true)) => self.attempt(operation, Effect::Read, deadline, call()).await,
             first => first,
@@ -64,13 +78,13 @@ impl Lane {
         let patience = deadline.saturating_duration_since(Instant::now()) / 2;
         if let Err(wait) = self.limiter.acquire(effect, patience).await {
             let error = ProviderError::Throttled { retry_after: Some(wait) };
-            return Err((Failure { error, foreign_tongue: false, garbled: false, harmless: true }, false));
+            return Err((Failure::settled(error), false));
         }
         let started = Instant::now();
         if started >= deadline {
             let what = format!("{operation}: no time was left to send it").into();
             let error = ProviderError::Transport { what, source: None };
-            return Err((Failure { error, foreign_tongue: false, garbled: false, harmless: true }, false));
+            return Err((Failure::settled(error), false));
         }
         let telling = Telling::of(self.on_call.as_ref(), operation, || started.elapsed());
         let result = match tokio::time::timeout_at(deadline, call).await {

@@ -102,8 +102,7 @@ impl Aws {
         // Each service has its own buckets at AWS, so each has its own limiter here.
         let lane = || lane::Lane::new(parts.rate, parts.deadlines, parts.on_call.clone());
         let ec2_lane = Arc::new(lane());
-        // RunInstances has a bucket of 5 that refills at 2 a second, a tenth of what reads have: met ahead, it throttles nobody.
-        let launches = lane::Lane::new(parts.rate / 10.0, parts.deadlines, parts.on_call.clone());
+        let launches = lane::Lane::new(settings::launch_rate(parts.rate), parts.deadlines, parts.on_call.clone());
         let (read, clock) = (Arc::clone(&ec2_lane), Arc::clone(&parts.clock));
         let tagged = ec2::tagged::Tagged::new(ec2.clone(), read, launches, clock);
         let asg = asg::Asg::new(client, lane(), (ec2, ec2_lane), parts.owner.clone(), Arc::clone(&parts.clock));

@@ -31,7 +31,8 @@ pub struct Settings {
     pub external_id: Option<String>,
     /// The session's name in CloudTrail; `skala` when not given.
     pub session_name: Option<String>,
-    /// Most calls a second to each of the two services.
+    /// Most calls a second to each of the two services; 20 when not given. RunInstances, which has a bucket of its own at
+    /// EC2, gets a tenth of it, and 2 a second where that is less and this allows it: of up to 100 instances each.
     pub calls_per_second: Option<f64>,
 }
 
@@ -97,6 +98,12 @@ impl Settings {
     }
 }
 
+/// RunInstances a second, after five at once. EC2's bucket of these calls refills at 2 a second, and met ahead it throttles
+/// nobody; a rate set low for the sake of reads does not make launches slower than that.
+pub(crate) fn launch_rate(rate: f64) -> f64 {
+    (rate / 10.0).max(rate.min(2.0))
+}
+
 /// Takes from the SDK what this provider decides itself: retries (every attempt of a write needs a fresh read before
 /// it) and waiting (every call has a deadline of ours).
 pub(crate) fn tame(config: SdkConfig) -> SdkConfig {
@@ -113,6 +120,13 @@ pub(crate) fn tame(config: SdkConfig) -> SdkConfig {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn launches_are_not_slower_than_ec2_takes_them() {
+        for (rate, expected) in [(20.0, 2.0), (5.0, 2.0), (0.5, 0.5), (1000.0, 100.0)] {
+            assert_eq!(launch_rate(rate), expected, "{rate}");
+        }
+    }
 
     #[test]
     fn every_problem_is_said_at_once() {

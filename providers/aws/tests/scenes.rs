@@ -75,7 +75,7 @@ async fn a_boot_takes_its_time_and_running_counts_from_when_it_was_seen() {
 
 #[tokio::test]
 async fn failed_launches_are_told_with_kind_and_scope_and_forgotten_in_the_end() {
-    let zone = || Scope::Zone("us-east-1a".into());
+    // The group's one zone is the whole group.
     let spot = "Could not launch Spot Instances. UnfulfillableCapacity - Unable to fulfill capacity due to your request \
                 configuration. Please adjust your request and try again.";
     let addresses =
@@ -83,9 +83,9 @@ async fn failed_launches_are_told_with_kind_and_scope_and_forgotten_in_the_end()
     let denied = "You are not authorized to perform this operation. Encoded authorization failure message: Zx1.";
     for (words, kind, scope) in [
         // What the simulated AWS says by itself.
-        ("capacity", FailureKind::OutOfCapacity, zone()),
+        ("capacity", FailureKind::OutOfCapacity, Scope::Group),
         ("quota", FailureKind::QuotaExceeded, Scope::Region),
-        (spot, FailureKind::OutOfCapacity, zone()),
+        (spot, FailureKind::OutOfCapacity, Scope::Group),
         (addresses, FailureKind::OutOfCapacity, Scope::Group),
         ("The image id '[ami-0abc]' does not exist.", FailureKind::Invalid, Scope::Group),
         (denied, FailureKind::Denied, Scope::Group),

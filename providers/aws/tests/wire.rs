@@ -299,6 +299,162 @@ async fn an_unparsable_5xx_to_a_batch_is_unclear_and_then_it_goes_one_by_one() {
 }
 
 #[tokio::test]
+async fn one_strange_answer_is_no_word_on_refreshes() {
+    const ASK: &str = "DescribeInstanceRefreshes";
+    let page = || Reply::Status(500, PAGE.into());
+    let none = || Reply::Status(200, answer(ASK, ""));
+    let runs = "<InstanceRefreshes><member><Status>InProgress</Status></member></InstanceRefreshes>";
+    let runs = || Reply::Status(200, answer(ASK, runs));
+    let unknown = || Reply::Status(400, error("InvalidAction", "The action is not valid for this web service."));
+    let refused = || Reply::Status(403, error("AccessDenied", "not authorized"));
+    let elsewhere = || Reply::Status(404, "<html>not found".into());
+    // What each of several terminations comes to, and how often was asked in all.
+    let check = async |replies: Vec<Reply>, expected: &[Result<(), &str>], asked: usize| {
+        let server = Server::start(&[
+            ("DescribeAutoScalingGroups", vec![Reply::groups(&[group("web", 1, &instance("i-1", "InService", ""))])]),
+            (ASK, replies),
+        ])
+        .await;
+        let deadlines = Deadlines { read: Duration::from_secs(2), write: Duration::from_secs(20) };
+        let provider = provider(&server.url).await.with_deadlines(deadlines);
+        for (index, expected) in expected.iter().enumerate() {
+            let done = provider.terminator().unwrap().terminate(&target(1), &["i-1".into()]).await;
+            assert_eq!(done.map(drop).map_err(|error| error.code()), *expected, "{index}");
+        }
+        assert_eq!(server.count(ASK), asked);
+    };
+    tokio::join!(
+        check(vec![page(), runs()], &[Err("conflict")], 2),
+        check(vec![elsewhere(), page(), runs(), none()], &[Err("conflict"), Ok(())], 4),
+        check(vec![page(), page(), none()], &[Ok(())], 3),
+        // It does not know the call; and still an answer counts.
+        check(vec![page()], &[Ok(()), Ok(())], 4),
+        check(
+            vec![page(), page(), page(), page(), runs(), page(), runs()],
+            &[Ok(()), Ok(()), Err("conflict"), Err("conflict")],
+            7
+        ),
+        check(vec![unknown(), page(), runs()], &[Ok(()), Ok(()), Err("conflict")], 3),
+        check(vec![refused()], &[Err("denied")], 1),
+    );
+}
+
+#[tokio::test]
+async fn zones_that_have_no_machines_are_the_group_when_there_are_no_others() {
+    let zones = |zones: &[&str]| {
+        let zones: String = zones.iter().map(|zone| format!("<member>us-east-1{zone}</member>")).collect();
+        format!("<AvailabilityZones>{zones}</AvailabilityZones><MinSize>")
+    };
+    let failed = |zone: &str| {
+        format!(
+            "<member><ActivityId>{zone}</ActivityId><AutoScalingGroupName>web</AutoScalingGroupName>\
+             <Description>Launching a new EC2 instance.</Description><Cause>x</Cause>\
+             <StartTime>2023-11-14T22:12:00Z</StartTime><EndTime>2023-11-14T22:12:01Z</EndTime>\
+             <StatusCode>Failed</StatusCode><StatusMessage>We currently do not have sufficient m5.large capacity in the \
+             Availability Zone you requested (us-east-1{zone}).</StatusMessage></member>"
+        )
+    };
+    let check = async |of_group: &[&str], dry: &[&str], instances: &str, expected: &[&str]| {
+        let web = group("web", 4, instances).replace("<MinSize>", &zones(of_group));
+        let activities: String = dry.iter().map(|zone| failed(zone)).collect();
+        let activities = answer("DescribeScalingActivities", &format!("<Activities>{activities}</Activities>"));
+        let server = Server::start(&[
+            ("DescribeAutoScalingGroups", vec![Reply::groups(&[web])]),
+            ("DescribeScalingActivities", vec![Reply::Status(200, activities)]),
+        ])
+        .await;
+        let provider = provider(&server.url).await;
+        let mut seen = observe(&provider, &["web"]).await.remove(0).unwrap();
+        for _ in 0..100 {
+            if !seen.launch_failures.is_empty() {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            seen = observe(&provider, &["web"]).await.remove(0).unwrap();
+        }
+        let scopes: Vec<String> = seen.launch_failures.iter().map(|failure| format!("{:?}", failure.scope)).collect();
+        assert_eq!(scopes, expected, "{of_group:?} {dry:?}");
+    };
+    let one = instance("i-1", "InService", "");
+    check(&["a"], &["a"], &one, &["Group"]).await;
+    check(&["a", "b", "c"], &["a", "b", "c"], "", &["Group"; 3]).await;
+    check(&["a", "b", "c"], &["a", "b", "c"], &one, &["Group"; 3]).await;
+    check(&["a", "b", "c"], &["a", "b"], "", &["Zone(\"us-east-1a\")", "Zone(\"us-east-1b\")"]).await;
+}
+
+#[tokio::test]
+async fn a_hanging_ec2_costs_the_groups_nothing_and_its_own_no_more_than_one_read() {
+    let server = Server::start(&[
+        ("DescribeAutoScalingGroups", vec![Reply::groups(&[group("web", 0, "")])]),
+        ("DescribeInstances", vec![Reply::Hang]),
+    ])
+    .await;
+    let provider = provider(&server.url).await;
+    // More than are asked for at once, each by a key of its own.
+    let tags: Vec<String> = (0..12).map(|index| format!("ec2:key{index}=web")).collect();
+    let names: Vec<&str> = tags.iter().map(String::as_str).chain(["web"]).collect();
+    let begun = tokio::time::Instant::now();
+    let seen = observe(&provider, &names).await;
+    let took = begun.elapsed();
+    assert!(took < Duration::from_millis(1_350), "one read may take 700 ms: {took:?}");
+    assert_eq!(seen[12].as_ref().unwrap().desired, Some(0));
+    assert!(seen[..12].iter().all(|seen| seen.as_ref().is_err_and(|error| error.code() == "transport")), "{seen:?}");
+}
+
+/// RunInstances' answer with so many instances, and its refusals.
+fn launched(count: u32) -> Reply {
+    let one = |index| {
+        format!("<item><instanceId>i-{index}</instanceId><instanceState><name>pending</name></instanceState></item>")
+    };
+    let all: String = (0..count).map(one).collect();
+    Reply::Status(200, format!("<RunInstancesResponse><instancesSet>{all}</instancesSet></RunInstancesResponse>"))
+}
+
+fn ec2_refuses(status: u16, code: &str) -> Reply {
+    let error = format!("<Errors><Error><Code>{code}</Code><Message>no</Message></Error></Errors>");
+    Reply::Status(status, format!("<Response>{error}<RequestID>r</RequestID></Response>"))
+}
+
+#[tokio::test]
+async fn a_launch_that_came_in_part_is_told_also_when_nobody_says_why() {
+    for (then, kind) in [
+        (ec2_refuses(503, "RequestLimitExceeded"), contract::FailureKind::OutOfCapacity),
+        (ec2_refuses(400, "Unsupported"), contract::FailureKind::Invalid),
+    ] {
+        let server = Server::start(&[("RunInstances", vec![launched(3), then])]).await;
+        let provider = provider(&server.url).await;
+        provider.raise(&Target { group: "ec2:web".into(), ..target(0) }, 5).await.unwrap();
+        let seen = observe(&provider, &["ec2:web"]).await.remove(0).unwrap();
+        let kinds: Vec<_> = seen.launch_failures.iter().map(|failure| failure.kind).collect();
+        assert_eq!((seen.instances.len(), kinds), (3, vec![kind]), "{:?}", seen.launch_failures);
+        let bodies = server.bodies("RunInstances");
+        assert!(bodies[0].contains("&MaxCount=5&") && bodies[1].contains("&MaxCount=2&"), "{bodies:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_the_accounts_limit_refuses_as_a_whole_is_asked_for_in_part() {
+    let over = ec2_refuses(400, "VcpuLimitExceeded");
+    let replies = vec![over.clone(), over.clone(), launched(25), over];
+    let server = Server::start(&[("RunInstances", replies)]).await;
+    let provider = provider(&server.url).await;
+    let tagged = |action: u128| Target { group: "ec2:web".into(), action: ActionId(action), ..target(0) };
+    provider.raise(&tagged(1), 100).await.unwrap();
+    let asked = |wanted: &str| server.bodies("RunInstances").iter().filter(|body| body.contains(wanted)).count();
+    let most = |most: u32| asked(&format!("&MaxCount={most}&"));
+    assert_eq!((server.count("RunInstances"), most(100), most(50), most(25)), (3, 1, 1, 1));
+    let seen = observe(&provider, &["ec2:web"]).await.remove(0).unwrap();
+    assert_eq!((seen.instances.len(), seen.launch_failures.len()), (25, 1));
+    assert_eq!(seen.launch_failures[0].kind, contract::FailureKind::QuotaExceeded);
+    // Of several calls that are refused one is tried in part; where not even one instance can be had, that is the answer.
+    let error = provider.raise(&tagged(2), 29).await.unwrap_err();
+    assert_eq!((error.code(), server.count("RunInstances")), ("quota_exceeded", 6), "{error}");
+    let fresh = self::provider(&server.url).await;
+    let error = fresh.raise(&tagged(3), 200).await.unwrap_err();
+    assert_eq!((error.code(), most(100), most(50)), ("quota_exceeded", 3, 2), "{error}");
+}
+
+#[tokio::test]
 async fn a_termination_leaves_the_protected_the_gone_and_the_minimum_alone() {
     let instances = instance("i-1", "InService", "<ProtectedFromScaleIn>true</ProtectedFromScaleIn>")
         + &instance("i-2", "Terminating:Wait", "")

@@ -308,6 +308,24 @@ async fn tagged_machines_are_launched_once_for_each_token() {
 }
 
 #[tokio::test]
+async fn a_call_for_several_machines_is_answered_again_with_those_that_came() {
+    let stand = Stand::new(Settings { quota: Some(2), ..Settings::default() }).await;
+    let run = [("MinCount", "1"), ("MaxCount", "3"), ("ClientToken", "t")];
+    let started = async || all(&stand.ec2("RunInstances", &run).await.1, "instanceId");
+    let first = started().await;
+    assert_eq!(first.len(), 2);
+    assert_eq!(stand.ec2("TerminateInstances", &[("InstanceId.1", &first[0])]).await.0, 200);
+    stand.pass(120);
+    assert_eq!(started().await, first, "also when there is room again");
+    let shown = async || all(&stand.ec2("DescribeInstances", &[]).await.1, "instanceId").len();
+    assert_eq!(shown().await, 2);
+    for (most, expected) in [(Some(1), 1), (Some(0), 0), (None, 2)] {
+        stand.api.show_of_launches(most);
+        assert_eq!(shown().await, expected, "{most:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_launch_that_cannot_be_had_is_refused_at_once() {
     let stand = Stand::new(Settings { quota: Some(1), ..Settings::default() }).await;
     let run = [("MinCount", "2"), ("MaxCount", "3")];

@@ -6,9 +6,13 @@
 use crate::errors::{cut, scope};
 use aws_sdk_autoscaling::types::{Activity, ScalingActivityStatusCode};
 use contract::{FailureKind, LaunchFailure, Scope, Timestamp};
+use std::collections::BTreeSet;
+use std::time::Duration;
 
 /// How many characters of the cloud's words are kept.
 const MESSAGE_MAX: usize = 200;
+/// Zones that found no machine within this time stand in each other's way: as long as the core counts such a failure.
+const BACK_OFF: Duration = Duration::from_secs(300);
 
 /// How far a failure of one row reaches.
 #[derive(Clone, Copy)]
@@ -71,6 +75,24 @@ pub(crate) fn failures(activities: &[Activity], since: Timestamp) -> Vec<LaunchF
         activities.iter().filter_map(failure).filter(|failure| failure.at >= since).collect();
     failures.sort_by_key(|failure| std::cmp::Reverse(failure.at));
     failures
+}
+
+/// Failures for want of machines in every zone that a group may use are the group's: no zone is left to launch in. Only
+/// the group itself says which zones those are, since instances tell nothing of the empty ones.
+pub(crate) fn widen(failures: &mut [LaunchFailure], zones: &[Box<str>], at: Timestamp) {
+    let place = |failure: &LaunchFailure| match &failure.scope {
+        Scope::Zone(zone) if failure.kind == FailureKind::OutOfCapacity && at.since(failure.at) < BACK_OFF => {
+            Some(zone.clone())
+        }
+        _ => None,
+    };
+    let dry: BTreeSet<Box<str>> = failures.iter().filter_map(place).collect();
+    if zones.is_empty() || !zones.iter().all(|zone| dry.contains(zone)) {
+        return;
+    }
+    for failure in failures.iter_mut().filter(|failure| place(failure).is_some()) {
+        failure.scope = Scope::Group;
+    }
 }
 
 fn failure(activity: &Activity) -> Option<LaunchFailure> {

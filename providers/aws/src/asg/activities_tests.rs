@@ -116,3 +116,32 @@ fn details_that_are_no_json_name_no_zone() {
     }
     assert_eq!(zone_in(r#"{"Availability Zone" : "eu-west-1b"}"#), Some("eu-west-1b"));
 }
+
+#[test]
+fn failures_in_every_zone_of_a_group_are_the_groups() {
+    let now = Timestamp::from_secs(1_000);
+    let failed = |zone: &str, kind: FailureKind, at: i64| LaunchFailure {
+        kind,
+        scope: Scope::Zone(zone.into()),
+        at: Timestamp::from_secs(at),
+        message: "".into(),
+    };
+    let dry = |zone: &str| failed(zone, FailureKind::OutOfCapacity, 990);
+    let old = |zone: &str| failed(zone, FailureKind::OutOfCapacity, 700);
+    let invalid = |zone: &str| failed(zone, FailureKind::Invalid, 990);
+    let check = |zones: &[&str], failures: &[LaunchFailure], expected: &[bool]| {
+        let zones: Vec<Box<str>> = zones.iter().map(|zone| (*zone).into()).collect();
+        let mut widened = failures.to_vec();
+        widen(&mut widened, &zones, now);
+        let of_group: Vec<bool> = widened.iter().map(|failure| failure.scope == Scope::Group).collect();
+        assert_eq!(of_group, expected, "{zones:?} {failures:?}");
+    };
+    check(&["a"], &[dry("a")], &[true]);
+    check(&["a", "b", "c"], &[dry("a"), dry("c"), dry("b"), dry("a")], &[true; 4]);
+    check(&["a", "b"], &[dry("a"), dry("b"), old("a"), invalid("a")], &[true, true, false, false]);
+    check(&["a", "b", "c"], &[dry("a"), dry("b")], &[false; 2]);
+    check(&["a", "b"], &[dry("a"), old("b")], &[false; 2]);
+    check(&["a", "b"], &[dry("a"), invalid("b")], &[false; 2]);
+    // Zones that nobody told are unknown, not none.
+    check(&[], &[dry("a")], &[false]);
+}

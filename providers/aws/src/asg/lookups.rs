@@ -24,8 +24,11 @@ const BOOTING_EVERY: Duration = Duration::from_secs(60);
 /// A refresh is looked for while instances come and go, and followed more closely once one runs.
 const REFRESH_EVERY: Duration = Duration::from_secs(60);
 const REFRESH_RUNNING_EVERY: Duration = Duration::from_secs(30);
-/// An endpoint that does not know refreshes is asked again after this long.
-const NO_REFRESHES_FOR: Duration = Duration::from_secs(3600);
+/// One answer that is none of this API's may be a proxy's in trouble. An endpoint that gives so many of them in a row, with
+/// a pause in between, does not know the call. The pauses are short: a termination waits for them, and must not come so much
+/// later than it was planned that it falls together with the next one.
+const STRANGE_MAX: u32 = 3;
+const STRANGE_PAUSE: Duration = Duration::from_millis(100);
 /// Failures are kept this long, and until the group has been filled for as long.
 const FAILURES_KEPT: Duration = Duration::from_secs(1800);
 /// Pages of an account-wide listing: a hundred each, for at most 500 groups with 50 policies.
@@ -64,14 +67,13 @@ impl Asg {
                 continue;
             };
             let name: Box<str> = ask.group.0.clone();
-            let no_refreshes = self.memory(|memory| memory.no_refreshes);
+            let may = !self.memory(|memory| memory.no_refreshes.holds(now));
             self.group(&name, |group| {
                 new |= group.first_seen.is_none();
                 group.first_seen.get_or_insert(start);
                 if activities_due(group, observation, !ask.open_actions.is_empty(), now) {
                     troubled.push(name.clone());
                 }
-                let may = no_refreshes.is_none_or(|at| now.saturating_duration_since(at) >= NO_REFRESHES_FOR);
                 if may && refresh_due(group, observation, now) {
                     refreshing.push(name.clone());
                 }
@@ -124,6 +126,7 @@ impl Asg {
                 // By the cloud's clock, which may be ahead of ours: nothing has happened later than it was seen.
                 failure.at = failure.at.min(observation.at);
             }
+            activities::widen(&mut observation.launch_failures, &group.zones, observation.at);
             match &group.refresh {
                 Refresh::NotAsked | Refresh::Idle => {}
                 Refresh::Running(_) => observation.suspended.push(Suspended::Refresh),
@@ -242,22 +245,8 @@ impl Asg {
 
     /// Asks whether an instance refresh runs, and remembers the answer.
     pub(super) async fn read_refresh(&self, name: &str) -> Result<Refresh, ProviderError> {
-        // The newest is the first; only one can be active.
-        let request = self.client.describe_instance_refreshes().auto_scaling_group_name(name).max_records(5);
-        let (refresh, error) = match self.lane.read("DescribeInstanceRefreshes", || request.clone().send()).await {
-            Ok(page) => {
-                let running = page
-                    .instance_refreshes()
-                    .iter()
-                    .filter_map(|refresh| refresh.status())
-                    .find(|status| is_active(status));
-                (running.map_or(Refresh::Idle, |status| Refresh::Running(status.as_str().into())), None)
-            }
-            // Not an answer of the API while the group itself was just described: this endpoint has no refreshes.
-            Err(Failure { foreign_tongue: true, .. }) => {
-                self.memory(|memory| memory.no_refreshes = Some(Instant::now()));
-                (Refresh::Idle, None)
-            }
+        let (refresh, error) = match self.ask_refresh(name).await {
+            Ok(refresh) => (refresh, None),
             Err(failure) => (Refresh::Unknown(failure.error.to_string().into()), Some(failure.error)),
         };
         self.group(name, |group| {
@@ -265,6 +254,33 @@ impl Asg {
             group.refresh_asked = Some(Instant::now());
         });
         error.map_or(Ok(refresh), Err)
+    }
+
+    async fn ask_refresh(&self, name: &str) -> Result<Refresh, Failure> {
+        // The newest is the first; only one can be active.
+        let request = self.client.describe_instance_refreshes().auto_scaling_group_name(name).max_records(5);
+        for strange in 1.. {
+            let failure = match self.lane.read("DescribeInstanceRefreshes", || request.clone().send()).await {
+                Ok(page) => {
+                    self.memory(|memory| memory.no_refreshes.none());
+                    let mut states = page.instance_refreshes().iter().filter_map(|refresh| refresh.status());
+                    let running = states.find(|status| is_active(status));
+                    return Ok(running.map_or(Refresh::Idle, |status| Refresh::Running(status.as_str().into())));
+                }
+                Err(failure) => failure,
+            };
+            let known = self.memory(|memory| memory.no_refreshes.holds(Instant::now()));
+            if failure.unknown_call || (failure.foreign_tongue && (known || strange >= STRANGE_MAX)) {
+                // The group itself was just described, so this endpoint answers, and has no refreshes.
+                self.memory(|memory| memory.no_refreshes.found(Instant::now()));
+                return Ok(Refresh::Idle);
+            }
+            if !failure.foreign_tongue {
+                return Err(failure);
+            }
+            tokio::time::sleep(STRANGE_PAUSE).await;
+        }
+        Err(endless("DescribeInstanceRefreshes"))
     }
 
     async fn read_facts(&self, unknown: &[(Box<str>, InstanceId)]) {
@@ -337,5 +353,5 @@ fn endless(operation: &str) -> Failure {
         what: format!("{operation}: more pages than an account can fill").into(),
         source: None,
     };
-    Failure { error, foreign_tongue: false, garbled: false, harmless: true }
+    Failure::settled(error)
 }

@@ -21,7 +21,11 @@ use crate::lane::Lane;
 use contract::{Epoch, Foreign, LaunchFailure, Owner, OwnerTag};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 use tokio::time::Instant;
+
+/// What an endpoint was found to lack is asked for again after this long.
+const LACKS_FOR: Duration = Duration::from_secs(3600);
 
 /// The Auto Scaling groups of one account and region.
 pub(crate) struct Asg {
@@ -39,10 +43,10 @@ pub(crate) struct Asg {
 pub(crate) struct Memory {
     pub groups: BTreeMap<Box<str>, Group>,
     pub account: foreign::Account,
-    /// This endpoint does not know DescribeInstanceRefreshes; when that was last found.
-    pub no_refreshes: Option<Instant>,
-    /// This endpoint does not know batches of terminations.
-    pub one_at_a_time: bool,
+    /// Whether this endpoint lacks DescribeInstanceRefreshes.
+    pub no_refreshes: Lack,
+    /// Whether this endpoint lacks batches of terminations.
+    pub one_at_a_time: Lack,
 }
 
 /// What this process remembers of one group.
@@ -54,6 +58,8 @@ pub(crate) struct Group {
     /// The foreign controllers that the last observation showed: a write that finds others is a conflict.
     pub shown_foreign: Option<Vec<Foreign>>,
     pub failures: Vec<LaunchFailure>,
+    /// The zones that it may launch in, as last read.
+    pub zones: Vec<Box<str>>,
     pub activities_asked: Option<Instant>,
     pub unfilled_at: Option<Instant>,
     pub refresh: Refresh,
@@ -62,6 +68,30 @@ pub(crate) struct Group {
     pub tag: Option<OwnerTag>,
     pub claimed: Option<Epoch>,
     pub written: bool,
+}
+
+/// Something that an endpoint was found not to know. Never for good: what looked like it may have been trouble in between,
+/// and endpoints learn.
+#[derive(Debug, Default)]
+pub(crate) struct Lack {
+    found: Option<Instant>,
+}
+
+impl Lack {
+    /// It was found to be missing.
+    pub fn found(&mut self, now: Instant) {
+        self.found = Some(now);
+    }
+
+    /// It was answered, so it is there.
+    pub fn none(&mut self) {
+        self.found = None;
+    }
+
+    /// Whether it was found to be missing lately.
+    pub fn holds(&self, now: Instant) -> bool {
+        self.found.is_some_and(|found| now.saturating_duration_since(found) < LACKS_FOR)
+    }
 }
 
 /// Whether a rolling replacement runs.
@@ -96,5 +126,23 @@ impl Asg {
 
     pub fn group<T>(&self, name: &str, change: impl FnOnce(&mut Group) -> T) -> T {
         self.memory(|memory| change(memory.groups.entry(name.into()).or_default()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_an_endpoint_lacks_it_lacks_for_a_while() {
+        let start = Instant::now();
+        let mut lack = Lack::default();
+        assert!(!lack.holds(start));
+        lack.found(start);
+        assert!(lack.holds(start) && lack.holds(start + LACKS_FOR - Duration::from_secs(1)));
+        assert!(!lack.holds(start + LACKS_FOR), "not for ever");
+        lack.found(start);
+        lack.none();
+        assert!(!lack.holds(start), "it answered");
     }
 }

@@ -73,6 +73,7 @@ impl Asg {
             let observation = shape::observation(group, &mut memory.facts, answer.at)?;
             memory.facts.prune();
             memory.tag = observation.owner.clone();
+            memory.zones = group.availability_zones().iter().map(|zone| zone.as_str().into()).collect();
             Ok(observation)
         })
     }

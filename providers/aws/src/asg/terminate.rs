@@ -73,7 +73,7 @@ impl Asg {
                 return Ok(Accepted { operations: Vec::new(), skipped });
             }
             self.no_refresh_runs(target).await?;
-            let one_at_a_time = self.memory(|memory| memory.one_at_a_time);
+            let one_at_a_time = self.memory(|memory| memory.one_at_a_time.holds(Instant::now()));
             let result = match removable.as_slice() {
                 [only] => self.terminate_one(target, only, deadline).await.map(|operation| vec![operation]),
                 several if one_at_a_time => {
@@ -106,19 +106,18 @@ impl Asg {
             .should_decrement_desired_capacity(true)
             .send();
         match self.lane.write("TerminateInstanceInAutoScalingGroup", deadline, call).await {
-            Ok(answer) => Ok(answer
-                .activities()
-                .iter()
-                .chain(answer.activity())
-                .map(|a| a.activity_id().map(Into::into))
-                .collect()),
+            Ok(answer) => {
+                self.memory(|memory| memory.one_at_a_time.none());
+                let begun = answer.activities().iter().chain(answer.activity());
+                Ok(begun.map(|a| a.activity_id().map(Into::into)).collect())
+            }
             Err(failure) => {
                 // A server that stumbles over a list of ids, or asks for the single one it knows, has no batches.
                 let wants_one =
                     matches!(&failure.error, ProviderError::Invalid { what } if what.contains("InstanceId"));
                 if failure.garbled || wants_one {
-                    tracing::info!("this endpoint does not terminate instances in batches; one id a call from now on");
-                    self.memory(|memory| memory.one_at_a_time = true);
+                    tracing::info!("this endpoint does not terminate instances in batches; one id a call for an hour");
+                    self.memory(|memory| memory.one_at_a_time.found(Instant::now()));
                 }
                 Err(failure)
             }
@@ -178,11 +177,8 @@ impl Asg {
     }
 
     async fn no_refresh_runs(&self, target: &Target) -> Result<(), ProviderError> {
-        let name = target.group.as_str();
-        if self.memory(|memory| memory.no_refreshes.is_some()) {
-            return Ok(());
-        }
-        match self.read_refresh(name).await.map_err(ProviderError::before_the_write)? {
+        // Also where there seemed to be none lately: an answer counts for more than what was made of a strange one.
+        match self.read_refresh(target.group.as_str()).await.map_err(ProviderError::before_the_write)? {
             Refresh::Running(status) => Err(conflict(target, &format!("an instance refresh is {status}"))),
             _ => Ok(()),
         }

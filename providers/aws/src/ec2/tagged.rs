@@ -2,6 +2,7 @@
 //! with that tag. EC2 keeps no desired for them, skala's memory does.
 //!
 //! In come asks, out go observations read with one DescribeInstances per hundred groups of a tag key, pages followed.
+//! While a zone is disrupted EC2 refuses every listing that names no instances: then these groups are unknown.
 //! A tag that nobody carries is a group without instances, not one that is missing: EC2 does not know the difference.
 //! A stopped instance is not part of its group. There is no owner tag: there is no group to put it on. An instance that an
 //! Auto Scaling group or a fleet launched shows that one as a foreign controller: it would replace what is removed here.
@@ -14,9 +15,11 @@ use aws_sdk_ec2::types::{Filter, Instance as Ec2Instance, InstanceStateName};
 use contract::{
     Abilities, Ask, Foreign, Instance, InstanceId, InstanceState, LaunchFailure, Observation, ProviderError, Timestamp,
 };
+use futures_util::StreamExt;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
+use tokio::time::Instant;
 
 /// What a name of this kind begins with.
 pub(crate) const PREFIX: &str = "ec2:";
@@ -24,7 +27,7 @@ pub(crate) const PREFIX: &str = "ec2:";
 const DEFAULT_KEY: &str = "skala:group";
 /// Carried by an instance that scale-in must leave alone, unless its value is `false`.
 const PROTECTED: &str = "skala:protected";
-/// The launch that an instance came from: ActionId/index.
+/// The launch that an instance came from: `ACTION-INDEX/MOST`, the name of one call and how many it asked for.
 pub(crate) const LAUNCH: &str = "skala:launch";
 /// Carried by what something else launched, and what that is.
 const CONTROLLERS: &[(&str, &str)] = &[
@@ -35,6 +38,10 @@ const CONTROLLERS: &[(&str, &str)] = &[
 /// Values in one filter; EC2 takes 200.
 const VALUES_MAX: usize = 100;
 const PAGES_MAX: usize = 200;
+/// Reads in the air at once.
+const CONCURRENT: usize = 4;
+/// EC2 may show a new instance seconds or minutes later than it answers the launch. So long what it answered is believed.
+const UNSEEN_FOR: Duration = Duration::from_secs(300);
 /// A refused launch is shown this long.
 const FAILURES_KEPT: Duration = Duration::from_secs(1800);
 /// The states that are part of a group, those on their way out included; and what EC2 still shows of failed launches.
@@ -99,6 +106,26 @@ pub(crate) struct Tagged {
 pub(crate) struct Group {
     facts: Facts,
     pub failures: Vec<LaunchFailure>,
+    /// What RunInstances answered and no read has shown yet.
+    pub launched: BTreeMap<InstanceId, Launched>,
+}
+
+/// An instance that EC2 said it launched.
+pub(crate) struct Launched {
+    /// When it said so.
+    pub at: Timestamp,
+    /// The launch tag it got.
+    pub launch: Box<str>,
+    pub time: Option<Timestamp>,
+    pub zone: Option<Box<str>>,
+}
+
+impl Group {
+    /// Drops of the launches what a read has shown, in whatever state, or should have by now.
+    pub fn forget_shown(&mut self, shown: &[Ec2Instance], at: Timestamp) {
+        let shown: BTreeSet<&str> = shown.iter().filter_map(Ec2Instance::instance_id).collect();
+        self.launched.retain(|id, launched| !shown.contains(id.as_str()) && at.since(launched.at) < UNSEEN_FOR);
+    }
 }
 
 impl Tagged {
@@ -111,26 +138,33 @@ impl Tagged {
         change(self.memory.lock().unwrap_or_else(PoisonError::into_inner).entry(name.into()).or_default())
     }
 
-    /// Observes groups; the answers are in the order of the asks.
+    /// Observes groups; the answers are in the order of the asks. All of it takes no longer than one read may: a slow EC2
+    /// must not cost the account's Auto Scaling groups their observation.
     pub async fn observe(&self, asks: &[&Ask]) -> Vec<Result<Observation, ProviderError>> {
         let mut by_key: BTreeMap<Box<str>, BTreeSet<Box<str>>> = BTreeMap::new();
         for name in asks.iter().filter_map(|ask| TagName::parse(ask.group.as_str()).ok()) {
             by_key.entry(name.key).or_default().insert(name.value);
         }
-        let mut answers: BTreeMap<TagName, Result<(Timestamp, Vec<Ec2Instance>), ProviderError>> = BTreeMap::new();
+        let mut batches: Vec<(Box<str>, Vec<Box<str>>)> = Vec::new();
         for (key, values) in by_key {
             let values: Vec<Box<str>> = values.into_iter().collect();
-            for batch in values.chunks(VALUES_MAX) {
-                let at = (self.now)();
-                let read = self.read(&key, batch, &STATES).await;
-                for value in batch {
-                    let tag = TagName { key: key.clone(), value: value.clone() };
-                    let answer = match &read {
-                        Ok(found) => Ok((at, found.iter().filter(|i| carries(i, &tag)).cloned().collect())),
-                        Err(error) => Err(error.again()),
-                    };
-                    answers.insert(tag, answer);
-                }
+            batches.extend(values.chunks(VALUES_MAX).map(|batch| (key.clone(), batch.to_vec())));
+        }
+        let until = Instant::now() + self.lane.deadlines.read;
+        let reads: Vec<_> = batches
+            .iter()
+            .map(|(key, batch)| async move { ((self.now)(), self.read(key, batch, &STATES, until).await) })
+            .collect();
+        let reads: Vec<_> = futures_util::stream::iter(reads).buffered(CONCURRENT).collect().await;
+        let mut answers: BTreeMap<TagName, Result<(Timestamp, Vec<Ec2Instance>), ProviderError>> = BTreeMap::new();
+        for ((key, batch), (at, read)) in batches.iter().zip(&reads) {
+            for value in batch {
+                let tag = TagName { key: key.clone(), value: value.clone() };
+                let answer = match read {
+                    Ok(found) => Ok((*at, found.iter().filter(|i| carries(i, &tag)).cloned().collect())),
+                    Err(error) => Err(error.again()),
+                };
+                answers.insert(tag, answer);
             }
         }
         asks.iter()
@@ -145,12 +179,13 @@ impl Tagged {
             .collect()
     }
 
-    /// The instances that carry a tag, in these states. Complete, or an error.
+    /// The instances that carry a tag, in these states. Complete, or an error, which it is at the latest at `until`.
     pub async fn read(
         &self,
         key: &str,
         values: &[Box<str>],
         states: &[InstanceStateName],
+        until: Instant,
     ) -> Result<Vec<Ec2Instance>, ProviderError> {
         let by_tag = Filter::builder()
             .name(format!("tag:{key}"))
@@ -165,7 +200,8 @@ impl Tagged {
         for _ in 0..PAGES_MAX {
             let request = self.client.describe_instances().filters(by_tag.clone()).filters(by_state.clone());
             let request = request.max_results(1000).set_next_token(token.take());
-            let page = self.lane.read("DescribeInstances", || request.clone().send()).await.map_err(|f| f.error)?;
+            let page = self.lane.read_until("DescribeInstances", until, || request.clone().send());
+            let page = page.await.map_err(|f| f.error)?;
             for instance in
                 page.reservations.unwrap_or_default().into_iter().flat_map(|r| r.instances.unwrap_or_default())
             {
@@ -200,6 +236,14 @@ impl Tagged {
                 let protected = is_protected(instance);
                 let (zone, outdated) = (zone.map(Into::into), false);
                 instances.push(Instance { id, state, launched, running_since, zone, protected, outdated });
+            }
+            group.forget_shown(shown, at);
+            for (id, launched) in &group.launched {
+                let state = InstanceState::Pending;
+                group.facts.seen(id, state, at);
+                let (zone, running_since) = (launched.zone.clone(), None);
+                let (protected, outdated, launched) = (false, false, launched.time);
+                instances.push(Instance { id: id.clone(), state, launched, running_since, zone, protected, outdated });
             }
             group.facts.prune();
             let kept = at.before(FAILURES_KEPT);

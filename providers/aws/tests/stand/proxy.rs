@@ -102,7 +102,7 @@ async fn serve(mut client: TcpStream, upstream: String, inner: Arc<Mutex<Inner>>
         fault.filter(|fault| *fault != Fault::LaterPages || (listing && !first_page))
     };
     let answer = match fault {
-        None => forward(&upstream, &head, &body).await,
+        None => forward(&upstream, &head, &as_many_as_at_ec2(body)).await,
         Some(Fault::LaterPages) => Some(with_length("HTTP/1.1 500 S\r\ncontent-type: text/xml", LOST.as_bytes())),
         Some(Fault::Unsent) => None,
         Some(Fault::Html) => Some(with_length("HTTP/1.1 200 OK\r\ncontent-type: text/html", b"<html>Sign in</html>")),
@@ -115,6 +115,15 @@ async fn serve(mut client: TcpStream, upstream: String, inner: Arc<Mutex<Inner>>
     }
 }
 
+/// EC2 launches up to `MaxCount` instances, moto never more than `MinCount`.
+fn as_many_as_at_ec2(body: String) -> String {
+    let most = body.split('&').find_map(|pair| pair.strip_prefix("MaxCount=")).map(str::to_owned);
+    match most.filter(|_| body.starts_with("Action=RunInstances&")) {
+        Some(most) => body.replace("&MinCount=1&", &format!("&MinCount={most}&")),
+        None => body,
+    }
+}
+
 fn with_length(head: &str, body: &[u8]) -> Vec<u8> {
     let head = format!("{head}\r\nconnection: close\r\ncontent-length: {}\r\n\r\n", body.len());
     [head.as_bytes(), body].concat()
@@ -122,8 +131,13 @@ fn with_length(head: &str, body: &[u8]) -> Vec<u8> {
 
 async fn forward(upstream: &str, head: &str, body: &str) -> Option<Vec<u8>> {
     let mut stream = TcpStream::connect(upstream).await.ok()?;
-    let kept: Vec<&str> = head.lines().filter(|line| !line.to_ascii_lowercase().starts_with("connection:")).collect();
-    let request = format!("{}\r\nconnection: close\r\n\r\n{body}", kept.join("\r\n"));
+    let is_ours = |line: &&str| {
+        let line = line.to_ascii_lowercase();
+        !line.starts_with("connection:") && !line.starts_with("content-length:")
+    };
+    let kept: Vec<&str> = head.lines().filter(is_ours).collect();
+    let length = body.len();
+    let request = format!("{}\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n{body}", kept.join("\r\n"));
     stream.write_all(request.as_bytes()).await.ok()?;
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer).await.ok()?;

@@ -3,7 +3,7 @@
 use super::activities::lifecycle;
 use super::query::{Params, time};
 use super::{ACCOUNT, Aws, REGION, Refused, TYPE, invalid, zone};
-use contract::{Epoch, GroupId, Instance, Observation, OwnerTag, Suspended, Timestamp};
+use contract::{Epoch, GroupId, Instance, Observation, OwnerTag, Scope, Suspended, Timestamp};
 use serde_json::{Value, json};
 use sim::GroupSettings;
 use std::time::Duration;
@@ -25,6 +25,7 @@ impl Aws {
         let zones = if zones.is_empty() { vec!["a".into()] } else { zones.into_iter().map(letter).collect() };
         let settings = GroupSettings { min, max, desired, zones, ..GroupSettings::default() };
         self.cloud.create(name, &settings).map_err(|wrong| invalid(wrong.to_string()))?;
+        self.lock().zones.insert(name.into(), settings.zones);
         for tag in params.structures("Tags") {
             self.set_tag(&name.into(), &tag);
         }
@@ -62,6 +63,7 @@ impl Aws {
         state.policies.remove(&group);
         state.schedules.remove(&group);
         state.refreshes.remove(&group);
+        state.zones.remove(&group);
         state.activities.retain(|activity| activity.group != group);
         Ok(Value::Null)
     }
@@ -88,8 +90,17 @@ impl Aws {
     }
 
     fn shown_group(&self, group: &GroupId, seen: &Observation, with_instances: bool) -> Value {
-        let mut zones: Vec<String> = seen.instances.iter().filter_map(|i| i.zone.as_deref()).map(zone).collect();
-        zones.push(format!("{REGION}a"));
+        // The machines do not tell their group's zones: those it was made with here, those with instances, those that failed.
+        let mut zones = self.lock().zones.get(group).cloned().unwrap_or_default();
+        zones.extend(seen.instances.iter().filter_map(|instance| instance.zone.clone()));
+        zones.extend(seen.launch_failures.iter().filter_map(|failure| match &failure.scope {
+            Scope::Zone(zone) => Some(zone.clone()),
+            _ => None,
+        }));
+        if zones.is_empty() {
+            zones.push("a".into());
+        }
+        let mut zones: Vec<String> = zones.iter().map(|name| zone(name)).collect();
         zones.sort();
         zones.dedup();
         let since = time(seen.at);

@@ -25,6 +25,8 @@ pub(super) struct Launch {
     asked: String,
     group: GroupId,
     instance: Instance,
+    /// Which of its call's it is.
+    index: u32,
     gone: Option<Timestamp>,
 }
 
@@ -52,10 +54,13 @@ impl Aws {
             self.cloud.create(group.as_str(), &settings).map_err(wrong)?;
         }
         let asked = format!("{least} {most} {tags:?}");
-        let mut started = Vec::new();
-        for index in 0..most {
-            let token = params.text("ClientToken").map(|token| format!("{token} {index}"));
-            match self.launch(&group, token, &asked, &tags) {
+        let token = params.text("ClientToken");
+        let mut started = token.map_or_else(|| Ok(Vec::new()), |token| self.launched_before(token, &asked))?;
+        // What came of the first call with a token is all that ever comes.
+        let again = !started.is_empty();
+        for index in (0..most).take_while(|_| !again) {
+            let name = token.map(|token| format!("{token} {index}"));
+            match self.launch(&group, name, index, &asked, &tags) {
                 Ok(instance) => started.push(instance),
                 Err(refused) if (started.len() as u32) < least => return Err(refused),
                 Err(_) => break,
@@ -66,23 +71,30 @@ impl Aws {
         Ok(json!({ "reservationId": format!("r-{:017x}", shown.len()), "ownerId": ACCOUNT, "instancesSet": shown }))
     }
 
-    fn launch(
-        &self,
-        group: &GroupId,
-        token: Option<String>,
-        asked: &str,
-        tags: &BTreeMap<String, String>,
-    ) -> Result<Instance, Refused> {
-        let made = self.lock().launches.len();
-        let token = token.unwrap_or_else(|| format!("without a token {made}"));
-        if let Some(before) = self.lock().launches.get(&token) {
+    /// The instances of the first call with this token.
+    fn launched_before(&self, token: &str, asked: &str) -> Result<Vec<Instance>, Refused> {
+        let (state, mut found) = (self.lock(), Vec::new());
+        for before in (0..).map_while(|index| state.launches.get(&format!("{token} {index}"))) {
             if before.asked != asked {
                 let words = "The client token was used with other parameters";
                 return Err((400, "IdempotentParameterMismatch", words.into()));
             }
-            return Ok(before.instance.clone());
+            found.push(before.instance.clone());
         }
-        let id = self.cloud.start(group, &token).map_err(|refused| match refused {
+        Ok(found)
+    }
+
+    fn launch(
+        &self,
+        group: &GroupId,
+        name: Option<String>,
+        index: u32,
+        asked: &str,
+        tags: &BTreeMap<String, String>,
+    ) -> Result<Instance, Refused> {
+        let made = self.lock().launches.len();
+        let name = name.unwrap_or_else(|| format!("without a token {made}"));
+        let id = self.cloud.start(group, &name).map_err(|refused| match refused {
             sim::Refused::NoMachine(failure) => no_machine(&failure),
             other => (400, "InvalidParameterValue", format!("{other:?}")),
         })?;
@@ -91,8 +103,8 @@ impl Aws {
         let instance = found.ok_or_else(|| (500, "InternalError", "the instance is gone".to_owned()))?;
         let mut state = self.lock();
         state.machine_tags.insert(id, tags.clone());
-        let launch = Launch { asked: asked.to_owned(), group: group.clone(), instance: instance.clone(), gone: None };
-        state.launches.insert(token, launch);
+        let (asked, kept) = (asked.to_owned(), instance.clone());
+        state.launches.insert(name, Launch { asked, group: group.clone(), instance: kept, index, gone: None });
         Ok(instance)
     }
 
@@ -105,8 +117,10 @@ impl Aws {
         if let Some(id) = named.iter().find(|id| !machines.iter().any(|machine| machine.instance.id.as_str() == **id)) {
             return Err((400, "InvalidInstanceID.NotFound", format!("The instance ID '{id}' does not exist")));
         }
+        let unseen = self.unseen();
+        let machines = machines.into_iter().filter(|machine| !unseen.contains(&machine.instance.id));
         let mut found: Vec<Machine> =
-            machines.into_iter().filter(|m| named.is_empty() || named.contains(&m.instance.id.as_str())).collect();
+            machines.filter(|m| named.is_empty() || named.contains(&m.instance.id.as_str())).collect();
         for filter in params.structures("Filter") {
             let (name, values) = (filter.need("Name")?.to_owned(), filter_values(&filter));
             let known = name.starts_with("tag:") || ["instance-id", "instance-state-name"].contains(&name.as_str());
@@ -182,6 +196,14 @@ impl Aws {
             }
         }
         Ok(Value::Null)
+    }
+
+    /// What was launched and is not shown yet.
+    fn unseen(&self) -> BTreeSet<InstanceId> {
+        let state = self.lock();
+        let shown = state.shown_of_a_launch.unwrap_or(u32::MAX);
+        let late = state.launches.values().filter(|launch| launch.index >= shown);
+        late.map(|launch| launch.instance.id.clone()).collect()
     }
 
     /// Everything that EC2 shows: what is there, and what was launched here and is gone for not too long.

@@ -60,6 +60,10 @@ struct State {
     forbidden: BTreeSet<String>,
     /// Launches that EC2 was asked for, by client token or by their instance.
     launches: BTreeMap<String, machines::Launch>,
+    /// How many instances of one RunInstances are shown at most.
+    shown_of_a_launch: Option<u32>,
+    /// The zones that groups were made with here.
+    zones: BTreeMap<GroupId, Vec<Box<str>>>,
     /// Tags of instances.
     machine_tags: BTreeMap<InstanceId, BTreeMap<String, String>>,
     requests: u64,
@@ -87,6 +91,11 @@ impl Aws {
             Some(words) => _ = state.words.insert(group.clone(), words.to_owned()),
             None => _ = state.words.remove(group),
         }
+    }
+
+    /// From now on DescribeInstances shows so many instances of each RunInstances, as EC2 may for a while; `None`: all.
+    pub fn show_of_launches(&self, most: Option<u32>) {
+        self.lock().shown_of_a_launch = most;
     }
 
     /// From now on the caller has no permission for this action.
