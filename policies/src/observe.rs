@@ -255,6 +255,9 @@ fn group(policy: &Policy, observation: &Observation, memory: &mut GroupMemory, n
             expected = observation.desired.map_or(memory.desired, |_| Some(flight.to));
         }
     }
+    // What is there beyond memory's desired came late, stayed when it was to go, or is a person's: no cloud would remove it,
+    // so it counts as somebody's raise, and scale-in has it.
+    let observed = if observation.desired.is_none() { observed.max(alive) } else { observed };
     memory.desired = Some(observed);
     let external = expected.filter(|expected| *expected != observed).map(|expected| (expected, observed));
     Group { base: observed, in_flight: false, external, raised }

@@ -1,4 +1,4 @@
-//! What was asked for and is not there: what a scale-in, a repair and a move make of it.
+//! What was asked for and is not there, and what is there and was not asked for: what scale-in, repairs and moves make of it.
 
 use crate::fleet::{Cycle, EPOCH, FREE, policy, rps};
 use crate::places::{TWO, World};
@@ -58,6 +58,17 @@ fn what_skala_sizes_itself_loses_only_what_is_too_much_of_what_is_there() {
         panic!("{:?}", actions(&plan));
     };
     assert_eq!(instances.len(), 2, "five of the seven stay");
+}
+
+#[test]
+fn what_is_there_beyond_what_skala_asked_for_is_a_raise_that_scale_in_has() {
+    let text = policy("warmup = \"0s\"", &format!("{}{FREE}", rps(1.0)));
+    let lines = |last: u32| (0..=last).map(|n| servers(f64::from(15 * n), if n == 0 { 10 } else { 12 }, 10.0));
+    let seen = last_plan(&text, lines(1));
+    assert_eq!((seen.decision.current, seen.decision.desired), (Some(12), Some(12)));
+    let later = last_plan(&text, lines(3));
+    let [Action::Terminate { instances, to: 10 }] = actions(&later) else { panic!("{later:?}") };
+    assert_eq!(instances.len(), 2);
 }
 
 #[test]
