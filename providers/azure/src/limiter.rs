@@ -2,10 +2,10 @@
 //! is left, and a short book of capacity writes for each set.
 //!
 //! Both are pure but for [`Limiter`], which alone sleeps. The bucket fills by the process's own monotonic time; waits that
-//! Azure names are kept by the clock that is handed in, as every other time here. Reads leave a share of the tokens to writes, so that a busy
-//! poll never keeps a decision waiting. A Retry-After closes what it was said of until exactly then: Azure counts an
-//! early call as another one and answers with a new wait. A wait that was said of one thing closes the calls of that thing
-//! alone, which are told apart by their paths.
+//! Azure names are kept by the clock that is handed in, as every other time here. Reads leave a share of the tokens to
+//! writes, so that a busy poll never keeps a decision waiting. A Retry-After closes what it was said of until exactly then:
+//! Azure counts an early call as another one and answers with a new wait. A wait that was said of one thing closes the calls
+//! of that thing alone, which are told apart by their paths.
 
 use crate::Clock;
 use crate::errors::Effect;
