@@ -56,7 +56,7 @@ pub(super) fn lost(observation: &Observation, memory: &FleetMemory, at: usize, d
     if observation.abilities.keeps_desired || in_flight {
         return 0;
     }
-    desired.saturating_sub(u32::try_from(observation.alive().count()).unwrap_or(u32::MAX))
+    unfilled(observation, desired)
 }
 
 /// What was asked for and has no instance yet: where the cloud keeps no desired, skala knows alone what it asked for.
